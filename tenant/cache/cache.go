@@ -1,0 +1,75 @@
+// Package cache keeps answers of a slow source for a short while.
+//
+// It is bounded in number and age, asks the source once for callers who want the
+// same thing at the same time, and never keeps a failure: an unknown key is
+// asked for again. What it returns is shared, so it must not be changed.
+package cache
+
+import (
+	"context"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"github.com/hashicorp/golang-lru/v2/expirable"
+	"golang.org/x/sync/singleflight"
+)
+
+// Cache answers from memory, or from its source.
+type Cache[K comparable, V any] struct {
+	load    func(context.Context, K) (V, error)
+	entries *expirable.LRU[K, V]
+	flights singleflight.Group
+	epoch   atomic.Uint64
+}
+
+// New returns a cache of at most size answers, none older than life.
+func New[K comparable, V any](size int, life time.Duration, load func(context.Context, K) (V, error)) *Cache[K, V] {
+	return &Cache[K, V]{load: load, entries: expirable.NewLRU[K, V](size, nil, life)}
+}
+
+// Get returns the answer for k. An error is the source's own. A caller whose
+// context ends stops waiting; the question to the source goes on for the others.
+func (c *Cache[K, V]) Get(ctx context.Context, k K) (V, error) {
+	if v, ok := c.entries.Get(k); ok {
+		return v, nil
+	}
+	epoch := c.epoch.Load()
+	flight := c.flights.DoChan(fmt.Sprintf("%d %v", epoch, k), func() (any, error) {
+		return c.fill(context.WithoutCancel(ctx), k, epoch)
+	})
+	var none V
+	select {
+	case <-ctx.Done():
+		return none, ctx.Err()
+	case r := <-flight:
+		if r.Err != nil {
+			return none, r.Err
+		}
+		return r.Val.(V), nil
+	}
+}
+
+const loadTimeout = 10 * time.Second
+
+func (c *Cache[K, V]) fill(ctx context.Context, k K, epoch uint64) (V, error) {
+	ctx, cancel := context.WithTimeout(ctx, loadTimeout)
+	defer cancel()
+	v, err := c.load(ctx, k)
+	if err == nil && c.epoch.Load() == epoch {
+		c.entries.Add(k, v)
+	}
+	return v, err
+}
+
+// Forget drops the answer for k.
+func (c *Cache[K, V]) Forget(k K) {
+	c.epoch.Add(1) // a load under way must not put the old answer back
+	c.entries.Remove(k)
+}
+
+// Clear drops every answer.
+func (c *Cache[K, V]) Clear() {
+	c.epoch.Add(1)
+	c.entries.Purge()
+}

@@ -1,0 +1,257 @@
+package tenant
+
+import (
+	"context"
+	"database/sql"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"strconv"
+	"time"
+
+	"github.com/jmoiron/sqlx"
+	"github.com/lib/pq"
+)
+
+// Config says how to reach the database as one of the process roles.
+type Config struct {
+	// DSN is a lib/pq connection string. It should set binary_parameters=yes:
+	// then a query with parameters is one round trip.
+	DSN string
+	// MaxOpen bounds the connections; zero means 16. Callers beyond it wait
+	// until their context ends.
+	MaxOpen int
+	// Dialer, if set, makes the connections; tests count round trips with it.
+	Dialer pq.Dialer
+}
+
+// DB is a pool of connections under one process role. It has no query methods:
+// see [DB.In].
+type DB struct {
+	pool *sqlx.DB
+}
+
+// ErrPrivileged means that a process was given a database role which could walk
+// around row-level security.
+var ErrPrivileged = errors.New("the database role is a superuser, may bypass row security, or owns tables: give this process its own role (carillon_device, carillon_issuer, carillon_publish, carillon_portal, carillon_jobs or carillon_operator)")
+
+const defaultMaxOpen = 16
+
+// Open connects and proves that the role is an unprivileged one: [ErrPrivileged]
+// if not. The caller closes the handle.
+func Open(ctx context.Context, c Config) (*DB, error) {
+	connector, err := pq.NewConnector(c.DSN)
+	if err != nil {
+		return nil, fmt.Errorf("database connection string: %w", err)
+	}
+	if c.Dialer != nil {
+		connector.Dialer(c.Dialer)
+	}
+	if c.MaxOpen == 0 {
+		c.MaxOpen = defaultMaxOpen
+	}
+	pool := sqlx.NewDb(sql.OpenDB(connector), "postgres")
+	pool.SetMaxOpenConns(c.MaxOpen)
+	pool.SetMaxIdleConns(c.MaxOpen)
+	pool.SetConnMaxIdleTime(5 * time.Minute)
+	db := &DB{pool: pool}
+	if err := db.refusePrivileged(ctx); err != nil {
+		return nil, errors.Join(err, pool.Close())
+	}
+	return db, nil
+}
+
+// The session's role and the current role must both be harmless: either could
+// have been changed by a setting of the role or of the connection string.
+const privilegedSQL = `
+select exists (select
+         from pg_roles r
+        where pg_has_role(session_user, r.oid, 'member')
+          and (r.rolsuper or r.rolbypassrls
+               or exists (select from pg_class c
+                           where c.relowner = r.oid
+                             and c.relnamespace = 'public'::regnamespace)))
+    or current_user <> session_user`
+
+func (db *DB) refusePrivileged(ctx context.Context) error {
+	var privileged bool
+	if err := db.pool.GetContext(ctx, &privileged, privilegedSQL); err != nil {
+		return fmt.Errorf("examine database role: %w", err)
+	}
+	if privileged {
+		return ErrPrivileged
+	}
+	return nil
+}
+
+// Close ends all connections.
+func (db *DB) Close() error { return db.pool.Close() }
+
+// Ping asks the server for an answer.
+func (db *DB) Ping(ctx context.Context) error { return db.pool.PingContext(ctx) }
+
+// In runs fn in a transaction bound to the tenant: every statement sees that
+// tenant's rows and no others. It commits if fn returns nil and rolls back if it
+// returns an error or panics. Opening costs one round trip, committing another.
+//
+// A statement that fails dooms the transaction, whatever fn returns. Nothing
+// slow or remote belongs inside fn.
+func (db *DB) In(ctx context.Context, id ID, fn func(*Tx) error) error {
+	return db.run(ctx, setTenant(id), fn)
+}
+
+// Lock names an advisory lock that each tenant has for itself.
+type Lock string
+
+// InShared is [DB.In] while holding the tenant's lock together with other
+// sharers. Taking it costs no extra round trip. Statements of fn see all that
+// was committed before the lock was granted.
+func (db *DB) InShared(ctx context.Context, id ID, lock Lock, fn func(*Tx) error) error {
+	return db.run(ctx, setTenant(id)+lockSQL("pg_advisory_xact_lock_shared", id, lock), fn)
+}
+
+// InExclusive is [DB.In] while holding the tenant's lock alone.
+func (db *DB) InExclusive(ctx context.Context, id ID, lock Lock, fn func(*Tx) error) error {
+	return db.run(ctx, setTenant(id)+lockSQL("pg_advisory_xact_lock", id, lock), fn)
+}
+
+// Platform runs fn in a transaction bound to no tenant: it sees the few tables
+// that have none (the directory, login sessions), and no row of any other.
+func (db *DB) Platform(ctx context.Context, fn func(*Tx) error) error {
+	return db.run(ctx, "", fn)
+}
+
+// ForLogin runs fn in a transaction bound to no tenant, in which a person who
+// signed in through issuer with this e-mail address may read her own memberships
+// of every tenant, and no other row of any.
+func (db *DB) ForLogin(ctx context.Context, issuer, email string, fn func(*Tx) error) error {
+	set := "; set local carillon.login_issuer = " + pq.QuoteLiteral(issuer) +
+		"; set local carillon.login_email = " + pq.QuoteLiteral(email)
+	return db.run(ctx, set, fn)
+}
+
+func setTenant(id ID) string { return "; set local carillon.tenant_id = '" + id.String() + "'" }
+
+func lockSQL(function string, id ID, lock Lock) string {
+	h := fnv.New64a()
+	h.Write(id[:])
+	h.Write([]byte(lock))
+	return "; select " + function + "(" + strconv.FormatInt(int64(h.Sum64()), 10) + ")"
+}
+
+// run opens the transaction and binds it in one round trip: statements without
+// parameters travel together.
+func (db *DB) run(ctx context.Context, bind string, fn func(*Tx) error) (err error) {
+	conn, err := db.pool.Connx(ctx)
+	if err != nil {
+		return fmt.Errorf("database connection: %w", err)
+	}
+	defer func() { err = errors.Join(err, ignoreDone(conn.Close())) }()
+	if _, err := conn.ExecContext(ctx, "begin"+bind); err != nil {
+		discard(conn)
+		return fmt.Errorf("begin: %w", err)
+	}
+	tx := &Tx{conn: conn}
+	finished := false
+	defer func() {
+		if !finished { // fn panicked
+			rollback(ctx, conn)
+		}
+	}()
+	err = fn(tx)
+	finished = true
+	if err == nil {
+		err = tx.failed
+	}
+	if err != nil {
+		rollback(ctx, conn)
+		return err
+	}
+	if _, err := conn.ExecContext(ctx, "commit"); err != nil {
+		discard(conn)
+		return fmt.Errorf("commit: %w", err)
+	}
+	return nil
+}
+
+const rollbackTimeout = 5 * time.Second
+
+// rollback must happen even if ctx has ended; a connection that cannot do it is
+// thrown away, which ends its transaction too.
+func rollback(ctx context.Context, conn *sqlx.Conn) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), rollbackTimeout)
+	defer cancel()
+	if _, err := conn.ExecContext(ctx, "rollback"); err != nil {
+		discard(conn)
+	}
+}
+
+// discard keeps a connection in an unknown state from being used again.
+func discard(conn *sqlx.Conn) {
+	_ = conn.Raw(func(any) error { return driver.ErrBadConn })
+}
+
+func ignoreDone(err error) error {
+	if errors.Is(err, sql.ErrConnDone) || errors.Is(err, driver.ErrBadConn) {
+		return nil
+	}
+	return err
+}
+
+// Tx is a transaction of a [DB]. It is for one goroutine, and ends with the
+// function that was given it.
+type Tx struct {
+	conn   *sqlx.Conn
+	failed error
+}
+
+// Get scans the single row of a query into dest; sql.ErrNoRows if there is none.
+func (tx *Tx) Get(ctx context.Context, dest any, query string, args ...any) error {
+	return tx.note(tx.conn.GetContext(ctx, dest, query, args...))
+}
+
+// Select scans all rows of a query into the slice that dest points to. The query
+// bounds their number.
+func (tx *Tx) Select(ctx context.Context, dest any, query string, args ...any) error {
+	return tx.note(tx.conn.SelectContext(ctx, dest, query, args...))
+}
+
+// Exec runs a statement and returns how many rows it changed.
+func (tx *Tx) Exec(ctx context.Context, query string, args ...any) (int64, error) {
+	result, err := tx.conn.ExecContext(ctx, query, args...)
+	if err != nil {
+		return 0, tx.note(err)
+	}
+	return result.RowsAffected()
+}
+
+// Each calls scan for every row of a query without holding them all.
+func (tx *Tx) Each(ctx context.Context, scan func(*sqlx.Rows) error, query string, args ...any) error {
+	rows, err := tx.conn.QueryxContext(ctx, query, args...)
+	if err != nil {
+		return tx.note(err)
+	}
+	defer rows.Close()
+	for rows.Next() {
+		if err := scan(rows); err != nil {
+			return err
+		}
+	}
+	return tx.note(rows.Err())
+}
+
+// note remembers a failed statement: after it, Postgres would answer commit with
+// a silent rollback.
+func (tx *Tx) note(err error) error {
+	if err != nil && !errors.Is(err, sql.ErrNoRows) && tx.failed == nil {
+		tx.failed = err
+	}
+	return err
+}
+
+// Violates reports whether err is a violation of the named constraint.
+func Violates(err error, constraint string) bool {
+	var pe *pq.Error
+	return errors.As(err, &pe) && pe.Constraint == constraint
+}

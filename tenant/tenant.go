@@ -1,0 +1,138 @@
+// Package tenant holds what makes Carillon one service for many health
+// authorities: a tenant's identity, the directory that finds it, and the
+// database handle that is bound to it.
+//
+// The handle is the only way to SQL. [DB.In] opens a transaction in which the
+// row-level security of every tenant table admits that tenant's rows and no
+// other; the pool behind it has no query methods, so SQL outside such a
+// transaction does not compile. The tenant and the acting subject are always
+// parameters: a forgotten parameter does not compile, a forgotten context value
+// does.
+package tenant
+
+import (
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"regexp"
+	"time"
+
+	"github.com/google/uuid"
+)
+
+// ID names a tenant in the database and in the associated data of everything
+// sealed for it. It never appears on the wire.
+type ID uuid.UUID
+
+// NewID returns a random ID.
+func NewID() ID { return ID(uuid.New()) }
+
+// String gives the ID in the canonical form of a UUID.
+func (id ID) String() string { return uuid.UUID(id).String() }
+
+// Value makes the ID a statement's parameter.
+func (id ID) Value() (driver.Value, error) { return id.String(), nil }
+
+// Scan reads the ID from a uuid column.
+func (id *ID) Scan(src any) error { return (*uuid.UUID)(id).Scan(src) }
+
+// Slug is the name of a tenant in URLs, as in /t/{slug}/.
+type Slug string
+
+// ErrSlug means that a text cannot be a slug.
+var ErrSlug = errors.New("a slug has 2 to 40 lower-case letters, digits and single hyphens, starts and ends with a letter or digit, and is not a reserved word")
+
+var slugForm = regexp.MustCompile(`^[a-z0-9](-?[a-z0-9])*$`)
+
+// reservedSlugs would be mistaken for a part of the service, or for its operator.
+var reservedSlugs = map[string]bool{
+	"admin": true, "api": true, "assets": true, "carillon": true, "codes": true, "dev": true,
+	"docs": true, "exports": true, "health": true, "help": true, "internal": true, "jobs": true,
+	"jwks": true, "login": true, "logout": true, "metrics": true, "new": true, "operator": true,
+	"platform": true, "portal": true, "public": true, "ready": true, "report": true, "root": true,
+	"security": true, "signup": true, "static": true, "status": true, "support": true, "system": true,
+	"tenant": true, "test": true, "well-known": true, "www": true,
+}
+
+// ParseSlug checks that s can name a tenant: [ErrSlug] if not.
+func ParseSlug(s string) (Slug, error) {
+	if len(s) < 2 || len(s) > 40 || !slugForm.MatchString(s) || reservedSlugs[s] {
+		return "", ErrSlug
+	}
+	return Slug(s), nil
+}
+
+// State says whether a tenant is served.
+type State string
+
+// The states of a tenant.
+const (
+	Active    State = "active"
+	Suspended State = "suspended"
+)
+
+// Tenant is one health authority as the rest of the program sees it: the public
+// facts of the directory and the settings it chose. It may be a few seconds old.
+type Tenant struct {
+	ID   ID
+	Slug Slug
+	// Name is the authority's name for people, 1 to 200 characters.
+	Name string
+	// Region is the ISO 3166 code that the tenant serves, upper case, as US-WA.
+	Region string
+	// HealthAuthorityID is what phones send when they publish, lower case; it is
+	// compared without regard to case (key server protocol §1.2).
+	HealthAuthorityID string
+	State             State
+	Settings          Settings
+}
+
+// Settings are what a health authority chooses for itself (verification
+// protocol §11.1 and key server protocol §15).
+type Settings struct {
+	// Issuer and Audience are iss and aud of the tenant's certificates.
+	Issuer   string
+	Audience string
+	// CertificateLife is the life of a certificate, 1 to 60 minutes.
+	CertificateLife time.Duration
+	// TokenLife is the life of a long-term token, 1 minute to 48 hours.
+	TokenLife time.Duration
+	// TestTypes are the report types that may be issued.
+	TestTypes []string
+	// RequireDate refuses codes with neither a symptom date nor a test date.
+	RequireDate bool
+	// IssueUserReport lets admin keys issue codes of type user-report.
+	IssueUserReport bool
+	// CodeDigits is the length of the short code, 6 to 8; CodeLife its life.
+	CodeDigits int
+	CodeLife   time.Duration
+	// LongCodeLength is the length of the code in messages, 12 to 16; LongCodeLife its life.
+	LongCodeLength int
+	LongCodeLife   time.Duration
+	// SMSEnabled says whether codes are sent by text message; SMSCountry is the
+	// default region for telephone numbers, SMSTemplate the text (§7.1).
+	SMSEnabled  bool
+	SMSCountry  string
+	SMSTemplate string
+	// Truncate is the window to which arrival times are cut before storage, which
+	// is also the finest granularity of exports (key server protocol §4).
+	Truncate time.Duration
+	// ReleaseSameDay skips the embargo of keys that are still in use. For
+	// development and rehearsal only.
+	ReleaseSameDay bool
+}
+
+// Allows reports whether codes of this test type may be issued.
+func (s Settings) Allows(testType string) bool {
+	for _, t := range s.TestTypes {
+		if t == testType {
+			return true
+		}
+	}
+	return false
+}
+
+// ErrUnknown means that no tenant has that name. Suspended tenants are found.
+var ErrUnknown = errors.New("unknown tenant")
+
+func unknown(kind string) error { return fmt.Errorf("%w: no such %s", ErrUnknown, kind) }
