@@ -1,0 +1,51 @@
+# Carillon's two commands are `make run` and `make test`; the rest is for working on it.
+.DEFAULT_GOAL := help
+.PHONY: help run build test check test-go test-browser lint generate bench fuzz clean setup-go setup-browser
+
+ARGS ?=
+export CGO_ENABLED ?= 0
+GO_TOOL := go tool -modfile=deploy/tools.mod
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+run: build ## start everything with two demo health departments (ARGS="--listen … --data …")
+	@exec bin/carillon dev $(ARGS)
+
+build: ## build bin/carillon
+	@go build -o bin/carillon ./deploy/carillon
+
+test: lint test-go test-browser ## everything that must pass: linters, Go tests with the race detector, browser journeys
+
+check: ## the fast checks: vet and Go tests without the race detector
+	go vet ./...
+	go test ./...
+
+test-go: setup-go ## Go tests on a real Postgres, with the race detector
+	CGO_ENABLED=1 go test -race -timeout 20m ./...
+	go test -tags release ./deploy/carillon
+
+test-browser: setup-browser build ## journeys in headless Chromium against a running service
+	deploy/browser-test
+
+lint: ## golangci-lint with the project's import rules, gofmt, pinned assets
+	$(GO_TOOL) golangci-lint run ./...
+
+generate: ## rewrite golden files, and rebuild the portal's assets
+	go test ./migrations/... ./authz/... ./api/... ./admin-ui/... ./deploy/... -update
+	cd admin-ui && npm ci && npm run build
+
+bench: ## benchmarks, each with its ratio to a floor measured in the same run
+	go test -run '^$$' -bench . -benchtime 2s ./...
+
+fuzz: ## each fuzz target for 20 seconds
+	deploy/fuzz 20s
+
+setup-go: ## install a C compiler (for the race detector) if there is none
+	@deploy/install-packages gcc
+
+setup-browser: ## install Node.js, npm and Chromium if they are missing
+	@deploy/install-packages node npm chromium
+
+clean: ## remove built files and the demo's data
+	rm -rf bin .data admin-ui/node_modules
