@@ -61,4 +61,4 @@ grant update (expires_at, long_expires_at) on verification_code to carillon_issu
 grant update (short_mac, long_mac), delete on verification_code to carillon_jobs;
 grant select, insert on verification_token to carillon_device;
 grant update (used_at, tekmac_digest) on verification_token to carillon_device;
-grant select (tenant_id, expires_at), delete on verification_token to carillon_jobs;
+grant select, delete on verification_token to carillon_jobs;
