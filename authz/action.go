@@ -1,0 +1,84 @@
+package authz
+
+import "slices"
+
+// Action is something that a subject may be allowed to do within one tenant.
+// Permissions name actions, never URLs, so that moving a page changes no policy.
+type Action string
+
+// What staff do, in the portal and through their own systems.
+const (
+	// CodeIssue is issuing one verification code.
+	CodeIssue Action = "code:issue"
+	// CodeBulkIssue is issuing many codes in one request. It is asked for beside
+	// CodeIssue, not instead of it.
+	CodeBulkIssue Action = "code:bulk-issue"
+	// CodeRead is seeing whether a code was used, and until when it may be.
+	CodeRead Action = "code:read"
+	// CodeExpire is ending the life of a code that was not used.
+	CodeExpire Action = "code:expire"
+	// StatsRead is seeing the tenant's statistics.
+	StatsRead Action = "stats:read"
+	// MemberRead is seeing who the staff are and which roles they have.
+	MemberRead Action = "member:read"
+	// MemberWrite is inviting staff, ending their membership and changing the
+	// roles of a member. A role can be given only by somebody who holds all that
+	// it allows: see [Policies.CheckGrant].
+	MemberWrite Action = "member:write"
+	// RoleWrite is writing the tenant's own rules.
+	RoleWrite Action = "role:write"
+	// APIKeyRead is seeing which API keys exist; never the keys themselves.
+	APIKeyRead Action = "apikey:read"
+	// APIKeyWrite is making and disabling API keys.
+	APIKeyWrite Action = "apikey:write"
+	// KeyRead is seeing signing keys' versions and states; never private parts.
+	KeyRead Action = "key:read"
+	// KeyRequestRotation is asking for the next version of a signing key.
+	KeyRequestRotation Action = "key:request-rotation"
+	// KeyApproveRotation is putting the next version to use. That requester and
+	// approver are two people is for the tenant's key rules to check.
+	KeyApproveRotation Action = "key:approve-rotation"
+	// ExportRead is seeing which export files were published.
+	ExportRead Action = "export:read"
+	// ExportRegenerate is having export files made again.
+	ExportRegenerate Action = "export:regenerate"
+	// SettingsRead is seeing the tenant's settings.
+	SettingsRead Action = "settings:read"
+	// SettingsWrite is changing them.
+	SettingsWrite Action = "settings:write"
+	// AuditRead is reading the audit log.
+	AuditRead Action = "audit:read"
+	// TenantLeave is starting the tenant's departure, which ends in its erasure.
+	TenantLeave Action = "tenant:leave"
+)
+
+// What phones do. No role of people has these, and no tenant can give them.
+const (
+	// DeviceVerify is exchanging a code for a token.
+	DeviceVerify Action = "device:verify"
+	// DeviceCertificate is exchanging a token for a certificate.
+	DeviceCertificate Action = "device:certificate"
+)
+
+// Actions lists every action: those of staff, then those of phones.
+func Actions() []Action {
+	return append(staffActions(), DeviceVerify, DeviceCertificate)
+}
+
+// staffActions are the ones that a tenant may put into rules of its own.
+func staffActions() []Action {
+	return []Action{
+		CodeIssue, CodeBulkIssue, CodeRead, CodeExpire,
+		StatsRead,
+		MemberRead, MemberWrite, RoleWrite,
+		APIKeyRead, APIKeyWrite,
+		KeyRead, KeyRequestRotation, KeyApproveRotation,
+		ExportRead, ExportRegenerate,
+		SettingsRead, SettingsWrite,
+		AuditRead,
+		TenantLeave,
+	}
+}
+
+// Known reports whether a is one of [Actions].
+func (a Action) Known() bool { return slices.Contains(Actions(), a) }

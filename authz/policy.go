@@ -1,0 +1,187 @@
+package authz
+
+import (
+	_ "embed"
+	"encoding/csv"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/casbin/casbin/v2"
+	"github.com/casbin/casbin/v2/model"
+)
+
+//go:embed model.conf
+var modelText string
+
+//go:embed builtin.csv
+var builtinRules string
+
+// Effect is what a rule does.
+type Effect string
+
+// The effects. A denial beats any permission, whichever role it comes from.
+const (
+	Allowed Effect = "allow"
+	Denied  Effect = "deny"
+)
+
+// Rule gives an action to a role, or denies it. Rules that a tenant writes define
+// new roles, widen its built-in ones, or narrow any of them but [Owner].
+type Rule struct {
+	Role   Role
+	Action Action
+	Effect Effect
+}
+
+// ErrRule means that a tenant's rule names an action that is unknown or not for
+// staff, a role that is out of the tenant's reach, or an effect that is unknown.
+var ErrRule = errors.New("rule of no use")
+
+// Validate checks a rule that a tenant wrote: [ErrRule], with the reason.
+func (r Rule) Validate() error {
+	switch {
+	case !slices.Contains(staffActions(), r.Action):
+		return fmt.Errorf("%w: no action of staff is called %q", ErrRule, r.Action)
+	case r.Effect != Allowed && r.Effect != Denied:
+		return fmt.Errorf("%w: the effect is neither allow nor deny", ErrRule)
+	case r.Role == Owner:
+		return fmt.Errorf("%w: the owner's permissions are fixed, so that nobody can lock the authority out", ErrRule)
+	case !slices.Contains(TenantRoles(), r.Role) && !r.Role.own():
+		return fmt.Errorf("%w: no role of staff can be called %q", ErrRule, r.Role)
+	}
+	return nil
+}
+
+// Origins of rules, as they stand in the enforcer and in explanations.
+const (
+	builtIn = "built in"
+	ownRule = "the authority's own rule"
+)
+
+// Policy decides for one tenant. It never changes, so it is safe for concurrent
+// use; a tenant whose rules change gets a new one.
+type Policy struct {
+	enforcer *casbin.Enforcer
+	roles    []Role // that staff may be given
+}
+
+// NewPolicy makes a policy of the built-in rules and the tenant's own. Any rule
+// that does not pass [Rule.Validate] fails the whole: half a policy might lack a
+// denial.
+func NewPolicy(own []Rule) (*Policy, error) {
+	rules, err := parseBuiltin(builtinRules)
+	if err != nil {
+		return nil, err
+	}
+	p := &Policy{roles: TenantRoles()}
+	for _, r := range own {
+		if err := r.Validate(); err != nil {
+			return nil, err
+		}
+		if !slices.Contains(p.roles, r.Role) {
+			p.roles = append(p.roles, r.Role)
+		}
+		rules = append(rules, []string{string(r.Role), string(r.Action), string(r.Effect), ownRule})
+	}
+	p.enforcer, err = newEnforcer(rules)
+	if err != nil {
+		return nil, fmt.Errorf("casbin enforcer: %w", err)
+	}
+	return p, nil
+}
+
+// parseBuiltin reads Casbin's policy format: p, role, action, effect.
+func parseBuiltin(text string) ([][]string, error) {
+	r := csv.NewReader(strings.NewReader(text))
+	r.Comment, r.TrimLeadingSpace, r.FieldsPerRecord = '#', true, 4
+	lines, err := r.ReadAll()
+	if err != nil {
+		return nil, fmt.Errorf("built-in rules: %w", err)
+	}
+	for i, l := range lines {
+		lines[i] = append(l[1:], builtIn)
+	}
+	return lines, nil
+}
+
+func newEnforcer(rules [][]string) (*casbin.Enforcer, error) {
+	m, err := model.NewModelFromString(modelText)
+	if err != nil {
+		return nil, err
+	}
+	e, err := casbin.NewEnforcer(m)
+	if err != nil {
+		return nil, err
+	}
+	e.AddFunction("holds", holds)
+	if _, err := e.AddPolicies(rules); err != nil {
+		return nil, err
+	}
+	// The matcher is compiled at first use; a mistake in it should show here.
+	_, err = e.Enforce([]Role(nil), "")
+	return e, err
+}
+
+// holds is the matcher's own function: whether a role is among those held.
+func holds(args ...any) (any, error) {
+	if len(args) != 2 {
+		return false, errors.New("holds takes roles and a role")
+	}
+	roles, ok := args[0].([]Role)
+	role, ok2 := args[1].(string)
+	if !ok || !ok2 {
+		return false, errors.New("holds takes roles and a role")
+	}
+	return slices.Contains(roles, Role(role)), nil
+}
+
+// Allow reports whether s may do a. Whatever no rule allows is denied, and so are
+// unknown actions, unknown roles, and roles that do not fit the subject's kind.
+func (p *Policy) Allow(s Subject, a Action) bool {
+	allowed, err := p.enforcer.Enforce(s.held(), string(a))
+	return err == nil && allowed
+}
+
+// Explain decides as [Policy.Allow] does, and says in English which rule decided.
+// The text is for the tenant's own staff; it holds no name.
+func (p *Policy) Explain(s Subject, a Action) (allowed bool, because string) {
+	if !a.Known() {
+		return false, "there is no such action"
+	}
+	held := s.held()
+	allowed, rule, err := p.enforcer.EnforceEx(held, string(a))
+	switch {
+	case err != nil:
+		return false, "the policy could not be evaluated"
+	case len(rule) == 0 && len(held) < len(s.Roles):
+		return false, fmt.Sprintf("no rule gives %s to %s; roles that do not fit this kind of subject (%s) do not count", a, join(held), s.Kind)
+	case len(rule) == 0:
+		return false, fmt.Sprintf("no rule gives %s to %s", a, join(held))
+	case allowed:
+		return true, fmt.Sprintf("role %s allows %s (%s)", rule[0], rule[1], rule[3])
+	default:
+		return false, fmt.Sprintf("role %s is denied %s (%s)", rule[0], rule[1], rule[3])
+	}
+}
+
+// Roles lists the roles that staff of this tenant can have: the built-in ones,
+// then those that its own rules define.
+func (p *Policy) Roles() []Role { return slices.Clone(p.roles) }
+
+// MayGrant reports whether s may give role r to a member: r is one of
+// [Policy.Roles], and s itself may do all that r allows. That s may change
+// members at all is [MemberWrite], which is not asked here.
+func (p *Policy) MayGrant(s Subject, r Role) bool {
+	if !slices.Contains(p.roles, r) {
+		return false
+	}
+	holder := Subject{Kind: Person, Roles: []Role{r}}
+	for _, a := range staffActions() {
+		if p.Allow(holder, a) && !p.Allow(s, a) {
+			return false
+		}
+	}
+	return true
+}
