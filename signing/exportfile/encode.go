@@ -1,0 +1,188 @@
+package exportfile
+
+import (
+	"archive/zip"
+	"bytes"
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/rand"
+	"crypto/sha256"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/klauspost/compress/flate"
+	"google.golang.org/protobuf/encoding/protowire"
+)
+
+const (
+	header  = "EK Export v1    "
+	binName = "export.bin"
+	sigName = "export.sig"
+
+	// signatureAlgorithm is ECDSA with SHA-256.
+	signatureAlgorithm = "1.2.840.10045.4.3.2"
+	defaultPeriod      = 144
+	// Split batches are told apart by their end, never by number (§5.5).
+	batchNumber, batchSize = 1, 1
+)
+
+// Field numbers of the messages (§6.1).
+const (
+	fieldStart, fieldEnd, fieldRegion, fieldBatchNum, fieldBatchSize = 1, 2, 3, 4, 5
+	fieldSignatureInfos, fieldKeys, fieldRevised                     = 6, 7, 8
+
+	fieldData, fieldRisk, fieldRollingStart, fieldRollingPeriod = 1, 2, 3, 4
+	fieldReportType, fieldDays                                  = 5, 6
+
+	fieldVersion, fieldKeyID, fieldAlgorithm = 3, 4, 5
+
+	fieldSignature                                           = 1
+	fieldInfo, fieldSigBatchNum, fieldSigBatchSize, fieldDER = 1, 2, 3, 4
+)
+
+// Encode makes the file: [ErrInvalid] if the content is out of range. Signers are
+// listed in the order given.
+func Encode(f File, signers []Signer) ([]byte, error) {
+	bin, err := EncodeBin(f, signers)
+	if err != nil {
+		return nil, err
+	}
+	sig, err := EncodeSig(bin, signers)
+	if err != nil {
+		return nil, err
+	}
+	return archive(bin, sig)
+}
+
+// EncodeBin makes export.bin.
+func EncodeBin(f File, signers []Signer) ([]byte, error) {
+	if err := f.validate(signers); err != nil {
+		return nil, err
+	}
+	const perKey, perFile = 36, 256
+	b := make([]byte, 0, perFile+perKey*(len(f.Keys)+len(f.Revised)))
+	b = append(b, header...)
+	b = protowire.AppendTag(b, fieldStart, protowire.Fixed64Type)
+	b = protowire.AppendFixed64(b, uint64(f.Start.Unix()))
+	b = protowire.AppendTag(b, fieldEnd, protowire.Fixed64Type)
+	b = protowire.AppendFixed64(b, uint64(f.End.Unix()))
+	b = appendString(b, fieldRegion, f.Region)
+	b = appendVarint(b, fieldBatchNum, batchNumber)
+	b = appendVarint(b, fieldBatchSize, batchSize)
+	for _, s := range signers {
+		b = appendBytes(b, fieldSignatureInfos, s.info())
+	}
+	b = appendKeys(b, fieldKeys, f.Keys)
+	return appendKeys(b, fieldRevised, f.Revised), nil
+}
+
+func appendKeys(b []byte, field protowire.Number, keys []Key) []byte {
+	var entry []byte
+	for _, k := range sorted(keys) {
+		entry = k.append(entry[:0])
+		b = appendBytes(b, field, entry)
+	}
+	return b
+}
+
+func (k *Key) append(b []byte) []byte {
+	b = appendBytes(b, fieldData, k.Data[:])
+	b = appendVarint(b, fieldRisk, uint64(k.TransmissionRisk))
+	if k.RollingStart != 0 {
+		b = appendVarint(b, fieldRollingStart, uint64(k.RollingStart))
+	}
+	if k.RollingPeriod != defaultPeriod {
+		b = appendVarint(b, fieldRollingPeriod, uint64(k.RollingPeriod))
+	}
+	if k.ReportType != Unknown {
+		b = appendVarint(b, fieldReportType, uint64(k.ReportType))
+	}
+	if k.HasOnset {
+		b = appendVarint(b, fieldDays, protowire.EncodeZigZag(int64(k.DaysSinceOnset)))
+	}
+	return b
+}
+
+func (s Signer) info() []byte {
+	var b []byte
+	if s.KeyVersion != "" {
+		b = appendString(b, fieldVersion, s.KeyVersion)
+	}
+	if s.KeyID != "" {
+		b = appendString(b, fieldKeyID, s.KeyID)
+	}
+	return appendString(b, fieldAlgorithm, signatureAlgorithm)
+}
+
+// EncodeSig makes export.sig for an export.bin.
+func EncodeSig(bin []byte, signers []Signer) ([]byte, error) {
+	digest := sha256.Sum256(bin)
+	var b []byte
+	for _, s := range signers {
+		der, err := s.sign(digest[:])
+		if err != nil {
+			return nil, err
+		}
+		var entry []byte
+		entry = appendBytes(entry, fieldInfo, s.info())
+		entry = appendVarint(entry, fieldSigBatchNum, batchNumber)
+		entry = appendVarint(entry, fieldSigBatchSize, batchSize)
+		entry = appendBytes(entry, fieldDER, der)
+		b = appendBytes(b, fieldSignature, entry)
+	}
+	return b, nil
+}
+
+// sign is deterministic (RFC 6979) for keys in memory: then a file that is made
+// again has the same bytes.
+func (s Signer) sign(digest []byte) ([]byte, error) {
+	var random io.Reader = rand.Reader
+	if _, inMemory := s.Key.(*ecdsa.PrivateKey); inMemory {
+		random = nil
+	}
+	der, err := s.Key.Sign(random, digest, crypto.SHA256)
+	if err != nil {
+		return nil, fmt.Errorf("sign export: %w", err)
+	}
+	return der, nil
+}
+
+// archiveTime is in every file, so that bytes do not depend on when.
+var archiveTime = time.Date(1980, 1, 1, 0, 0, 0, 0, time.UTC)
+
+func archive(bin, sig []byte) ([]byte, error) {
+	var out bytes.Buffer
+	z := zip.NewWriter(&out)
+	z.RegisterCompressor(zip.Deflate, func(w io.Writer) (io.WriteCloser, error) {
+		return flate.NewWriter(w, flate.DefaultCompression)
+	})
+	for _, e := range []struct {
+		name string
+		body []byte
+	}{{binName, bin}, {sigName, sig}} {
+		w, err := z.CreateHeader(&zip.FileHeader{Name: e.name, Method: zip.Deflate, Modified: archiveTime})
+		if err != nil {
+			return nil, err
+		}
+		if _, err := w.Write(e.body); err != nil {
+			return nil, err
+		}
+	}
+	if err := z.Close(); err != nil {
+		return nil, err
+	}
+	return out.Bytes(), nil
+}
+
+func appendVarint(b []byte, field protowire.Number, v uint64) []byte {
+	return protowire.AppendVarint(protowire.AppendTag(b, field, protowire.VarintType), v)
+}
+
+func appendBytes(b []byte, field protowire.Number, v []byte) []byte {
+	return protowire.AppendBytes(protowire.AppendTag(b, field, protowire.BytesType), v)
+}
+
+func appendString(b []byte, field protowire.Number, v string) []byte {
+	return protowire.AppendString(protowire.AppendTag(b, field, protowire.BytesType), v)
+}
