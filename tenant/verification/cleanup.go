@@ -1,0 +1,91 @@
+package verification
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"carillon/tenant"
+)
+
+// How long codes and tokens are kept after they expire (§6.4).
+const (
+	// KeepDigests is when a code's digests are blanked; until then its digits stay
+	// reserved and answer "expired".
+	KeepDigests = 48 * time.Hour
+	// KeepStatus is when the rest of a code is deleted.
+	KeepStatus = 14 * 24 * time.Hour
+	// KeepTokens is when a token's digest is deleted.
+	KeepTokens = 24 * time.Hour
+)
+
+// cleanupBatch bounds how many rows a transaction changes, and so how long it
+// holds their locks.
+const cleanupBatch = 1000
+
+// Each statement cuts its batch at a time, so that rows which ended in the same
+// second go together, though they be a few more than the batch.
+const (
+	blankSQL = `
+update verification_code
+   set short_mac = null, long_mac = null
+ where short_mac is not null
+   and long_expires_at <= (select max(batch.long_expires_at)
+                             from (select long_expires_at
+                                     from verification_code
+                                    where short_mac is not null
+                                      and long_expires_at < $1
+                                 order by long_expires_at
+                                    limit $2) batch)`
+
+	deleteCodesSQL = `
+delete from verification_code
+ where long_expires_at <= (select max(batch.long_expires_at)
+                             from (select long_expires_at
+                                     from verification_code
+                                    where long_expires_at < $1
+                                 order by long_expires_at
+                                    limit $2) batch)`
+
+	deleteTokensSQL = `
+delete from verification_token
+ where expires_at <= (select max(batch.expires_at)
+                        from (select expires_at
+                                from verification_token
+                               where expires_at < $1
+                            order by expires_at
+                               limit $2) batch)`
+)
+
+// Cleanup forgets what a tenant need not keep any longer (verification protocol
+// §6.4). db is a handle under the role carillon_jobs. It works in small
+// transactions, each of which stands for itself; running it twice does no harm.
+func Cleanup(ctx context.Context, db *tenant.DB, id tenant.ID, now time.Time) error {
+	steps := []struct {
+		what, sql string
+		before    time.Time
+	}{
+		{"delete codes", deleteCodesSQL, now.Add(-KeepStatus)},
+		{"blank codes", blankSQL, now.Add(-KeepDigests)},
+		{"delete tokens", deleteTokensSQL, now.Add(-KeepTokens)},
+	}
+	for _, s := range steps {
+		if err := inBatches(ctx, db, id, s.sql, s.before); err != nil {
+			return fmt.Errorf("%s: %w", s.what, err)
+		}
+	}
+	return nil
+}
+
+func inBatches(ctx context.Context, db *tenant.DB, id tenant.ID, query string, before time.Time) error {
+	for {
+		var rows int64
+		err := db.In(ctx, id, func(tx *tenant.Tx) (err error) {
+			rows, err = tx.Exec(ctx, query, before.UTC(), cleanupBatch)
+			return err
+		})
+		if err != nil || rows < cleanupBatch {
+			return err
+		}
+	}
+}

@@ -1,0 +1,141 @@
+package verification_test
+
+import (
+	"errors"
+	"net"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"carillon/tenant"
+	"carillon/tenant/key"
+	"carillon/tenant/verification"
+)
+
+// scissors are a dialer whose connections break at a chosen message: the process
+// dies there, as far as the database can see.
+type scissors struct {
+	// writes counts down with each message to the server. At zero the connection
+	// is cut before the message, or after it, so that the answer is lost.
+	writes atomic.Int64
+	after  atomic.Bool
+}
+
+var errCut = errors.New("connection cut")
+
+func (s *scissors) Dial(network, address string) (net.Conn, error) {
+	c, err := net.Dial(network, address)
+	return &cutConn{Conn: c, by: s}, err
+}
+
+func (s *scissors) DialTimeout(network, address string, timeout time.Duration) (net.Conn, error) {
+	c, err := net.DialTimeout(network, address, timeout)
+	return &cutConn{Conn: c, by: s}, err
+}
+
+type cutConn struct {
+	net.Conn
+	by *scissors
+}
+
+func (c *cutConn) Write(p []byte) (int, error) {
+	if c.by.writes.Add(-1) != 0 {
+		return c.Conn.Write(p)
+	}
+	if c.by.after.Load() {
+		if _, err := c.Conn.Write(p); err != nil {
+			return 0, err
+		}
+		// Wait for the answer, which means that the server has done it, and lose it.
+		_, _ = c.Conn.Read(make([]byte, 1))
+	}
+	_ = c.Conn.Close()
+	return 0, errCut
+}
+
+// Where a process may die in a device request: before or after each message.
+var cuts = []struct {
+	name  string
+	write int64
+	after bool
+	done  bool // the commit has happened, though nobody heard of it
+}{
+	{"before opening", 1, false, false},
+	{"after opening", 1, true, false},
+	{"before the statement", 2, false, false},
+	{"after the statement", 2, true, false},
+	{"before the commit", 3, false, false},
+	{"after the commit", 3, true, true},
+}
+
+// mortal is a device service whose process dies at a cut, and how to arm it.
+func (f *fixture) mortal(t *testing.T) (s *verification.Service, arm func(write int64, after bool)) {
+	t.Helper()
+	var cut scissors
+	db, err := tenant.Open(t.Context(), tenant.Config{DSN: f.world.Database.DSN("carillon_device"), MaxOpen: 1, Dialer: &cut})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = db.Close() })
+	s = f.service(db, func(c *verification.Config) { c.Keys = key.NewRing(f.world.Device, f.world.Root) })
+	return s, func(write int64, after bool) {
+		if err := db.Ping(t.Context()); err != nil { // a connection is ready
+			t.Fatal(err)
+		}
+		cut.after.Store(after)
+		cut.writes.Store(write)
+	}
+}
+
+// A code is claimed if and only if the commit happened; until then the phone may
+// try again.
+func TestVerifyCrash(t *testing.T) {
+	t.Parallel()
+	f := setUp(t)
+	for _, c := range cuts {
+		t.Run(c.name, func(t *testing.T) {
+			service, arm := f.mortal(t)
+			issued := f.issue(t, f.north, verification.IssueRequest{})
+			tokens := f.countTokens(t, f.north)
+			arm(c.write, c.after)
+			v, err := service.Verify(t.Context(), f.north, verification.VerifyRequest{Code: issued.Code})
+			if err == nil || v != nil {
+				t.Fatalf("Verify over a cut connection: %v, want an error", err)
+			}
+			if got := f.status(t, f.north, issued).Claimed; got != c.done {
+				t.Errorf("claimed %t, want %t", got, c.done)
+			}
+			if !c.done {
+				f.verify(t, f.north, issued.Code)
+			}
+			if got := f.countTokens(t, f.north); got != tokens+1 {
+				t.Errorf("%d tokens more, want 1", got-tokens)
+			}
+		})
+	}
+}
+
+// A phone whose certificate was lost on any way can have it again, and nobody
+// else can.
+func TestCertificateCrash(t *testing.T) {
+	t.Parallel()
+	f := setUp(t)
+	for _, c := range cuts {
+		t.Run(c.name, func(t *testing.T) {
+			service, arm := f.mortal(t)
+			tok := f.token(t, f.north, verification.IssueRequest{})
+			arm(c.write, c.after)
+			r := verification.CertificateRequest{Token: tok, EKeyHMAC: hmacText}
+			if signed, err := service.Certificate(t.Context(), f.north, r); err == nil || signed != "" {
+				t.Fatalf("Certificate over a cut connection: %v, want an error", err)
+			}
+			if c.done { // the token belongs to the first HMAC now
+				_, err := f.device.Certificate(t.Context(), f.north, verification.CertificateRequest{Token: tok, EKeyHMAC: otherHMACText})
+				wantProblem(t, err, verification.ErrTokenInvalid, "")
+				f.certificate(t, f.north, tok, hmacText)
+				return
+			}
+			f.certificate(t, f.north, tok, otherHMACText) // still unspent
+		})
+	}
+}

@@ -1,0 +1,275 @@
+package verification
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/lib/pq"
+
+	"carillon/authz"
+	"carillon/signing"
+	"carillon/signing/certificate"
+	"carillon/tenant"
+	"carillon/tenant/audit"
+	"carillon/tenant/key"
+	"carillon/tenant/message"
+)
+
+// Issued is a new code. It prints and logs as a fixed word.
+type Issued struct {
+	ID uuid.UUID
+	// Code is the short code in the clear. Nobody can ask for it again.
+	Code string
+	// ExpiresAt and LongExpiresAt end the short code and the long one that a
+	// message carries. They are equal if there is no message or the test type is
+	// user-report.
+	ExpiresAt, LongExpiresAt time.Time
+	// GeneratedSMS and Phone are the message and its recipient in E.164 form, if
+	// the text was asked for.
+	GeneratedSMS, Phone string
+	// SendError says why no message was sent for a code that was kept
+	// nevertheless: [ErrSMSFailed], [ErrSMSQueueFull] or [ErrNoProvider].
+	SendError error
+}
+
+// Issue makes a code for a diagnosis (verification protocol §4.1 to §4.3) and,
+// if there is a telephone number, has a message sent. Whoever may not is
+// [authz.ErrForbidden]; a request that breaks a rule is a [Problem], the first in
+// the protocol's order.
+//
+// The message goes out after the code is committed, so that a phone never holds a
+// code that does not exist. If it fails, the code is withdrawn, unless the request
+// keeps it; the same UUID may then be tried again. If the process dies in between,
+// the code is one that nobody knows. What a person does is audited.
+func (s *Service) Issue(ctx context.Context, t *tenant.Tenant, by authz.Subject, r IssueRequest) (*Issued, error) {
+	if err := s.policies.Check(ctx, t.ID.String(), by, authz.CodeIssue); err != nil {
+		return nil, err
+	}
+	o, err := s.newOrder(t, by, r)
+	if err != nil {
+		return nil, err
+	}
+	live, err := s.keys.Secrets(ctx, t.ID, signing.CodeMAC)
+	if err != nil {
+		return nil, fmt.Errorf("keys of codes: %w", err)
+	}
+	var codes pair
+	var text string
+	err = s.db.In(ctx, t.ID, func(tx *tenant.Tx) error {
+		if codes, err = s.store(ctx, tx, o, live); err != nil {
+			return err
+		}
+		text, err = s.write(o, codes)
+		return err
+	})
+	if tenant.Violates(err, "verification_code_pkey") {
+		return nil, uuidExists(o.id)
+	}
+	if err != nil {
+		return nil, err
+	}
+	issued := &Issued{ID: o.id, Code: codes.short}
+	issued.ExpiresAt, issued.LongExpiresAt = o.expiries()
+	return s.deliver(ctx, o, issued, text)
+}
+
+func uuidExists(id uuid.UUID) error { return refuse(ErrUUIDExists, "code for %s already exists", id) }
+
+// store applies rules 10 to 15 and 17 of §4.2.
+func (s *Service) store(ctx context.Context, tx *tenant.Tx, o *order, live []key.Secret) (pair, error) {
+	if err := o.refuseKnownID(ctx, tx); err != nil {
+		return pair{}, err
+	}
+	if err := o.refuseType(); err != nil {
+		return pair{}, err
+	}
+	if !s.quota(o.tenant.ID) {
+		return pair{}, refuse(ErrQuota, "daily quota of codes exceeded")
+	}
+	if o.testType == certificate.UserReport && o.phone == "" {
+		return pair{}, refuse(ErrMissingPhone, "phone number is required for test type %s", certificate.UserReport)
+	}
+	codes, err := s.insert(ctx, tx, o, live)
+	if err != nil {
+		return pair{}, err
+	}
+	return codes, o.record(ctx, tx, string(authz.CodeIssue))
+}
+
+// record audits what people do. Programs issue too many codes for that.
+func (o *order) record(ctx context.Context, tx *tenant.Tx, action string) error {
+	if o.by.Kind != authz.Person {
+		return nil
+	}
+	return audit.Record(ctx, tx, o.at, o.by, action, o.id.String(), nil)
+}
+
+const knownSQL = `select exists (select from verification_code where code_id = $1)`
+
+func (o *order) refuseKnownID(ctx context.Context, tx *tenant.Tx) error {
+	if !o.idGiven {
+		return nil
+	}
+	var known bool
+	if err := tx.Get(ctx, &known, knownSQL, o.id.String()); err != nil {
+		return fmt.Errorf("look for UUID: %w", err)
+	}
+	if known {
+		return uuidExists(o.id)
+	}
+	return nil
+}
+
+const maxRedraws = 6
+
+// The same digits under two MAC keys are two different values, so a new code is
+// compared with stored ones under every live key. (Two processes that draw the
+// same code at the same moment under different keys are not caught; that takes a
+// rotation, a second and a chance of one in the number of codes.)
+const insertSQL = `
+with collision as (
+  select
+    from verification_code
+   where short_mac = any($1) or long_mac = any($2)
+), stored as (
+  insert into verification_code
+         (tenant_id, code_id, short_mac, long_mac, test_type, symptom_date, test_date,
+          issued_at, expires_at, long_expires_at, issuer_kind, issuer_id, external_issuer_id)
+  select current_tenant(), $3::uuid, $4::bytea, $5::bytea, $6, nullif($7, '')::date, nullif($8, '')::date,
+         $9::timestamptz, $10::timestamptz, $11::timestamptz, $12, $13, $14
+   where not exists (select from collision)
+      on conflict (tenant_id, short_mac) do nothing
+  returning code_id
+)
+select exists (select from stored)`
+
+// insert draws codes until a pair is unused and stores their digests.
+func (s *Service) insert(ctx context.Context, tx *tenant.Tx, o *order, live []key.Secret) (pair, error) {
+	expires, longExpires := o.expiries()
+	for range 1 + maxRedraws {
+		codes, err := s.drawPair(o.tenant.Settings)
+		if err != nil {
+			return pair{}, err
+		}
+		short, long := macs(live, codes.short), macs(live, codes.long)
+		var stored bool
+		err = tx.Get(ctx, &stored, insertSQL,
+			pq.ByteaArray(short), pq.ByteaArray(long), o.id.String(), short[0], long[0],
+			string(o.testType), string(o.symptomDate), string(o.testDate), o.at, expires, longExpires,
+			string(o.by.Kind), o.by.ID, o.externalID)
+		if err != nil {
+			return pair{}, fmt.Errorf("store code: %w", err)
+		}
+		if stored {
+			return codes, nil
+		}
+	}
+	return pair{}, refuse(ErrNoFreeCode, "failed to generate otp code, please try again")
+}
+
+// write makes the message, if there is to be one. It runs before the commit:
+// without a text there is no code.
+func (s *Service) write(o *order, codes pair) (string, error) {
+	if !o.messaged() {
+		return "", nil
+	}
+	failed := ErrSMSFailed
+	if o.generate {
+		failed = ErrTemplate
+	}
+	template, err := message.Template(o.templateLabel, o.tenant.Settings.SMSTemplate)
+	if err != nil {
+		return "", refuse(failed, "failed to build sms: %v", err)
+	}
+	expires, longExpires := o.expiries()
+	text, err := message.Render(template, message.Vars{
+		Code: codes.short, LongCode: codes.long,
+		Life: expires.Sub(o.at), LongLife: longExpires.Sub(o.at),
+		Region: o.tenant.Region, RedirectDomain: s.redirectDomain,
+	})
+	if err != nil {
+		return "", refuse(failed, "failed to build sms: %v", err)
+	}
+	return text, nil
+}
+
+// deliver does what rule 18 of §4.2 leaves to do after the commit.
+func (s *Service) deliver(ctx context.Context, o *order, issued *Issued, text string) (*Issued, error) {
+	switch {
+	case !o.messaged():
+		return issued, nil
+	case o.generate:
+		issued.GeneratedSMS, issued.Phone = text, o.phone
+		return issued, nil
+	}
+	unsent := s.send(ctx, o.tenant, message.Message{To: o.phone, Body: text})
+	switch {
+	case unsent == nil:
+		return issued, nil
+	case o.keep:
+		issued.SendError = unsent
+		return issued, nil
+	}
+	withdrawn, err := s.withdraw(ctx, o)
+	switch {
+	case err != nil:
+		return nil, errors.Join(unsent, err)
+	case !withdrawn:
+		return issued, nil // the phone has claimed it, so the message did arrive
+	}
+	return nil, unsent
+}
+
+const sendTimeout = 5 * time.Second
+
+// send keeps the provider's own words to itself: they may hold the number.
+func (s *Service) send(ctx context.Context, t *tenant.Tenant, m message.Message) error {
+	ctx, cancel := context.WithTimeout(ctx, sendTimeout)
+	defer cancel()
+	err := s.sender.Send(ctx, t, m)
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, message.ErrQueueFull):
+		return refuse(ErrSMSQueueFull, "failed to send sms: queue is full")
+	case errors.Is(err, message.ErrNoProvider):
+		return refuse(ErrNoProvider, "phone provided, but no sms provider is configured")
+	default:
+		return refuse(ErrSMSFailed, "failed to send sms")
+	}
+}
+
+const (
+	withdrawSQL = `
+delete from verification_code
+ where code_id = $1
+   and claimed_at is null`
+
+	withdrawTimeout = 5 * time.Second
+)
+
+// withdraw removes an unclaimed code whose message failed, even if the asker is
+// gone by now. It reports whether there was one to remove.
+func (s *Service) withdraw(ctx context.Context, o *order) (bool, error) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), withdrawTimeout)
+	defer cancel()
+	var rows int64
+	err := s.db.In(ctx, o.tenant.ID, func(tx *tenant.Tx) (err error) {
+		rows, err = tx.Exec(ctx, withdrawSQL, o.id.String())
+		if err != nil || rows == 0 {
+			return err
+		}
+		return o.record(ctx, tx, codeWithdrawn)
+	})
+	if err != nil {
+		return false, fmt.Errorf("withdraw code: %w", err)
+	}
+	return rows > 0, nil
+}
+
+// codeWithdrawn is the audit log's word for a code that went because its message
+// failed. Nobody needs a permission for that.
+const codeWithdrawn = "code:withdrawn"

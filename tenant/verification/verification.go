@@ -1,0 +1,90 @@
+// Package verification turns a diagnosis into a signed certificate: staff or a
+// back end of a health authority obtain a code, the phone swaps the code for a
+// token, and the token, with an HMAC over the phone's keys, for a certificate.
+//
+// It promises that one code yields one token and one token one certificate,
+// however many ask at once and wherever a process dies; that a refused attempt
+// burns nothing; and that an unknown, a spent and another tenant's code cannot be
+// told apart. Codes, tokens and telephone numbers are never stored: the database
+// has keyed digests of codes and plain digests of tokens' random IDs, nothing
+// joins a token to its code, and types that hold one of them in the clear hide it
+// when printed. Retention is [Cleanup]'s.
+//
+// The rules and English texts are those of the verification protocol §1, §2,
+// §4.2 to §4.6 and §6, with its recommendations where the reference is wrong.
+package verification
+
+import (
+	"io"
+	"time"
+
+	"carillon/authz"
+	"carillon/tenant"
+	"carillon/tenant/key"
+	"carillon/tenant/message"
+)
+
+// Config is what a [Service] works with.
+type Config struct {
+	// DB is a handle under the role carillon_device for Verify and Certificate,
+	// carillon_issuer or carillon_portal for the rest.
+	DB *tenant.DB
+	// Keys are the tenants' keys as that role may see them.
+	Keys *key.Ring
+	// Policies decide who may issue, see and expire codes. Verify and
+	// Certificate do not ask them.
+	Policies *authz.Policies
+	// Sender delivers text messages; nil is [message.None].
+	Sender message.Sender
+	// RedirectDomain is the domain under which every region's links live; empty
+	// makes links of the ens: scheme (§7.1).
+	RedirectDomain string
+	// Quota takes one code from a tenant's daily budget and reports whether there
+	// was one left (§11.4). It must be quick and safe for concurrent use; nil
+	// means no budget.
+	Quota func(tenant.ID) bool
+	// MayGenerate says which tenants may take a message's text instead of having
+	// it sent (onlyGenerateSMS); nil means none.
+	MayGenerate func(*tenant.Tenant) bool
+	// Now is the clock.
+	Now func() time.Time
+	// Rand is a cryptographic source of randomness, safe for concurrent use.
+	Rand io.Reader
+}
+
+// Service issues and verifies codes and signs certificates. It is safe for
+// concurrent use.
+type Service struct {
+	db             *tenant.DB
+	keys           *key.Ring
+	policies       *authz.Policies
+	sender         message.Sender
+	redirectDomain string
+	quota          func(tenant.ID) bool
+	mayGenerate    func(*tenant.Tenant) bool
+	now            func() time.Time
+	rand           io.Reader
+}
+
+// New returns a service.
+func New(c Config) *Service {
+	if c.Sender == nil {
+		c.Sender = message.None{}
+	}
+	if c.Quota == nil {
+		c.Quota = func(tenant.ID) bool { return true }
+	}
+	if c.MayGenerate == nil {
+		c.MayGenerate = func(*tenant.Tenant) bool { return false }
+	}
+	return &Service{
+		db: c.DB, keys: c.Keys, policies: c.Policies, sender: c.Sender,
+		redirectDomain: c.RedirectDomain, quota: c.Quota, mayGenerate: c.MayGenerate,
+		now: c.Now, rand: c.Rand,
+	}
+}
+
+// clock is the current time, UTC, in whole seconds: the protocol's own unit, so
+// that a stored time tells no more than an answer does. Expiries are whole
+// seconds too, which makes comparing with the cut time exact.
+func (s *Service) clock() time.Time { return s.now().UTC().Truncate(time.Second) }

@@ -1,0 +1,204 @@
+package verification
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/lib/pq"
+
+	"carillon/signing"
+	"carillon/signing/certificate"
+	"carillon/tenant"
+)
+
+// VerifyRequest is a phone's request for a token (verification protocol §1.1). It
+// prints and logs as a fixed word.
+type VerifyRequest struct {
+	// Code is the short or the long code; surrounding blanks do not matter.
+	Code string
+	// Accept names the test types that the phone can handle; none means all.
+	Accept []string
+	// Nonce binds self-reports. It must be base64; no code asks for one.
+	Nonce string
+}
+
+// Verified is a claimed code's diagnosis and the token for it. It prints and logs
+// as a fixed word.
+type Verified struct {
+	TestType string
+	// SymptomDate and TestDate are YYYY-MM-DD, or empty.
+	SymptomDate, TestDate string
+	// Token is opaque to the phone, which returns it byte for byte.
+	Token string
+}
+
+// The verdicts of verifySQL.
+const (
+	verdictClaimed     = "claimed"
+	verdictExpired     = "expired"
+	verdictSpent       = "spent"
+	verdictUnsupported = "unsupported"
+)
+
+// One statement finds the code under any live key, locks it, judges it in the
+// protocol's order, claims it and stores the token. Of concurrent claims the lock
+// lets one through at a time, and the next one sees the row as that one left it.
+const verifySQL = `
+with found as (
+  select code_id, test_type, symptom_date, test_date, claimed_at,
+         case when short_mac = any($1) then expires_at else long_expires_at end as ends_at
+    from verification_code
+   where short_mac = any($1) or long_mac = any($1)
+   limit 1
+     for update
+), judged as (
+  select code_id, test_type, symptom_date, test_date,
+         case when ends_at <= $2                                          then 'expired'
+              when claimed_at is not null                                 then 'spent'
+              when $3::text[] is not null and not (test_type = any($3::text[])) then 'unsupported'
+              else 'claimed'
+         end as verdict
+    from found
+), claimed as (
+  update verification_code c
+     set claimed_at = $2
+    from judged j
+   where c.code_id = j.code_id
+     and j.verdict = 'claimed'
+  returning c.code_id
+), stored as (
+  insert into verification_token (tenant_id, token_digest, expires_at)
+  select current_tenant(), $4::bytea, $5::timestamptz
+    from claimed
+)
+select verdict, test_type,
+       coalesce(to_char(symptom_date, 'YYYY-MM-DD'), '') as symptom_date,
+       coalesce(to_char(test_date, 'YYYY-MM-DD'), '') as test_date
+  from judged`
+
+type judged struct {
+	Verdict     string
+	TestType    certificate.ReportType `db:"test_type"`
+	SymptomDate date                   `db:"symptom_date"`
+	TestDate    date                   `db:"test_date"`
+}
+
+// Verify swaps a code for a token, once (verification protocol §1). In the
+// protocol's order: [ErrInvalidTestType] for an unknown element of Accept,
+// [ErrUnparsable] for a nonce that is not base64, [ErrCodeInvalid] for an unknown
+// code, [ErrCodeExpired], [ErrCodeInvalid] again for a claimed one, and
+// [ErrUnsupportedTestType] for a test type that the phone cannot handle. Whatever
+// is refused, or fails before the commit, leaves the code unclaimed.
+//
+// An unknown and a claimed code take the same way: the same MACs, the same three
+// round trips, a rollback at the end. Only success writes.
+func (s *Service) Verify(ctx context.Context, t *tenant.Tenant, r VerifyRequest) (*Verified, error) {
+	accept, err := acceptable(r.Accept)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := certificate.ParseBase64(r.Nonce); err != nil {
+		return nil, refuse(ErrUnparsable, "nonce is not a valid base64: %v", err)
+	}
+	live, err := s.keys.Secrets(ctx, t.ID, signing.CodeMAC)
+	if err != nil {
+		return nil, fmt.Errorf("keys of codes: %w", err)
+	}
+	c := claim{candidates: macs(live, strings.TrimSpace(r.Code)), accept: accept, at: s.clock()}
+	if c.token, err = s.newSealer(ctx, t, c.at); err != nil {
+		return nil, err
+	}
+	var v *Verified
+	err = s.db.In(ctx, t.ID, func(tx *tenant.Tx) error {
+		v, err = c.run(ctx, tx)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return v, nil
+}
+
+// claim is one attempt to claim a code.
+type claim struct {
+	candidates [][]byte // MACs of the code under every live key
+	accept     []certificate.ReportType
+	at         time.Time
+	token      *sealer
+}
+
+// run judges the code and, if it is good, returns the token that the statement
+// has stored. An error rolls the claim back.
+func (c claim) run(ctx context.Context, tx *tenant.Tx) (*Verified, error) {
+	var row judged
+	err := tx.Get(ctx, &row, verifySQL,
+		pq.ByteaArray(c.candidates), c.at, pq.Array(c.accept), c.token.digest(), c.token.expires)
+	if errors.Is(err, sql.ErrNoRows) {
+		return nil, codeInvalid()
+	}
+	if err != nil {
+		return nil, fmt.Errorf("claim code: %w", err)
+	}
+	switch row.Verdict {
+	case verdictClaimed:
+		return row.verified(c.token)
+	case verdictExpired:
+		return nil, refuse(ErrCodeExpired, "verification code expired")
+	case verdictSpent:
+		return nil, codeInvalid()
+	case verdictUnsupported:
+		return nil, refuse(ErrUnsupportedTestType, "verification code has unsupported test type")
+	default:
+		return nil, fmt.Errorf("claim code: unknown verdict %q", row.Verdict)
+	}
+}
+
+// verified is the answer to a claim, with its token.
+func (j judged) verified(sl *sealer) (*Verified, error) {
+	text, err := sl.seal(j.TestType, j.SymptomDate, j.TestDate)
+	if err != nil {
+		return nil, fmt.Errorf("seal token: %w", err)
+	}
+	return &Verified{
+		TestType: string(j.TestType), SymptomDate: string(j.SymptomDate), TestDate: string(j.TestDate), Token: text,
+	}, nil
+}
+
+func codeInvalid() error { return refuse(ErrCodeInvalid, "verification code invalid") }
+
+// accepted is what an element of a request's accept list stands for (§1.1);
+// nothing, if there is no such element.
+func accepted(element string) []certificate.ReportType {
+	switch certificate.ReportType(strings.ToLower(element)) {
+	case certificate.Confirmed:
+		return []certificate.ReportType{certificate.Confirmed}
+	case certificate.Likely:
+		return []certificate.ReportType{certificate.Confirmed, certificate.Likely}
+	case certificate.Negative:
+		return []certificate.ReportType{certificate.Confirmed, certificate.Likely, certificate.Negative}
+	case certificate.UserReport:
+		return []certificate.ReportType{certificate.Confirmed, certificate.UserReport}
+	default:
+		return nil
+	}
+}
+
+// acceptable returns the test types that any of the elements stands for, or nil
+// if there are no elements: then every type will do, future ones included.
+func acceptable(elements []string) ([]certificate.ReportType, error) {
+	var types []certificate.ReportType
+	for _, e := range elements {
+		more := accepted(e)
+		if more == nil {
+			return nil, refuse(ErrInvalidTestType, "invalid accepted test type: %s", e)
+		}
+		types = append(types, more...)
+	}
+	slices.Sort(types)
+	return slices.Compact(types), nil
+}
