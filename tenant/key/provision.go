@@ -1,0 +1,83 @@
+package key
+
+import (
+	"context"
+	"fmt"
+
+	"carillon/signing"
+	"carillon/tenant"
+)
+
+// Sizes of symmetric keys in bytes: 128 for the digests of codes (verification
+// protocol §6.3), 32 for AES-256.
+const (
+	macSize  = 128
+	sealSize = 32
+)
+
+const (
+	insertDataKeySQL = `insert into data_key (tenant_id, wrapped) values (current_tenant(), $1)`
+
+	insertKeySQL = `
+insert into signing_key
+       (tenant_id, purpose, version, key_id, label, state, sealed, public_der, activated_at)
+values (current_tenant(), $1, 1, $2, $3, 'active', $4, $5, now())`
+)
+
+// Provision makes a new tenant's data key and its first key of every purpose, each
+// active at once. exportKeyID is the key ID that its export files will name; the
+// version that goes with it is v1.
+func Provision(ctx context.Context, tx *tenant.Tx, id tenant.ID, slug tenant.Slug, root signing.Root, exportKeyID string) error {
+	dk, wrapped, err := signing.NewDataKey(ctx, root, id.String())
+	if err != nil {
+		return err
+	}
+	if _, err := tx.Exec(ctx, insertDataKeySQL, wrapped); err != nil {
+		return fmt.Errorf("store data key: %w", err)
+	}
+	for _, p := range signing.Purposes() {
+		keyID, label := firstName(p, slug, exportKeyID)
+		if err := provision(ctx, tx, dk, id, p, keyID, label); err != nil {
+			return fmt.Errorf("%s key: %w", p, err)
+		}
+	}
+	return nil
+}
+
+// firstName names version 1 of a purpose's key. Names on the wire say whose they
+// are, so that a mixed-up configuration is seen at a glance.
+func firstName(p signing.Purpose, slug tenant.Slug, exportKeyID string) (keyID, label string) {
+	switch p {
+	case signing.Export:
+		return exportKeyID, "v1"
+	case signing.Certificate:
+		return string(slug) + "-c1", ""
+	case signing.SMS:
+		return string(slug) + "-s1", ""
+	case signing.Token, signing.Revision, signing.CodeMAC:
+		return "1", ""
+	default:
+		panic("unknown purpose " + p)
+	}
+}
+
+func provision(ctx context.Context, tx *tenant.Tx, dk *signing.DataKey, id tenant.ID, p signing.Purpose, keyID, label string) error {
+	b := binding(id, p, keyID, label)
+	var sealed, public []byte
+	var err error
+	switch p {
+	case signing.Certificate, signing.Export, signing.SMS:
+		sealed, public, err = signing.NewP256(dk, b)
+	case signing.CodeMAC:
+		sealed, err = signing.NewSecret(dk, b, macSize)
+	case signing.Token, signing.Revision:
+		sealed, err = signing.NewSecret(dk, b, sealSize)
+	default:
+		panic("unknown purpose " + p)
+	}
+	if err != nil {
+		return err
+	}
+	_, err = tx.Exec(ctx, insertKeySQL, string(p), keyID, label, sealed, public)
+	return err
+}

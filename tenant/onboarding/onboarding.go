@@ -1,0 +1,174 @@
+// Package onboarding makes tenants: the directory's entry, the settings, the keys
+// and the export configuration of a health authority, in one transaction. A tenant
+// exists whole or not at all.
+package onboarding
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"carillon/authz"
+	"carillon/signing"
+	"carillon/tenant"
+	"carillon/tenant/audit"
+	"carillon/tenant/key"
+)
+
+// Spec is what must be known of a health authority to make it a tenant.
+type Spec struct {
+	// Slug names it in URLs; Name is for people; Region is the ISO 3166 code it serves.
+	Slug, Name, Region string
+	// HealthAuthorityID is what phones send when they publish, in any case.
+	HealthAuthorityID string
+	// Issuer and Audience are iss and aud of its certificates.
+	Issuer, Audience string
+	// ExportKeyID is the key ID in its export files, usually a mobile country code.
+	ExportKeyID string
+	// ExportPeriod is how often files are cut; it divides 24 hours; zero means 4 h.
+	ExportPeriod time.Duration
+	// ExportMinAge is how old a window must be before it is cut. The platforms ask
+	// for two hours, which a negative value means; zero means at once.
+	ExportMinAge time.Duration
+	// Truncate is the window to which arrival times are cut; zero means 1 h.
+	Truncate time.Duration
+	// MinRecords and PaddingRange: a file with fewer keys is filled up to between
+	// MinRecords and their sum (key server protocol §5.4); zeros mean 1000 and 100.
+	MinRecords, PaddingRange int
+	// ReleaseSameDay skips the embargo of keys still in use. Development only.
+	ReleaseSameDay bool
+	// SMSEnabled lets codes be sent by text message.
+	SMSEnabled bool
+}
+
+// ErrExists means that a slug, region or health authority ID is taken.
+var ErrExists = errors.New("a tenant with this slug, region or health authority ID exists")
+
+// Sentinels lists the errors that callers may tell apart.
+func Sentinels() []error { return []error{ErrExists} }
+
+const (
+	defaultPeriod     = 4 * time.Hour
+	defaultMinAge     = 2 * time.Hour
+	defaultTruncate   = time.Hour
+	defaultMinRecords = 1000
+	defaultPadding    = 100
+)
+
+func (s Spec) withDefaults() Spec {
+	if s.ExportPeriod == 0 {
+		s.ExportPeriod = defaultPeriod
+	}
+	if s.ExportMinAge < 0 {
+		s.ExportMinAge = defaultMinAge
+	}
+	if s.Truncate == 0 {
+		s.Truncate = defaultTruncate
+	}
+	if s.MinRecords == 0 {
+		s.MinRecords = defaultMinRecords
+	}
+	if s.PaddingRange == 0 {
+		s.PaddingRange = defaultPadding
+	}
+	return s
+}
+
+// Create makes the tenant, as of now. db is a handle under the operator's role.
+// [ErrExists] if a name is taken, [tenant.ErrSlug] if the slug is none; other bad values are
+// refused by the schema.
+func Create(ctx context.Context, db *tenant.DB, root signing.Root, spec Spec, now time.Time) (tenant.ID, error) {
+	slug, err := tenant.ParseSlug(spec.Slug)
+	if err != nil {
+		return tenant.ID{}, fmt.Errorf("%q: %w", spec.Slug, err)
+	}
+	spec = spec.withDefaults()
+	id := tenant.NewID()
+	err = db.In(ctx, id, func(tx *tenant.Tx) error {
+		if err := insert(ctx, tx, id, spec); err != nil {
+			return err
+		}
+		if err := key.Provision(ctx, tx, id, slug, root, spec.ExportKeyID); err != nil {
+			return err
+		}
+		return audit.Record(ctx, tx, now, system, "tenant:create", string(slug), nil)
+	})
+	if taken(err) {
+		return tenant.ID{}, ErrExists
+	}
+	if err != nil {
+		return tenant.ID{}, fmt.Errorf("create tenant: %w", err)
+	}
+	return id, nil
+}
+
+var system = authz.Subject{Kind: authz.System, ID: "onboarding", Name: "Carillon"}
+
+func taken(err error) bool {
+	return tenant.Violates(err, "tenant_directory_slug_key") ||
+		tenant.Violates(err, "tenant_directory_region_key") ||
+		tenant.Violates(err, "tenant_directory_health_authority_id_key")
+}
+
+const (
+	insertDirectorySQL = `
+insert into tenant_directory (tenant, slug, name, region, health_authority_id)
+values ($1, $2, $3, $4, $5)`
+
+	insertSettingSQL = `
+insert into tenant_setting (tenant_id, issuer, audience, sms_enabled, truncate_seconds, release_same_day)
+values (current_tenant(), $1, $2, $3, $4, $5)`
+
+	insertConfigSQL = `
+insert into export_config
+       (tenant_id, config_id, region, period_seconds, min_age_seconds, min_records, padding_range, active_from)
+values (current_tenant(), gen_random_uuid(), $1, $2, $3, $4, $5, now())`
+
+	insertHorizonSQL = `
+insert into export_horizon (tenant_id, settled_until)
+values (current_tenant(), to_timestamp(0))`
+)
+
+func insert(ctx context.Context, tx *tenant.Tx, id tenant.ID, s Spec) error {
+	_, err := tx.Exec(ctx, insertDirectorySQL, id, s.Slug, s.Name, s.Region, strings.ToLower(s.HealthAuthorityID))
+	if err != nil {
+		return err
+	}
+	_, err = tx.Exec(ctx, insertSettingSQL, s.Issuer, s.Audience, s.SMSEnabled, whole(s.Truncate), s.ReleaseSameDay)
+	if err != nil {
+		return err
+	}
+	_, err = tx.Exec(ctx, insertConfigSQL, s.Region, whole(s.ExportPeriod), whole(s.ExportMinAge), s.MinRecords, s.PaddingRange)
+	if err != nil {
+		return err
+	}
+	_, err = tx.Exec(ctx, insertHorizonSQL)
+	return err
+}
+
+func whole(d time.Duration) int { return int(d / time.Second) }
+
+const (
+	retimeConfigSQL  = `update export_config set period_seconds = $1, min_age_seconds = $2`
+	retimeSettingSQL = `update tenant_setting set truncate_seconds = $1`
+)
+
+// Retime changes how often a tenant's files are cut, and with it the window to
+// which arrival times are cut. db is a handle under the operator's role.
+func Retime(ctx context.Context, db *tenant.DB, id tenant.ID, period, minAge, truncate time.Duration, now time.Time) error {
+	err := db.In(ctx, id, func(tx *tenant.Tx) error {
+		if _, err := tx.Exec(ctx, retimeConfigSQL, whole(period), whole(minAge)); err != nil {
+			return err
+		}
+		if _, err := tx.Exec(ctx, retimeSettingSQL, whole(truncate)); err != nil {
+			return err
+		}
+		return audit.Record(ctx, tx, now, system, "tenant:retime", "", map[string]string{"period": period.String()})
+	})
+	if err != nil {
+		return fmt.Errorf("retime exports: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,175 @@
+// Package tenanttest is a whole world for tests: a database with the current
+// schema, a handle under each process role, a root key, a clock that a test can
+// set, and tenants on request.
+package tenanttest
+
+import (
+	"context"
+	"net"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"carillon/migrations/testdb"
+	"carillon/signing"
+	"carillon/tenant"
+	"carillon/tenant/client"
+	"carillon/tenant/onboarding"
+)
+
+// World is one test's. Handles are closed when the test ends.
+type World struct {
+	// Handles under each role, all with the full schema.
+	Device, Issuer, Publish, Portal, Jobs, Operator *tenant.DB
+	// Root wraps the data keys of the world's tenants.
+	Root signing.Root
+	// Database is the world's database itself.
+	Database *testdb.DB
+
+	t     testing.TB
+	mu    sync.Mutex
+	now   time.Time
+	trips atomic.Int64
+}
+
+// Start is what the clock shows at first: a Wednesday afternoon.
+var Start = time.Date(2026, 11, 25, 15, 4, 5, 0, time.UTC)
+
+// New makes a world.
+func New(t testing.TB) *World {
+	t.Helper()
+	w := &World{t: t, now: Start, Database: testdb.New(t)}
+	root, err := signing.CreateRootFile(filepath.Join(t.TempDir(), "root.key"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.Root = root
+	for role, db := range map[string]**tenant.DB{
+		"device": &w.Device, "issuer": &w.Issuer, "publish": &w.Publish,
+		"portal": &w.Portal, "jobs": &w.Jobs, "operator": &w.Operator,
+	} {
+		*db = w.Open("carillon_" + role)
+	}
+	return w
+}
+
+// Open makes one more handle, under a database role.
+func (w *World) Open(databaseRole string) *tenant.DB {
+	w.t.Helper()
+	db, err := tenant.Open(w.t.Context(), tenant.Config{
+		DSN: w.Database.DSN(databaseRole), Dialer: dialer{trips: &w.trips},
+	})
+	if err != nil {
+		w.t.Fatalf("open as %s: %v", databaseRole, err)
+	}
+	w.t.Cleanup(func() {
+		if err := db.Close(); err != nil {
+			w.t.Errorf("close: %v", err)
+		}
+	})
+	return db
+}
+
+// Now is the world's clock.
+func (w *World) Now() time.Time {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.now
+}
+
+// Advance moves the clock.
+func (w *World) Advance(d time.Duration) { w.SetNow(w.Now().Add(d)) }
+
+// SetNow sets the clock.
+func (w *World) SetNow(now time.Time) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.now = now
+}
+
+// Create makes a tenant that is named after its slug.
+func (w *World) Create(slug string, change ...func(*onboarding.Spec)) *tenant.Tenant {
+	w.t.Helper()
+	spec := onboarding.Spec{
+		Slug: slug, Name: "Health of " + slug, Region: region(slug),
+		HealthAuthorityID: "org." + slug + ".health",
+		Issuer:            "health." + slug + ".example", Audience: "exposure-notifications-server",
+		ExportKeyID: "310",
+	}
+	for _, c := range change {
+		c(&spec)
+	}
+	id, err := onboarding.Create(context.Background(), w.Operator, w.Root, spec, w.Now())
+	if err != nil {
+		w.t.Fatalf("create tenant %s: %v", slug, err)
+	}
+	t, err := tenant.NewDirectory(w.Operator).ByID(context.Background(), id)
+	if err != nil {
+		w.t.Fatalf("find tenant %s: %v", slug, err)
+	}
+	return t
+}
+
+// region is a code of the user-assigned part of ISO 3166, one for each slug.
+func region(slug string) string {
+	const letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+	sum := 0
+	for _, c := range slug {
+		sum = sum*31 + int(c)
+	}
+	sum &= 0x7fffffff
+	return "X" + letters[sum%26:sum%26+1] + "-" + letters[sum/26%26:sum/26%26+1] + letters[sum/676%26:sum/676%26+1] + letters[sum/17576%26:sum/17576%26+1]
+}
+
+// Key makes an API key of a tenant and returns its text.
+func (w *World) Key(t *tenant.Tenant, kind client.Kind) string {
+	w.t.Helper()
+	var text string
+	err := w.Operator.In(context.Background(), t.ID, func(tx *tenant.Tx) (err error) {
+		text, _, err = client.Create(context.Background(), tx, kind, string(kind)+" "+time.Now().Format(time.RFC3339Nano))
+		return err
+	})
+	if err != nil {
+		w.t.Fatalf("API key: %v", err)
+	}
+	return text
+}
+
+// Trips returns how many round trips to the database the world's handles make
+// while fn runs. A round trip is an answer read after something was sent.
+func (w *World) Trips(fn func()) int {
+	before := w.trips.Load()
+	fn()
+	return int(w.trips.Load() - before)
+}
+
+type dialer struct{ trips *atomic.Int64 }
+
+func (d dialer) Dial(network, address string) (net.Conn, error) {
+	return d.DialTimeout(network, address, time.Minute)
+}
+
+func (d dialer) DialTimeout(network, address string, timeout time.Duration) (net.Conn, error) {
+	c, err := net.DialTimeout(network, address, timeout)
+	return &countedConn{Conn: c, trips: d.trips}, err
+}
+
+type countedConn struct {
+	net.Conn
+	trips *atomic.Int64
+	asked atomic.Bool
+}
+
+func (c *countedConn) Write(p []byte) (int, error) {
+	c.asked.Store(true)
+	return c.Conn.Write(p)
+}
+
+func (c *countedConn) Read(p []byte) (int, error) {
+	if c.asked.CompareAndSwap(true, false) {
+		c.trips.Add(1)
+	}
+	return c.Conn.Read(p)
+}
