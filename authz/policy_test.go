@@ -33,11 +33,11 @@ func golden(t *testing.T, name, got string) {
 	}
 }
 
-func policy(t testing.TB, own ...Rule) *Policy {
-	t.Helper()
+func policy(tb testing.TB, own ...Rule) *Policy {
+	tb.Helper()
 	p, err := NewPolicy(own)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return p
 }

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 	"text/tabwriter"
@@ -152,14 +153,17 @@ func Table(routes []Route) string {
 	sorted := slices.SortedFunc(slices.Values(routes), func(a, b Route) int {
 		return cmp.Or(strings.Compare(a.Path, b.Path), strings.Compare(a.Method, b.Method))
 	})
-	var out strings.Builder
-	w := tabwriter.NewWriter(&out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "METHOD\tPATH\tAUDIENCE\tCREDENTIAL\tACTION\tLIMIT\tPADDING\tTENANT")
+	var rows, out strings.Builder
+	rows.WriteString("METHOD\tPATH\tAUDIENCE\tCREDENTIAL\tACTION\tLIMIT\tPADDING\tTENANT\n")
 	for _, r := range sorted {
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n",
-			r.Method, r.Path, r.Audience, r.Credential, r.permission(), r.Limit, cmp.Or(r.Padding, PaddingNone), r.TenantFrom)
+		rows.WriteString(strings.Join([]string{
+			r.Method, r.Path, string(r.Audience), string(r.Credential), r.permission(),
+			r.Limit, string(cmp.Or(r.Padding, PaddingNone)), string(r.TenantFrom),
+		}, "\t") + "\n")
 	}
-	_ = w.Flush() // a strings.Builder takes everything
+	w := tabwriter.NewWriter(&out, 0, 0, 2, ' ', 0)
+	_, _ = io.WriteString(w, rows.String()) // a strings.Builder takes everything
+	_ = w.Flush()
 	return out.String()
 }
 

@@ -22,6 +22,7 @@ func (c *client) ApplicationType() op.ApplicationType { return op.ApplicationTyp
 func (c *client) ResponseTypes() []oidc.ResponseType {
 	return []oidc.ResponseType{oidc.ResponseTypeCode}
 }
+
 func (c *client) GrantTypes() []oidc.GrantType         { return []oidc.GrantType{oidc.GrantTypeCode} }
 func (c *client) LoginURL(id string) string            { return c.loginURL + id }
 func (c *client) AccessTokenType() op.AccessTokenType  { return op.AccessTokenTypeBearer }
@@ -40,7 +41,9 @@ func (c *client) AuthMethod() oidc.AuthMethod {
 	return oidc.AuthMethodBasic
 }
 
-func (c *client) RestrictAdditionalIdTokenScopes() func([]string) []string     { return unchanged }
+//nolint:staticcheck // ST1003: op.Client spells it so
+func (c *client) RestrictAdditionalIdTokenScopes() func([]string) []string { return unchanged }
+
 func (c *client) RestrictAdditionalAccessTokenScopes() func([]string) []string { return unchanged }
 
 func unchanged(scopes []string) []string { return scopes }
