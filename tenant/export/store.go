@@ -1,0 +1,47 @@
+package export
+
+import (
+	"context"
+	"errors"
+	"io"
+	"regexp"
+	"time"
+)
+
+// Store keeps published files. Names are paths with slashes; see [ValidName].
+// Implementations pass the suite of package storetest.
+type Store interface {
+	// PutIfAbsent creates an object whole or not at all. The same bytes under an
+	// existing name are success, other bytes are [ErrConflict].
+	PutIfAbsent(ctx context.Context, name string, body []byte) error
+	// Replace creates or replaces an object; readers see the old one or the new one.
+	Replace(ctx context.Context, name string, body []byte) error
+	// Open reads an object: [ErrNotFound] if there is none. The caller closes it.
+	Open(ctx context.Context, name string) (Object, error)
+	// Delete removes an object: [ErrNotFound] if there is none.
+	Delete(ctx context.Context, name string) error
+}
+
+// Object is an object being read.
+type Object interface {
+	io.ReadSeekCloser
+	// Size is in bytes; Modified when it was written.
+	Size() int64
+	Modified() time.Time
+}
+
+// Why a store refuses.
+var (
+	ErrNotFound = errors.New("no such object")
+	ErrConflict = errors.New("an object of this name has other content")
+	ErrName     = errors.New("not a name of an object")
+)
+
+// Sentinels lists the errors that callers may tell apart.
+func Sentinels() []error { return []error{ErrNotFound, ErrConflict, ErrName} }
+
+var nameForm = regexp.MustCompile(`^([a-z0-9][a-z0-9-]{0,60}/)*[a-z0-9][a-z0-9.-]{0,100}$`)
+
+// ValidName reports whether a text can name an object: lower-case letters, digits,
+// hyphens and dots, in parts that begin with a letter or digit.
+func ValidName(name string) bool { return len(name) <= 300 && nameForm.MatchString(name) }
