@@ -28,11 +28,11 @@ const (
 	otherHMACText = "bccHKEF+rtN5Ro172REMH7mQHxMVeyoRDtGUP0Nf+PY="
 )
 
-func (f *fixture) certificate(t testing.TB, at *tenant.Tenant, tok, hmac string) string {
-	t.Helper()
-	signed, err := f.device.Certificate(t.Context(), at, verification.CertificateRequest{Token: tok, EKeyHMAC: hmac})
+func (f *fixture) certificate(tb testing.TB, at *tenant.Tenant, tok, hmac string) string {
+	tb.Helper()
+	signed, err := f.device.Certificate(tb.Context(), at, verification.CertificateRequest{Token: tok, EKeyHMAC: hmac})
 	if err != nil {
-		t.Fatalf("Certificate: %v", explain(err))
+		tb.Fatalf("Certificate: %v", explain(err))
 	}
 	return signed
 }
@@ -56,19 +56,27 @@ func TestCertificate(t *testing.T) {
 		want certificate.Claims
 	}{
 		{
-			"symptom date", verification.IssueRequest{TestType: "confirmed", SymptomDate: "2021-06-15", TestDate: "2021-06-16"}, hmacText,
+			"symptom date",
+			verification.IssueRequest{TestType: "confirmed", SymptomDate: "2021-06-15", TestDate: "2021-06-16"},
+			hmacText,
 			certificate.Claims{ReportType: certificate.Confirmed, SymptomOnsetInterval: 2706192, TEKMAC: hmacText},
 		},
 		{
-			"test date only, URL spelling", verification.IssueRequest{TestType: "likely", TestDate: "2021-06-16"}, hmacTextURL,
+			"test date only, URL spelling",
+			verification.IssueRequest{TestType: "likely", TestDate: "2021-06-16"},
+			hmacTextURL,
 			certificate.Claims{ReportType: certificate.Likely, TEKMAC: hmacTextURL},
 		},
 		{
-			"user report", verification.IssueRequest{TestType: "user-report", Phone: phone}, otherHMACText,
+			"user report",
+			verification.IssueRequest{TestType: "user-report", Phone: phone},
+			otherHMACText,
 			certificate.Claims{ReportType: certificate.UserReport, TEKMAC: otherHMACText},
 		},
 		{
-			"negative", verification.IssueRequest{TestType: "negative"}, otherHMACText,
+			"negative",
+			verification.IssueRequest{TestType: "negative"},
+			otherHMACText,
 			certificate.Claims{ReportType: certificate.Negative, TEKMAC: otherHMACText},
 		},
 	}
@@ -104,15 +112,15 @@ func TestCertificate(t *testing.T) {
 }
 
 // payload is what a certificate says on the wire.
-func payload(t testing.TB, signed string) map[string]any {
-	t.Helper()
+func payload(tb testing.TB, signed string) map[string]any {
+	tb.Helper()
 	raw, err := base64.RawURLEncoding.DecodeString(strings.Split(signed, ".")[1])
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	var claims map[string]any
 	if err := json.Unmarshal(raw, &claims); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return claims
 }
@@ -182,20 +190,20 @@ func changed(tok string) string {
 }
 
 // reseal changes what a token says, as nobody without the tenant's key could.
-func (f *fixture) reseal(t testing.TB, of *tenant.Tenant, tok string, change func(*token.Contents)) string {
-	t.Helper()
-	live, err := key.NewRing(f.world.Device, f.world.Root).Secrets(t.Context(), of.ID, signing.Token)
+func (f *fixture) reseal(tb testing.TB, of *tenant.Tenant, tok string, change func(*token.Contents)) string {
+	tb.Helper()
+	live, err := key.NewRing(f.world.Device, f.world.Root).Secrets(tb.Context(), of.ID, signing.Token)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	contents, err := token.Open(live[0].Bytes, of.ID.String(), tok)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	change(&contents)
 	resealed, err := token.Seal(live[0].KeyID, live[0].Bytes, of.ID.String(), contents)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return resealed
 }
@@ -283,7 +291,7 @@ func TestCertificateOneWinner(t *testing.T) {
 	texts := make([]string, callers)
 	var wg sync.WaitGroup
 	for i := range callers {
-		texts[i] = base64.StdEncoding.EncodeToString([]byte(strings.Repeat(string(rune('A'+i/3)), 32))) // each thrice
+		texts[i] = hmacOf(i / 3) // each thrice
 		wg.Go(func() {
 			_, errs[i] = f.device.Certificate(t.Context(), f.north, verification.CertificateRequest{Token: tok, EKeyHMAC: texts[i]})
 		})
@@ -306,6 +314,11 @@ func TestCertificateOneWinner(t *testing.T) {
 			t.Errorf("%s got %d certificates, want 3: repeats are allowed", text, n)
 		}
 	}
+}
+
+// hmacOf is one of many HMACs.
+func hmacOf(i int) string {
+	return base64.StdEncoding.EncodeToString([]byte(strings.Repeat(string(rune('A'+i)), 32)))
 }
 
 // Without a key to sign with there is no certificate, and the token is as good

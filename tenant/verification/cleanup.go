@@ -47,6 +47,7 @@ delete from verification_code
                                  order by long_expires_at
                                     limit $2) batch)`
 
+	//nolint:gosec // a statement about tokens, not one of them
 	deleteTokensSQL = `
 delete from verification_token
  where expires_at <= (select max(batch.expires_at)

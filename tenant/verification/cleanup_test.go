@@ -101,9 +101,9 @@ select current_tenant(), sha256(i::text::bytea), $1::timestamptz - make_interval
 	}
 }
 
-func (f *fixture) countDigests(t testing.TB, of *tenant.Tenant) (n int) {
-	t.Helper()
-	in(t, f.world.Issuer, of.ID, func(ctx context.Context, tx *tenant.Tx) error {
+func (f *fixture) countDigests(tb testing.TB, of *tenant.Tenant) (n int) {
+	tb.Helper()
+	in(tb, f.world.Issuer, of.ID, func(ctx context.Context, tx *tenant.Tx) error {
 		return tx.Get(ctx, &n, `select count(*) from verification_code where short_mac is not null or long_mac is not null`)
 	})
 	return n

@@ -47,9 +47,9 @@ func (c *cutConn) Write(p []byte) (int, error) {
 			return 0, err
 		}
 		// Wait for the answer, which means that the server has done it, and lose it.
-		_, _ = c.Conn.Read(make([]byte, 1))
+		_, _ = c.Read(make([]byte, 1))
 	}
-	_ = c.Conn.Close()
+	_ = c.Close()
 	return 0, errCut
 }
 

@@ -35,9 +35,9 @@ var (
 
 const phone = "+12065550100"
 
-func setUp(t testing.TB) *fixture {
-	t.Helper()
-	w := tenanttest.New(t)
+func setUp(tb testing.TB) *fixture {
+	tb.Helper()
+	w := tenanttest.New(tb)
 	f := &fixture{world: w, sms: &messagetest.Sender{}}
 	f.north, f.south = tuned(w.Create("north")), tuned(w.Create("south"))
 	f.issuer = f.service(w.Issuer, nil)
@@ -79,62 +79,62 @@ func (f *fixture) service(db *tenant.DB, change func(*verification.Config)) *ver
 }
 
 // issue issues a code that must succeed.
-func (f *fixture) issue(t testing.TB, to *tenant.Tenant, r verification.IssueRequest) *verification.Issued {
-	t.Helper()
+func (f *fixture) issue(tb testing.TB, to *tenant.Tenant, r verification.IssueRequest) *verification.Issued {
+	tb.Helper()
 	if r.TestType == "" {
 		r.TestType = "confirmed"
 	}
-	issued, err := f.issuer.Issue(t.Context(), to, backEnd, r)
+	issued, err := f.issuer.Issue(tb.Context(), to, backEnd, r)
 	if err != nil {
-		t.Fatalf("Issue: %v", explain(err))
+		tb.Fatalf("Issue: %v", explain(err))
 	}
 	return issued
 }
 
 // messaged issues a code with a message and returns its long code, too.
-func (f *fixture) messaged(t testing.TB, to *tenant.Tenant) (issued *verification.Issued, long string) {
-	t.Helper()
+func (f *fixture) messaged(tb testing.TB, to *tenant.Tenant) (issued *verification.Issued, long string) {
+	tb.Helper()
 	to = with(to, func(s *tenant.Settings) { s.SMSTemplate = "[longcode]" })
-	issued = f.issue(t, to, verification.IssueRequest{Phone: phone})
+	issued = f.issue(tb, to, verification.IssueRequest{Phone: phone})
 	sent := f.sms.Delivered()
 	return issued, sent[len(sent)-1].Body
 }
 
 // verify claims a code, which must succeed.
-func (f *fixture) verify(t testing.TB, at *tenant.Tenant, code string) *verification.Verified {
-	t.Helper()
-	v, err := f.device.Verify(t.Context(), at, verification.VerifyRequest{Code: code})
+func (f *fixture) verify(tb testing.TB, at *tenant.Tenant, code string) *verification.Verified {
+	tb.Helper()
+	v, err := f.device.Verify(tb.Context(), at, verification.VerifyRequest{Code: code})
 	if err != nil {
-		t.Fatalf("Verify: %v", explain(err))
+		tb.Fatalf("Verify: %v", explain(err))
 	}
 	return v
 }
 
 // token issues and claims a code for its token.
-func (f *fixture) token(t testing.TB, of *tenant.Tenant, r verification.IssueRequest) string {
-	t.Helper()
-	return f.verify(t, of, f.issue(t, of, r).Code).Token
+func (f *fixture) token(tb testing.TB, of *tenant.Tenant, r verification.IssueRequest) string {
+	tb.Helper()
+	return f.verify(tb, of, f.issue(tb, of, r).Code).Token
 }
 
-func (f *fixture) status(t testing.TB, of *tenant.Tenant, i *verification.Issued) verification.Status {
-	t.Helper()
-	s, err := f.issuer.Status(t.Context(), of, backEnd, i.ID.String())
+func (f *fixture) status(tb testing.TB, of *tenant.Tenant, i *verification.Issued) verification.Status {
+	tb.Helper()
+	s, err := f.issuer.Status(tb.Context(), of, backEnd, i.ID.String())
 	if err != nil {
-		t.Fatalf("Status: %v", explain(err))
+		tb.Fatalf("Status: %v", explain(err))
 	}
 	return s
 }
 
 // wantProblem checks kind and text of a refusal; an empty text is not looked at.
-func wantProblem(t testing.TB, err, kind error, text string) {
-	t.Helper()
+func wantProblem(tb testing.TB, err, kind error, text string) {
+	tb.Helper()
 	var p *verification.Problem
 	if !errors.As(err, &p) || !errors.Is(err, kind) {
-		t.Errorf("got %v, want a Problem: %v", explain(err), kind)
+		tb.Errorf("got %v, want a Problem: %v", explain(err), kind)
 		return
 	}
 	if text != "" && p.Text != text {
-		t.Errorf("%v says %q, want %q", kind, p.Text, text)
+		tb.Errorf("%v says %q, want %q", kind, p.Text, text)
 	}
 }
 
@@ -148,11 +148,11 @@ func explain(err error) error {
 }
 
 // in runs fn in a transaction of the tenant, which must succeed.
-func in(t testing.TB, db *tenant.DB, id tenant.ID, fn func(context.Context, *tenant.Tx) error) {
-	t.Helper()
-	err := db.In(t.Context(), id, func(tx *tenant.Tx) error { return fn(t.Context(), tx) })
+func in(tb testing.TB, db *tenant.DB, id tenant.ID, fn func(context.Context, *tenant.Tx) error) {
+	tb.Helper()
+	err := db.In(tb.Context(), id, func(tx *tenant.Tx) error { return fn(tb.Context(), tx) })
 	if err != nil {
-		t.Fatalf("transaction: %v", err)
+		tb.Fatalf("transaction: %v", err)
 	}
 }
 
@@ -163,10 +163,10 @@ const (
 
 // rotate gives a tenant a second version of a secret key, and the services new
 // rings, which know it at once.
-func (f *fixture) rotate(t testing.TB, of *tenant.Tenant, p signing.Purpose) {
-	t.Helper()
+func (f *fixture) rotate(tb testing.TB, of *tenant.Tenant, p signing.Purpose) {
+	tb.Helper()
 	size := map[signing.Purpose]int{codeMAC: 128, tokenSeal: 32}[p]
-	in(t, f.world.Operator, of.ID, func(ctx context.Context, tx *tenant.Tx) error {
+	in(tb, f.world.Operator, of.ID, func(ctx context.Context, tx *tenant.Tx) error {
 		var wrapped []byte
 		if err := tx.Get(ctx, &wrapped, `select wrapped from data_key`); err != nil {
 			return err

@@ -70,7 +70,7 @@ func Sentinels() []error {
 }
 
 // Problem is a refusal with the words that its asker should read.
-type Problem struct {
+type Problem struct { //nolint:errname // it is a refusal in words for people; api and portal speak of problems
 	// Kind is one of [Sentinels].
 	Kind error
 	// Text is the protocol's English for the answer. It may repeat what was sent,

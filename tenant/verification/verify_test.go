@@ -25,15 +25,18 @@ func TestVerifyAnswer(t *testing.T) {
 	}{
 		{"no dates", verification.IssueRequest{TestType: "confirmed"}, verification.Verified{TestType: "confirmed"}},
 		{
-			"symptom date", verification.IssueRequest{TestType: "likely", SymptomDate: day(-3)},
+			"symptom date",
+			verification.IssueRequest{TestType: "likely", SymptomDate: day(-3)},
 			verification.Verified{TestType: "likely", SymptomDate: day(-3)},
 		},
 		{
-			"test date", verification.IssueRequest{TestType: "negative", TestDate: day(0)},
+			"test date",
+			verification.IssueRequest{TestType: "negative", TestDate: day(0)},
 			verification.Verified{TestType: "negative", TestDate: day(0)},
 		},
 		{
-			"both, user report", verification.IssueRequest{TestType: "user-report", SymptomDate: day(-28), TestDate: day(-1), Phone: phone},
+			"both, user report",
+			verification.IssueRequest{TestType: "user-report", SymptomDate: day(-28), TestDate: day(-1), Phone: phone},
 			verification.Verified{TestType: "user-report", SymptomDate: day(-28), TestDate: day(-1)},
 		},
 	}
@@ -241,17 +244,9 @@ func TestVerifyOneWinner(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	winners := 0
-	for _, err := range errs {
-		switch {
-		case err == nil:
-			winners++
-		case !errors.Is(err, verification.ErrCodeInvalid):
-			t.Fatalf("a loser got %v, want ErrCodeInvalid", explain(err))
-		}
-	}
-	if n := f.countTokens(t, f.north); winners != 1 || n != 1 {
-		t.Errorf("%d winners and %d tokens, want one each", winners, n)
+	wantOneWinner(t, errs, verification.ErrCodeInvalid)
+	if n := f.countTokens(t, f.north); n != 1 {
+		t.Errorf("%d tokens, want 1", n)
 	}
 }
 
@@ -314,9 +309,9 @@ func TestVerifyRoundTrips(t *testing.T) {
 	}
 }
 
-func (f *fixture) countTokens(t testing.TB, of *tenant.Tenant) (n int) {
-	t.Helper()
-	in(t, f.world.Device, of.ID, func(ctx context.Context, tx *tenant.Tx) error {
+func (f *fixture) countTokens(tb testing.TB, of *tenant.Tenant) (n int) {
+	tb.Helper()
+	in(tb, f.world.Device, of.ID, func(ctx context.Context, tx *tenant.Tx) error {
 		return tx.Get(ctx, &n, `select count(*) from verification_token`)
 	})
 	return n
