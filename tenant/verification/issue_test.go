@@ -586,3 +586,25 @@ func (f *fixture) audit(tb testing.TB, of *tenant.Tenant) (entries []audit.Entry
 	}
 	return ours
 }
+
+// Opening, storing and committing; a look at the caller's UUID and a person's
+// audit entry are one round trip more each.
+func TestIssueRoundTrips(t *testing.T) {
+	t.Parallel()
+	f := setUp(t)
+	f.issue(t, f.north, verification.IssueRequest{}) // keys are cached now
+	by := map[string]authz.Subject{"program": backEnd, "person": caseworker}
+	for who, want := range map[string]int{"program": 3, "person": 4} {
+		for id, more := range map[string]int{"": 0, uuid.NewString(): 1} {
+			got := f.world.Trips(func() {
+				r := verification.IssueRequest{TestType: "confirmed", UUID: id}
+				if _, err := f.issuer.Issue(t.Context(), f.north, by[who], r); err != nil {
+					t.Error(explain(err))
+				}
+			})
+			if got != want+more {
+				t.Errorf("%s, UUID %q: %d round trips, want %d", who, id, got, want+more)
+			}
+		}
+	}
+}
