@@ -64,19 +64,38 @@ type Decision struct {
 
 // Allow counts a request of a caller, given by any text that tells callers apart.
 func (l *Limiter) Allow(id tenant.ID, address string) Decision {
-	now := l.now()
 	who := l.digest(id, address)
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	c, known := l.callers.Get(who)
-	if !known || now.Sub(c.start) >= Window || now.Before(c.start) {
-		c = count{start: now}
-	}
+	c := l.current(who)
 	allowed := c.requests < l.perWindow
 	if allowed {
 		c.requests++
 		l.callers.Add(who, c)
 	}
+	return l.decision(c, allowed)
+}
+
+// Peek tells where a caller stands without counting a request.
+func (l *Limiter) Peek(id tenant.ID, address string) Decision {
+	who := l.digest(id, address)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	c := l.current(who)
+	return l.decision(c, c.requests < l.perWindow)
+}
+
+// current is the caller's count in the window of this moment.
+func (l *Limiter) current(who caller) count {
+	now := l.now()
+	c, known := l.callers.Get(who)
+	if !known || now.Sub(c.start) >= Window || now.Before(c.start) {
+		return count{start: now}
+	}
+	return c
+}
+
+func (l *Limiter) decision(c count, allowed bool) Decision {
 	return Decision{
 		Allowed: allowed, Limit: l.perWindow, Remaining: l.perWindow - c.requests,
 		Reset: c.start.Add(Window),

@@ -1,0 +1,72 @@
+package api
+
+import (
+	"encoding/json"
+
+	"github.com/gin-gonic/gin"
+
+	"carillon/tenant/verification"
+)
+
+const unparsable = "unparsable_request"
+
+// verifyRequest is the body of /api/verify (§1.1).
+type verifyRequest struct {
+	Code    string          `json:"code"`
+	Accept  []string        `json:"accept"`
+	Nonce   string          `json:"nonce"`
+	Padding json.RawMessage `json:"padding"` // any value, ignored
+}
+
+// verifyResponse is its answer (§1.3). testtype is all lower case.
+type verifyResponse struct {
+	Padding     string `json:"padding"`
+	TestType    string `json:"testtype"`
+	SymptomDate string `json:"symptomDate,omitempty"`
+	TestDate    string `json:"testDate,omitempty"`
+	Token       string `json:"token"`
+}
+
+func (s *Server) verify(c *gin.Context) {
+	var r verifyRequest
+	if !s.decode(c, unparsable, &r) {
+		return
+	}
+	v, err := s.config.Device.Verify(c, requestTenant(c), verification.VerifyRequest{
+		Code: r.Code, Accept: r.Accept, Nonce: r.Nonce,
+	})
+	if err != nil {
+		s.refuse(c, err, verifyAnswers)
+		return
+	}
+	s.render(c, classVerify, verifyResponse{
+		Padding: padding(), TestType: v.TestType, SymptomDate: v.SymptomDate, TestDate: v.TestDate, Token: v.Token,
+	})
+}
+
+// certificateRequest is the body of /api/certificate (§2.1).
+type certificateRequest struct {
+	Token    string          `json:"token"`
+	EKeyHMAC string          `json:"ekeyhmac"`
+	Padding  json.RawMessage `json:"padding"`
+}
+
+type certificateResponse struct {
+	Padding     string `json:"padding"`
+	Certificate string `json:"certificate"`
+}
+
+func (s *Server) certificate(c *gin.Context) {
+	var r certificateRequest
+	if !s.decode(c, unparsable, &r) {
+		return
+	}
+	certificate, err := s.config.Device.Certificate(c, requestTenant(c), verification.CertificateRequest{
+		Token: r.Token, EKeyHMAC: r.EKeyHMAC,
+	})
+	if err != nil {
+		s.refuse(c, err)
+		return
+	}
+	s.render(c, classCertificate, certificateResponse{Padding: padding(), Certificate: certificate})
+}
