@@ -1,0 +1,241 @@
+// Package phone is a simulated phone: what an exposure-notification client does
+// against a verification server and a key server, over HTTP, with nothing but their
+// addresses and an API key. It shares formats with the service but no state, so it
+// works against any implementation.
+package phone
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"time"
+
+	"carillon/signing/certificate"
+)
+
+// Server is how a phone reaches a health authority's servers.
+type Server struct {
+	// DeviceBase ends in a slash; api/verify and api/certificate follow.
+	DeviceBase string
+	// PublishURL takes in keys.
+	PublishURL string
+	// IndexURL lists export files; each name in it follows DownloadBase.
+	IndexURL, DownloadBase string
+	// DeviceKey is the API key built into apps.
+	DeviceKey string
+	// HealthAuthorityID names the authority when publishing.
+	HealthAuthorityID string
+}
+
+// Phone is one device.
+type Phone struct {
+	Server Server
+	// HTTP makes the requests; nil is a client with a time limit of its own.
+	HTTP *http.Client
+	// Now is the phone's clock.
+	Now func() time.Time
+}
+
+// Refusal is an answer that is not a success.
+type Refusal struct {
+	// Step is what the phone was doing.
+	Step string
+	// Status is the HTTP status; Code and Text what the body said.
+	Status     int
+	Code, Text string
+}
+
+func (r *Refusal) Error() string {
+	return fmt.Sprintf("%s: status %d, code %q: %s", r.Step, r.Status, r.Code, r.Text)
+}
+
+const (
+	requestTimeout = 60 * time.Second
+	maxAnswer      = 1 << 20
+	maxDownload    = 20 << 20
+	// requestPadding brings a request to about the size that phones send.
+	requestPadding = 3 << 10
+)
+
+var defaultClient = &http.Client{Timeout: requestTimeout}
+
+func (p *Phone) client() *http.Client {
+	if p.HTTP != nil {
+		return p.HTTP
+	}
+	return defaultClient
+}
+
+// post sends JSON with an API key, if there is one, and decodes a success.
+func post(ctx context.Context, client *http.Client, step, url, apiKey string, body, into any) error {
+	text, err := json.Marshal(body)
+	if err != nil {
+		return fmt.Errorf("%s: %w", step, err)
+	}
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, url, bytes.NewReader(text))
+	if err != nil {
+		return fmt.Errorf("%s: %w", step, err)
+	}
+	request.Header.Set("Content-Type", "application/json")
+	request.Header.Set("Accept", "application/json")
+	if apiKey != "" {
+		request.Header.Set("X-API-Key", apiKey)
+	}
+	response, err := client.Do(request)
+	if err != nil {
+		return fmt.Errorf("%s: %w", step, err)
+	}
+	defer response.Body.Close()
+	answer, err := io.ReadAll(io.LimitReader(response.Body, maxAnswer))
+	if err != nil {
+		return fmt.Errorf("%s: read answer: %w", step, err)
+	}
+	return understand(step, response, answer, into)
+}
+
+// understand accepts what the reference's own client accepts: a 2xx answer, JSON,
+// without an error member.
+func understand(step string, response *http.Response, answer []byte, into any) error {
+	var said struct {
+		Error     string `json:"error"`
+		Code      string `json:"code"`
+		ErrorCode string `json:"errorCode"`
+	}
+	isJSON := strings.HasPrefix(response.Header.Get("Content-Type"), "application/json")
+	if isJSON {
+		_ = json.Unmarshal(answer, &said) // an answer that does not decode is refused below
+	}
+	if response.StatusCode/100 != 2 || !isJSON || said.Error != "" {
+		text := said.Error
+		if text == "" {
+			text = string(answer[:min(len(answer), 200)])
+		}
+		return &Refusal{Step: step, Status: response.StatusCode, Code: first(said.Code, said.ErrorCode), Text: text}
+	}
+	if err := json.Unmarshal(answer, into); err != nil {
+		return fmt.Errorf("%s: answer: %w", step, err)
+	}
+	return nil
+}
+
+func first(a, b string) string {
+	if a != "" {
+		return a
+	}
+	return b
+}
+
+func padding() string {
+	b := make([]byte, requestPadding)
+	rand.Read(b)
+	return base64.StdEncoding.EncodeToString(b)
+}
+
+// Diagnosis is what a verified code stands for.
+type Diagnosis struct {
+	TestType    string `json:"testtype"`
+	SymptomDate string `json:"symptomDate"`
+	TestDate    string `json:"testDate"`
+	// Token is the long-term token.
+	Token string `json:"token"`
+}
+
+// Verify swaps a code for a token (verification protocol §1).
+func (p *Phone) Verify(ctx context.Context, code string) (Diagnosis, error) {
+	var d Diagnosis
+	err := post(ctx, p.client(), "verify", p.Server.DeviceBase+"api/verify", p.Server.DeviceKey, map[string]any{
+		"code": code, "accept": []string{"confirmed", "likely", "negative", "user-report"}, "padding": padding(),
+	}, &d)
+	if err == nil && d.Token == "" {
+		err = errors.New("verify: the answer has no token")
+	}
+	return d, err
+}
+
+// Keys are a phone's own exposure keys with the secret of their HMAC, frozen for one
+// upload.
+type Keys struct {
+	TEKs   []certificate.TEK
+	Secret []byte
+}
+
+const (
+	intervalsPerDay = 144
+	secretSize      = 16
+	tekSize         = 16
+)
+
+// NewKeys makes n keys of a day each, the newest that of yesterday, or of today if
+// withToday.
+func (p *Phone) NewKeys(n int, withToday bool) Keys {
+	midnight := p.Now().UTC().Truncate(24*time.Hour).Unix() / 600
+	if !withToday {
+		midnight -= intervalsPerDay
+	}
+	k := Keys{Secret: make([]byte, secretSize)}
+	rand.Read(k.Secret)
+	for i := range n {
+		tek := make([]byte, tekSize)
+		rand.Read(tek)
+		k.TEKs = append(k.TEKs, certificate.TEK{
+			Key:          base64.StdEncoding.EncodeToString(tek),
+			RollingStart: int32(midnight - int64(i)*intervalsPerDay), RollingPeriod: intervalsPerDay,
+		})
+	}
+	return k
+}
+
+// Certificate swaps a token for a certificate over the keys (verification protocol §2).
+func (p *Phone) Certificate(ctx context.Context, token string, k Keys) (string, error) {
+	mac, err := certificate.MAC(k.Secret, k.TEKs)
+	if err != nil {
+		return "", fmt.Errorf("certificate: %w", err)
+	}
+	var answer struct {
+		Certificate string `json:"certificate"`
+	}
+	err = post(ctx, p.client(), "certificate", p.Server.DeviceBase+"api/certificate", p.Server.DeviceKey, map[string]any{
+		"token": token, "ekeyhmac": base64.StdEncoding.EncodeToString(mac), "padding": padding(),
+	}, &answer)
+	if err == nil && answer.Certificate == "" {
+		err = errors.New("certificate: the answer has no certificate")
+	}
+	return answer.Certificate, err
+}
+
+// Published is the key server's answer.
+type Published struct {
+	RevisionToken string   `json:"revisionToken"`
+	Inserted      int      `json:"insertedExposures"`
+	Warnings      []string `json:"warnings"`
+}
+
+type wireKey struct {
+	Key              string `json:"key"`
+	RollingStart     int32  `json:"rollingStartNumber"`
+	RollingPeriod    int32  `json:"rollingPeriod"`
+	TransmissionRisk int32  `json:"transmissionRisk,omitempty"`
+}
+
+// Publish uploads keys with their certificate (key server protocol §1).
+// revisionToken is that of an earlier answer, or empty.
+func (p *Phone) Publish(ctx context.Context, k Keys, cert, revisionToken string) (Published, error) {
+	keys := make([]wireKey, len(k.TEKs))
+	for i, t := range k.TEKs {
+		keys[i] = wireKey(t)
+	}
+	var answer Published
+	err := post(ctx, p.client(), "publish", p.Server.PublishURL, "", map[string]any{
+		"temporaryExposureKeys": keys, "healthAuthorityID": p.Server.HealthAuthorityID,
+		"verificationPayload": cert, "hmacKey": base64.StdEncoding.EncodeToString(k.Secret),
+		"revisionToken": revisionToken, "traveler": false, "padding": padding(),
+	}, &answer)
+	return answer, err
+}
