@@ -1,0 +1,6 @@
+//go:build release
+
+package main
+
+// developing is empty: a release has no commands that only development needs.
+type developing struct{}

@@ -1,0 +1,99 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"time"
+
+	"github.com/lib/pq"
+
+	"carillon/authz/oidc"
+	"carillon/deploy/service"
+	"carillon/signing"
+	"carillon/tenant/message"
+)
+
+type serveCommand struct {
+	Roles []string `arg:"" optional:"" help:"Which roles: device, issuer, publish, portal, jobs. None means all."`
+
+	Database     string        `required:"" env:"CARILLON_DATABASE" help:"Connection string without a user: each role connects as carillon_<role>. Keep passwords in a password file (passfile=…)." placeholder:"DSN"`
+	RootKey      string        `required:"" env:"CARILLON_ROOT_KEY" type:"path" help:"File with the platform's root key, readable by this user alone." placeholder:"FILE"`
+	Exports      string        `required:"" env:"CARILLON_EXPORTS" type:"path" help:"Folder of published export files." placeholder:"DIR"`
+	Listen       string        `default:"127.0.0.1:8080" env:"CARILLON_LISTEN" help:"Address to serve, behind a proxy that ends TLS."`
+	Operations   string        `default:"127.0.0.1:9090" env:"CARILLON_OPERATIONS" help:"Address of the metrics listener; empty for none."`
+	BaseURL      string        `name:"base-url" env:"CARILLON_BASE_URL" help:"How browsers reach the portal, https://host without a trailing slash." placeholder:"URL"`
+	OIDCIssuer   string        `name:"oidc-issuer" env:"CARILLON_OIDC_ISSUER" help:"Issuer of the identity provider for staff, exactly as it spells itself." placeholder:"URL"`
+	OIDCClient   string        `name:"oidc-client" env:"CARILLON_OIDC_CLIENT" help:"Client ID at the identity provider."`
+	OIDCSecret   string        `name:"oidc-secret" env:"CARILLON_OIDC_SECRET" help:"Client secret. Prefer the environment: command lines are visible."`
+	JobInterval  time.Duration `default:"30s" env:"CARILLON_JOB_INTERVAL" help:"Pause between rounds of the export job."`
+	TrustProxy   bool          `env:"CARILLON_TRUST_PROXY" help:"Take the caller's address from X-Forwarded-For. Only behind a proxy that sets it."`
+	NoRateLimits bool          `name:"no-limits" help:"Switch rate limits off, for load tests."`
+}
+
+func (c serveCommand) Run(ctx context.Context) error {
+	roles, err := service.ParseRoles(c.Roles)
+	if err != nil {
+		return err
+	}
+	root, err := signing.OpenRootFile(c.RootKey)
+	if err != nil {
+		return fmt.Errorf("root key: %w", err)
+	}
+	database, err := plainDSN(c.Database)
+	if err != nil {
+		return err
+	}
+	svc, err := service.Open(ctx, service.Config{
+		Roles:     roles,
+		DSN:       func(role string) string { return database + " user=" + role },
+		Root:      root,
+		ExportDir: c.Exports,
+		BaseURL:   c.BaseURL,
+		Login: oidc.Config{
+			Issuer: c.OIDCIssuer, ClientID: c.OIDCClient, ClientSecret: c.OIDCSecret,
+			RedirectURL: c.BaseURL + "/login/callback", Now: time.Now,
+		},
+		Sender:      message.None{},
+		JobInterval: c.JobInterval,
+		TrustProxy:  c.TrustProxy,
+		NoLimits:    c.NoRateLimits,
+		Log:         slog.New(slog.NewJSONHandler(os.Stderr, nil)),
+		Now:         time.Now,
+	})
+	if err != nil {
+		return err
+	}
+	defer svc.Close()
+	return c.run(ctx, svc)
+}
+
+func (c serveCommand) run(ctx context.Context, svc *service.Service) error {
+	world, err := net.Listen("tcp", c.Listen)
+	if err != nil {
+		return err
+	}
+	var operations net.Listener
+	if c.Operations != "" {
+		if operations, err = net.Listen("tcp", c.Operations); err != nil {
+			return errors.Join(err, world.Close())
+		}
+	}
+	return svc.Run(ctx, world, operations)
+}
+
+// plainDSN turns either form of a connection string into key=value words, to
+// which a user can be added.
+func plainDSN(dsn string) (string, error) {
+	words := dsn
+	if len(dsn) > 11 && (dsn[:11] == "postgres://" || (len(dsn) > 13 && dsn[:13] == "postgresql://")) {
+		var err error
+		if words, err = pq.ParseURL(dsn); err != nil {
+			return "", fmt.Errorf("database connection string: %w", err)
+		}
+	}
+	return words + " binary_parameters=yes", nil
+}

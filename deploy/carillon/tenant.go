@@ -1,0 +1,59 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"time"
+
+	"carillon/signing"
+	"carillon/tenant"
+	"carillon/tenant/onboarding"
+)
+
+type tenantCommands struct {
+	Create tenantCreateCommand `cmd:"" help:"Make a health authority: its settings, its keys, its exports."`
+}
+
+type tenantCreateCommand struct {
+	Slug              string        `arg:"" help:"Name in URLs: lower-case letters, digits, hyphens."`
+	Name              string        `required:"" help:"Name of the authority, for people."`
+	Region            string        `required:"" help:"ISO 3166 code of what it serves, such as US-WA."`
+	HealthAuthorityID string        `name:"health-authority-id" required:"" help:"What phones send as healthAuthorityID."`
+	Issuer            string        `required:"" help:"iss of its certificates."`
+	Audience          string        `default:"exposure-notifications-server" help:"aud of its certificates."`
+	ExportKeyID       string        `name:"export-key-id" required:"" help:"Key ID in export files, usually the mobile country code."`
+	ExportPeriod      time.Duration `default:"4h" help:"How often export files are cut; it must divide a day evenly."`
+
+	Database string `required:"" env:"CARILLON_DATABASE" help:"Connection string without a user; connects as carillon_operator." placeholder:"DSN"`
+	RootKey  string `required:"" env:"CARILLON_ROOT_KEY" type:"path" help:"File with the platform's root key; made if there is none." placeholder:"FILE"`
+}
+
+func (c tenantCreateCommand) Run(ctx context.Context) error {
+	root, err := signing.OpenRootFile(c.RootKey)
+	if errors.Is(err, fs.ErrNotExist) {
+		root, err = signing.CreateRootFile(c.RootKey)
+	}
+	if err != nil {
+		return fmt.Errorf("root key: %w", err)
+	}
+	database, err := plainDSN(c.Database)
+	if err != nil {
+		return err
+	}
+	db, err := tenant.Open(ctx, tenant.Config{DSN: database + " user=carillon_operator"})
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	id, err := onboarding.Create(ctx, db, root, onboarding.Spec{
+		Slug: c.Slug, Name: c.Name, Region: c.Region, HealthAuthorityID: c.HealthAuthorityID,
+		Issuer: c.Issuer, Audience: c.Audience, ExportKeyID: c.ExportKeyID, ExportPeriod: c.ExportPeriod, ExportMinAge: -1,
+	}, time.Now())
+	if err != nil {
+		return err
+	}
+	fmt.Printf("%s is tenant %s, served below /t/%s/.\n", c.Name, id, c.Slug)
+	return nil
+}

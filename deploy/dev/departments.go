@@ -1,0 +1,92 @@
+//go:build !release
+
+package dev
+
+import (
+	"carillon/authz"
+	"carillon/deploy/devidp"
+	"carillon/tenant/onboarding"
+)
+
+// department is one demo health authority. Regions are from the part of ISO 3166
+// that is left to its users, so that no real authority is meant.
+type department struct {
+	slug, name, region string
+}
+
+var departments = []department{
+	{slug: "north-shore", name: "North Shore Department of Health", region: "XA-NS"},
+	{slug: "river-valley", name: "River Valley Public Health", region: "XB-RV"},
+}
+
+// Spec is what the department would have filled in when signing up.
+func (d department) spec(o Options) onboarding.Spec {
+	return onboarding.Spec{
+		Slug: d.slug, Name: d.name, Region: d.region,
+		HealthAuthorityID: "org." + d.slug + ".health",
+		Issuer:            "health." + d.slug + ".example",
+		Audience:          "exposure-notifications-server",
+		ExportKeyID:       "demo_" + exportKeyPart(d.slug),
+		ExportPeriod:      o.ExportPeriod,
+		Truncate:          o.ExportPeriod,
+		MinRecords:        1000, PaddingRange: 100,
+		ReleaseSameDay: true,
+		SMSEnabled:     true,
+	}
+}
+
+// exportKeyPart keeps to the characters that both platforms take in a key ID.
+func exportKeyPart(slug string) string {
+	part := []byte(slug)
+	for i, c := range part {
+		if c == '-' {
+			part[i] = '_'
+		}
+	}
+	return string(part)
+}
+
+// staffRoles are the demo logins of every department: one for each role.
+var staffRoles = []struct {
+	role  authz.Role
+	title string
+}{
+	{authz.Owner, "Owner"},
+	{authz.Administrator, "Administrator"},
+	{authz.Caseworker, "Caseworker"},
+	{authz.KeyCustodian, "Key custodian"},
+	{authz.Analyst, "Analyst"},
+	{authz.Auditor, "Auditor"},
+}
+
+// login is a demo login of a department's staff.
+type login struct {
+	Login string   `json:"login"`
+	Name  string   `json:"name"`
+	Email string   `json:"email"`
+	Roles []string `json:"roles"`
+}
+
+func (d department) staff() []login {
+	staff := make([]login, 0, len(staffRoles))
+	for _, s := range staffRoles {
+		staff = append(staff, login{
+			Login: string(s.role) + "@" + d.slug,
+			Name:  s.title + ", " + d.name,
+			Email: string(s.role) + "@" + d.slug + ".example",
+			Roles: []string{string(s.role)},
+		})
+	}
+	return staff
+}
+
+// people are all who can sign in at the development provider.
+func people() []devidp.Person {
+	var all []devidp.Person
+	for _, d := range departments {
+		for _, s := range d.staff() {
+			all = append(all, devidp.Person{Login: s.Login, Name: s.Name, Email: s.Email})
+		}
+	}
+	return all
+}

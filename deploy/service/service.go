@@ -1,0 +1,175 @@
+// Package service wires the parts into one Carillon process: the roles it was
+// asked to play, each with its own database role, one listener for the world,
+// one for operations, and the background jobs.
+//
+// It decides nothing. Rules live in tenant/, answers in api/ and admin-ui/.
+package service
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"golang.org/x/sync/errgroup"
+
+	"carillon/authz/oidc"
+	"carillon/signing"
+	"carillon/tenant"
+	"carillon/tenant/message"
+)
+
+// Role is a part of the service that a process may play. Each connects to the
+// database under its own role, carillon_<role>.
+type Role string
+
+// The roles.
+const (
+	Device  Role = "device"  // verify, certificate
+	Issuer  Role = "issuer"  // the API for health departments' own systems
+	Publish Role = "publish" // publish, and the files that phones download
+	Portal  Role = "portal"  // pages for staff
+	Jobs    Role = "jobs"    // exports and retention
+)
+
+// Roles are all of them.
+func Roles() []Role { return []Role{Device, Issuer, Publish, Portal, Jobs} }
+
+// ParseRoles reads role names; none means all.
+func ParseRoles(names []string) ([]Role, error) {
+	if len(names) == 0 {
+		return Roles(), nil
+	}
+	roles := make([]Role, 0, len(names))
+	for _, name := range names {
+		if !slices.Contains(Roles(), Role(name)) {
+			return nil, fmt.Errorf("there is no role %q; the roles are %v", name, Roles())
+		}
+		roles = append(roles, Role(name))
+	}
+	return roles, nil
+}
+
+// Config is what a process needs.
+type Config struct {
+	// Roles that this process plays.
+	Roles []Role
+	// DSN gives the connection string for a database role.
+	DSN func(databaseRole string) string
+	// Root unwraps the tenants' data keys.
+	Root signing.Root
+	// ExportDir is the folder of published files, shared by publish and jobs.
+	ExportDir string
+	// BaseURL is where people's browsers reach the portal, without a trailing slash.
+	BaseURL string
+	// Login is the identity provider for staff.
+	Login oidc.Config
+	// Sender delivers text messages.
+	Sender message.Sender
+	// JobInterval is the pause between rounds of the export job.
+	JobInterval time.Duration
+	// TrustProxy takes the caller's address from X-Forwarded-For (verification
+	// protocol §0.2). Set it only behind a proxy that sets the header.
+	TrustProxy bool
+	// NoLimits switches rate limits off, for load tests.
+	NoLimits bool
+	// Extra serves paths that no role knows; nil answers 404.
+	Extra http.Handler
+	Log   *slog.Logger
+	Now   func() time.Time
+}
+
+// Service is a wired process. Close it after Run has returned.
+type Service struct {
+	config  Config
+	handles []*tenant.DB
+	handler http.Handler
+	jobs    []func(context.Context) error
+	metrics *prometheus.Registry
+}
+
+// Open connects to the database under each role and wires the parts. It refuses
+// a database role that could walk around row-level security.
+func Open(ctx context.Context, c Config) (*Service, error) {
+	s := &Service{config: c, metrics: prometheus.NewRegistry()}
+	s.metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	if err := s.wire(ctx); err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	return s, nil
+}
+
+// database opens the handle of a role; Close closes it.
+func (s *Service) database(ctx context.Context, r Role) (*tenant.DB, error) {
+	db, err := tenant.Open(ctx, tenant.Config{DSN: s.config.DSN("carillon_" + string(r))})
+	if err != nil {
+		return nil, fmt.Errorf("database as carillon_%s: %w", r, err)
+	}
+	s.handles = append(s.handles, db)
+	return db, nil
+}
+
+// Close ends the database connections.
+func (s *Service) Close() error {
+	var errs []error
+	for _, db := range s.handles {
+		errs = append(errs, db.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// Handler serves the roles' URLs.
+func (s *Service) Handler() http.Handler { return s.handler }
+
+const (
+	readHeaderTimeout = 10 * time.Second
+	readTimeout       = 20 * time.Second
+	writeTimeout      = 60 * time.Second
+	idleTimeout       = 2 * time.Minute
+	drainTimeout      = 15 * time.Second
+)
+
+// Run serves until ctx ends, then lets requests under way finish. operations may
+// be nil: then there are no metrics.
+func (s *Service) Run(ctx context.Context, world, operations net.Listener) error {
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return serve(ctx, world, s.handler) })
+	if operations != nil {
+		metrics := http.NewServeMux()
+		metrics.Handle("/metrics", promhttp.HandlerFor(s.metrics, promhttp.HandlerOpts{}))
+		group.Go(func() error { return serve(ctx, operations, metrics) })
+	}
+	for _, job := range s.jobs {
+		group.Go(func() error { return job(ctx) })
+	}
+	return group.Wait()
+}
+
+func serve(ctx context.Context, l net.Listener, h http.Handler) error {
+	server := &http.Server{
+		Handler:           h,
+		ReadHeaderTimeout: readHeaderTimeout,
+		ReadTimeout:       readTimeout,
+		WriteTimeout:      writeTimeout,
+		IdleTimeout:       idleTimeout,
+		MaxHeaderBytes:    32 << 10,
+	}
+	stopped := make(chan error, 1)
+	go func() {
+		<-ctx.Done()
+		drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTimeout)
+		defer cancel()
+		stopped <- server.Shutdown(drain)
+	}()
+	if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
+	return <-stopped
+}

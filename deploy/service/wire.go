@@ -1,0 +1,173 @@
+package service
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"log/slog"
+	"slices"
+	"time"
+
+	"carillon/api"
+	"carillon/authz"
+	"carillon/tenant"
+	"carillon/tenant/client"
+	"carillon/tenant/export"
+	"carillon/tenant/exposure"
+	"carillon/tenant/key"
+	"carillon/tenant/limit"
+	"carillon/tenant/member"
+	"carillon/tenant/verification"
+)
+
+const (
+	// requestsPerMinute is each caller's at each tenant (verification protocol §0.2).
+	requestsPerMinute = 120
+	policiesKept      = 10_000
+	retentionInterval = 5 * time.Minute
+)
+
+func (s *Service) plays(r Role) bool { return slices.Contains(s.config.Roles, r) }
+
+// wire opens what each role needs and joins the parts.
+func (s *Service) wire(ctx context.Context) error {
+	files, err := export.NewFileStore(s.config.ExportDir)
+	if err != nil {
+		return err
+	}
+	policies := authz.NewPolicies(nil, policiesKept)
+	surface := api.Config{
+		Policies: policies, Files: files, TrustProxy: s.config.TrustProxy, Ready: s.ready,
+		Metrics: s.metrics, NotFound: s.config.Extra, Log: s.config.Log, Now: s.config.Now,
+	}
+	if !s.config.NoLimits {
+		surface.Limiter = limit.New(requestsPerMinute, s.config.Now)
+	}
+	for _, join := range []func(context.Context, *api.Config) error{s.wireDevice, s.wireIssuer, s.wirePublish, s.wirePortal} {
+		if err := join(ctx, &surface); err != nil {
+			return err
+		}
+	}
+	if err := s.wireJobs(ctx, files); err != nil {
+		return err
+	}
+	server, err := api.New(surface)
+	if err != nil {
+		return err
+	}
+	s.handler = server.Handler()
+	return nil
+}
+
+func (s *Service) ready(ctx context.Context) error {
+	for _, db := range s.handles {
+		if err := db.Ping(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *Service) verification(db *tenant.DB, policies *authz.Policies) *verification.Service {
+	return verification.New(verification.Config{
+		DB: db, Keys: key.NewRing(db, s.config.Root), Policies: policies,
+		Sender: s.config.Sender, Now: s.config.Now, Rand: rand.Reader,
+	})
+}
+
+func (s *Service) wireDevice(ctx context.Context, surface *api.Config) error {
+	if !s.plays(Device) {
+		return nil
+	}
+	db, err := s.database(ctx, Device)
+	if err != nil {
+		return err
+	}
+	surface.Directory = tenant.NewDirectory(db)
+	surface.DeviceKeys = client.NewAuthenticator(db)
+	surface.Device = s.verification(db, surface.Policies)
+	return nil
+}
+
+func (s *Service) wireIssuer(ctx context.Context, surface *api.Config) error {
+	if !s.plays(Issuer) {
+		return nil
+	}
+	db, err := s.database(ctx, Issuer)
+	if err != nil {
+		return err
+	}
+	if surface.Directory == nil {
+		surface.Directory = tenant.NewDirectory(db)
+	}
+	surface.IssuerKeys = client.NewAuthenticator(db)
+	surface.Issuer = s.verification(db, surface.Policies)
+	return nil
+}
+
+func (s *Service) wirePublish(ctx context.Context, surface *api.Config) error {
+	if !s.plays(Publish) {
+		return nil
+	}
+	db, err := s.database(ctx, Publish)
+	if err != nil {
+		return err
+	}
+	if surface.Directory == nil {
+		surface.Directory = tenant.NewDirectory(db)
+	}
+	keys := key.NewRing(db, s.config.Root)
+	surface.PublicKeys = keys
+	surface.Publisher = exposure.New(exposure.Config{
+		DB: db, Keys: keys, Limits: exposure.DefaultLimits(), Now: s.config.Now,
+	})
+	return nil
+}
+
+func (s *Service) wireJobs(ctx context.Context, files export.Store) error {
+	if !s.plays(Jobs) {
+		return nil
+	}
+	db, err := s.database(ctx, Jobs)
+	if err != nil {
+		return err
+	}
+	directory := tenant.NewDirectory(db)
+	exports := export.New(export.Config{
+		DB: db, Keys: key.NewRing(db, s.config.Root), Directory: directory, Store: files,
+		Log: s.config.Log, Now: s.config.Now,
+	})
+	s.jobs = []func(context.Context) error{
+		func(ctx context.Context) error { return exports.Run(ctx, s.config.JobInterval) },
+		func(ctx context.Context) error { return s.retain(ctx, db, directory) },
+	}
+	return nil
+}
+
+// retain deletes what is past its time, at once and then every few minutes.
+func (s *Service) retain(ctx context.Context, db *tenant.DB, directory *tenant.Directory) error {
+	ticker := time.NewTicker(retentionInterval)
+	defer ticker.Stop()
+	for {
+		if err := s.cleanUp(ctx, db, directory); err != nil && ctx.Err() == nil {
+			s.config.Log.ErrorContext(ctx, "clean-up failed", slog.Any("error", err))
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticker.C:
+		}
+	}
+}
+
+func (s *Service) cleanUp(ctx context.Context, db *tenant.DB, directory *tenant.Directory) error {
+	now := s.config.Now()
+	failed := member.DeleteExpired(ctx, db, now)
+	err := directory.Each(ctx, func(id tenant.ID) error {
+		failed = errors.Join(failed,
+			verification.Cleanup(ctx, db, id, now),
+			exposure.Cleanup(ctx, db, id, exposure.DefaultLimits(), now))
+		return ctx.Err()
+	})
+	return errors.Join(failed, err)
+}
