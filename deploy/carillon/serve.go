@@ -6,10 +6,10 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/url"
 	"os"
+	"strings"
 	"time"
-
-	"github.com/lib/pq"
 
 	"carillon/authz/oidc"
 	"carillon/deploy/service"
@@ -43,13 +43,9 @@ func (c serveCommand) Run(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("root key: %w", err)
 	}
-	database, err := plainDSN(c.Database)
-	if err != nil {
-		return err
-	}
 	svc, err := service.Open(ctx, service.Config{
 		Roles:     roles,
-		DSN:       func(role string) string { return database + " user=" + role },
+		DSN:       func(role string) (string, error) { return asRole(c.Database, role) },
 		Root:      root,
 		ExportDir: c.Exports,
 		BaseURL:   c.BaseURL,
@@ -85,15 +81,18 @@ func (c serveCommand) run(ctx context.Context, svc *service.Service) error {
 	return svc.Run(ctx, world, operations)
 }
 
-// plainDSN turns either form of a connection string into key=value words, to
-// which a user can be added.
-func plainDSN(dsn string) (string, error) {
-	words := dsn
-	if len(dsn) > 11 && (dsn[:11] == "postgres://" || (len(dsn) > 13 && dsn[:13] == "postgresql://")) {
-		var err error
-		if words, err = pq.ParseURL(dsn); err != nil {
-			return "", fmt.Errorf("database connection string: %w", err)
-		}
+// asRole adds a user to a connection string of either form.
+func asRole(dsn, role string) (string, error) {
+	if !strings.HasPrefix(dsn, "postgres://") && !strings.HasPrefix(dsn, "postgresql://") {
+		return dsn + " binary_parameters=yes user=" + role, nil
 	}
-	return words + " binary_parameters=yes", nil
+	u, err := url.Parse(dsn)
+	if err != nil {
+		return "", errors.New("the database connection string is not a URL that can be read") // it may hold a password
+	}
+	u.User = url.User(role)
+	q := u.Query()
+	q.Set("binary_parameters", "yes")
+	u.RawQuery = q.Encode()
+	return u.String(), nil
 }

@@ -38,11 +38,11 @@ func (c tenantCreateCommand) Run(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("root key: %w", err)
 	}
-	database, err := plainDSN(c.Database)
+	dsn, err := asRole(c.Database, "carillon_operator")
 	if err != nil {
 		return err
 	}
-	db, err := tenant.Open(ctx, tenant.Config{DSN: database + " user=carillon_operator"})
+	db, err := tenant.Open(ctx, tenant.Config{DSN: dsn})
 	if err != nil {
 		return err
 	}

@@ -184,7 +184,7 @@ func (s stack) config(extra http.Handler) service.Config {
 	pause := min(max(s.options.ExportPeriod/jobsPerPeriod, minJobPause), maxJobPause)
 	return service.Config{
 		Roles:       service.Roles(),
-		DSN:         s.database,
+		DSN:         func(role string) (string, error) { return s.database(role), nil },
 		Root:        s.root,
 		ExportDir:   filepath.Join(s.options.Data, "exports"),
 		BaseURL:     s.base,

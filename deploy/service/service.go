@@ -62,7 +62,7 @@ type Config struct {
 	// Roles that this process plays.
 	Roles []Role
 	// DSN gives the connection string for a database role.
-	DSN func(databaseRole string) string
+	DSN func(databaseRole string) (string, error)
 	// Root unwraps the tenants' data keys.
 	Root signing.Root
 	// ExportDir is the folder of published files, shared by publish and jobs.
@@ -108,7 +108,11 @@ func Open(ctx context.Context, c Config) (*Service, error) {
 
 // database opens the handle of a role; Close closes it.
 func (s *Service) database(ctx context.Context, r Role) (*tenant.DB, error) {
-	db, err := tenant.Open(ctx, tenant.Config{DSN: s.config.DSN("carillon_" + string(r))})
+	dsn, err := s.config.DSN("carillon_" + string(r))
+	if err != nil {
+		return nil, err
+	}
+	db, err := tenant.Open(ctx, tenant.Config{DSN: dsn})
 	if err != nil {
 		return nil, fmt.Errorf("database as carillon_%s: %w", r, err)
 	}

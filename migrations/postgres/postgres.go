@@ -86,10 +86,11 @@ func Start(ctx context.Context, c Config) (*Instance, error) {
 	if err := p.prepare(ctx); err != nil {
 		return nil, errors.Join(err, p.release())
 	}
-	exits := make(chan error, 1)
+	exits := make(chan exit, 1)
 	p.launch(exits)
 	if err := p.await(ctx, exits); err != nil {
-		return nil, errors.Join(err, p.kill(exits), p.release())
+		p.kill(exits)
+		return nil, errors.Join(err, p.release())
 	}
 	go p.supervise(exits)
 	return p, nil
@@ -236,7 +237,7 @@ func (p *Instance) Done() <-chan struct{} { return p.done }
 // await waits until the server answers, and answers for our data. A server that
 // is still ending after its parent was killed holds the folder for a moment;
 // starting is tried again for that reason and no other.
-func (p *Instance) await(ctx context.Context, exits chan error) error {
+func (p *Instance) await(ctx context.Context, exits chan exit) error {
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
 	db, err := sql.Open("postgres", p.DSN("postgres", ""))
@@ -250,9 +251,9 @@ func (p *Instance) await(ctx context.Context, exits chan error) error {
 		select {
 		case <-ctx.Done():
 			return fmt.Errorf("postgres does not answer: %w", ctx.Err())
-		case err := <-exits:
+		case e := <-exits:
 			if !p.stillHeld() {
-				return fmt.Errorf("postgres ended: %w: %s", err, p.lastWords())
+				return fmt.Errorf("postgres ended: %w: %s", e.err, p.lastWords())
 			}
 			<-tick.C
 			p.launch(exits)

@@ -9,11 +9,14 @@ import (
 	"time"
 )
 
+// exit is how a server process ended.
+type exit struct{ err error }
+
 // launch starts a server process. Its end is told to exits, once.
 //
 // The kernel ends the server when the thread that started it ends, so that
 // goroutine keeps its thread until the server is gone.
-func (p *Instance) launch(exits chan<- error) {
+func (p *Instance) launch(exits chan<- exit) {
 	started := make(chan struct{})
 	go func() {
 		runtime.LockOSThread()
@@ -34,7 +37,7 @@ func (p *Instance) launch(exits chan<- error) {
 			err = cmd.Wait()
 			p.setProcess(nil)
 		}
-		exits <- errors.Join(err, log.Close())
+		exits <- exit{errors.Join(err, log.Close())}
 	}()
 	<-started
 }
@@ -61,7 +64,7 @@ const (
 
 // supervise starts the server again whenever it ends without being told to,
 // after pauses that grow while it keeps ending.
-func (p *Instance) supervise(exits chan error) {
+func (p *Instance) supervise(exits chan exit) {
 	defer close(p.done)
 	pause := firstPause
 	for {
@@ -117,7 +120,7 @@ func after(d time.Duration) <-chan struct{} {
 }
 
 // kill ends a server that never became ready.
-func (p *Instance) kill(exits <-chan error) error {
+func (p *Instance) kill(exits <-chan exit) {
 	p.mu.Lock()
 	running := p.process != nil
 	p.mu.Unlock()
@@ -125,7 +128,6 @@ func (p *Instance) kill(exits <-chan error) error {
 		p.signal(syscall.SIGQUIT)
 		<-exits
 	}
-	return nil
 }
 
 // release lets others use the folder.

@@ -137,7 +137,7 @@ func EncodeSig(bin []byte, signers []Signer) ([]byte, error) {
 // sign is deterministic (RFC 6979) for keys in memory: then a file that is made
 // again has the same bytes.
 func (s Signer) sign(digest []byte) ([]byte, error) {
-	var random io.Reader = rand.Reader
+	random := rand.Reader
 	if _, inMemory := s.Key.(*ecdsa.PrivateKey); inMemory {
 		random = nil
 	}
