@@ -270,26 +270,30 @@ func (p *Instance) await(ctx context.Context, exits chan exit) error {
 	}
 }
 
+// stillHeld reports whether the server ended because another one is just ending in
+// the same folder.
 func (p *Instance) stillHeld() bool {
-	words := p.lastWords()
+	words := p.tail()
 	return strings.Contains(words, "pre-existing shared memory block") ||
-		strings.Contains(words, "lock file \"postmaster.pid\" already exists") ||
-		strings.Contains(words, "is another postmaster")
+		strings.Contains(words, `lock file "postmaster.pid" already exists`)
 }
 
 func (p *Instance) logFile() string { return filepath.Join(p.config.Dir, "log") }
 
-// lastWords is the end of the server's log.
-func (p *Instance) lastWords() string {
+// lastWords are the last lines of the server's log.
+func (p *Instance) lastWords() string { return lastLines(p.tail()) }
+
+// tail is the end of the server's log.
+func (p *Instance) tail() string {
 	f, err := os.Open(p.logFile())
 	if err != nil {
 		return ""
 	}
 	defer f.Close()
-	const tail = 2000
-	if info, err := f.Stat(); err == nil && info.Size() > tail {
-		_, _ = f.Seek(-tail, io.SeekEnd)
+	const size = 2000
+	if info, err := f.Stat(); err == nil && info.Size() > size {
+		_, _ = f.Seek(-size, io.SeekEnd) // from the beginning will do, too
 	}
-	text, _ := io.ReadAll(f)
-	return lastLines(string(text))
+	text, _ := io.ReadAll(f) // what there is
+	return string(text)
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"runtime"
+	"strings"
 	"syscall"
 	"time"
 )
@@ -24,7 +25,7 @@ func (p *Instance) launch(exits chan<- exit) {
 		// The process outlives any one caller; Stop ends it.
 		cmd := p.command(context.Background(), p.config.BinDir.program("postgres"), p.serverArgs()...)
 		endWithParent(cmd.SysProcAttr)
-		log, err := os.OpenFile(p.logFile(), os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
+		log, err := os.OpenFile(p.logFile(), os.O_CREATE|os.O_TRUNC|os.O_APPEND|os.O_WRONLY, 0o600)
 		if err == nil {
 			cmd.Stdout, cmd.Stderr = log, log
 			err = cmd.Start()
@@ -137,5 +138,8 @@ func (p *Instance) release() error {
 	}
 	err := p.lock.Close()
 	p.lock = nil
+	if !strings.HasPrefix(p.socket, p.config.Dir) {
+		err = errors.Join(err, os.RemoveAll(p.socket))
+	}
 	return err
 }

@@ -1,0 +1,282 @@
+package migrations_test
+
+import (
+	"context"
+	"database/sql"
+	"flag"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"carillon/migrations/testdb"
+)
+
+var update = flag.Bool("update", false, "rewrite golden files")
+
+// A tenant's table must keep its rows apart by itself: forced row security with a
+// policy, and the tenant first in every key. These queries return what does not.
+var rules = []struct{ name, query string }{
+	{"row security is not enabled and forced", `
+  select c.relname
+    from pg_class c
+   where c.relname in (select relname from tenant_tables)
+     and not (c.relrowsecurity and c.relforcerowsecurity)`},
+
+	{"no policy compares the tenant for every role and command", `
+  select t.relname
+    from tenant_tables t
+   where not exists (
+         select from pg_policy p
+          where p.polrelid = t.oid
+            and p.polpermissive and p.polcmd = '*' and p.polroles = '{0}'
+            and pg_get_expr(p.polqual, p.polrelid) = '(tenant_id = current_tenant())'
+            and (p.polwithcheck is null
+                 or pg_get_expr(p.polwithcheck, p.polrelid) = '(tenant_id = current_tenant())'))`},
+
+	{"no primary key", `
+  select t.relname
+    from tenant_tables t
+   where not exists (select from pg_index i where i.indrelid = t.oid and i.indisprimary)`},
+
+	{"an index does not begin with the tenant", `
+  select i.indexrelid::regclass::text
+    from pg_index i
+    join tenant_tables t on t.oid = i.indrelid
+    left join pg_attribute a on a.attrelid = i.indrelid and a.attnum = i.indkey[0]
+   where a.attname is distinct from 'tenant_id'`},
+
+	{"a foreign key between tenants' tables leaves the tenant out", `
+  select con.conname
+    from pg_constraint con
+    join tenant_tables source on source.oid = con.conrelid
+    join tenant_tables target on target.oid = con.confrelid
+   where con.contype = 'f'
+     and not exists (
+         select from unnest(con.conkey, con.confkey) as k (mine, theirs)
+           join pg_attribute m on m.attrelid = con.conrelid  and m.attnum = k.mine   and m.attname = 'tenant_id'
+           join pg_attribute f on f.attrelid = con.confrelid and f.attnum = k.theirs and f.attname = 'tenant_id')`},
+
+	{"the tenant may be null", `
+  select t.relname
+    from tenant_tables t
+    join pg_attribute a on a.attrelid = t.oid and a.attname = 'tenant_id'
+   where not a.attnotnull`},
+
+	{"a table has no comment", `
+  select c.relname
+    from pg_class c
+   where c.relkind in ('r', 'p') and c.relnamespace = 'public'::regnamespace
+     and c.relname <> 'goose_db_version'
+     and obj_description(c.oid, 'pg_class') is null`},
+}
+
+// tenantTables is the set that the rules are about.
+const tenantTables = `
+create temporary view tenant_tables as
+  select c.oid, c.relname
+    from pg_class c
+    join pg_attribute a on a.attrelid = c.oid and a.attname = 'tenant_id' and not a.attisdropped
+   where c.relkind in ('r', 'p') and c.relnamespace = 'public'::regnamespace`
+
+// violations lists what breaks the rules, as "rule: name".
+func violations(t *testing.T, db *testdb.DB) []string {
+	t.Helper()
+	conn, err := db.Super().Conn(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if _, err := conn.ExecContext(t.Context(), tenantTables); err != nil {
+		t.Fatal(err)
+	}
+	var found []string
+	for _, r := range rules {
+		for _, name := range texts(t, conn, r.query) {
+			found = append(found, r.name+": "+name)
+		}
+	}
+	return found
+}
+
+type querier interface {
+	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
+}
+
+func texts(t *testing.T, q querier, query string) []string {
+	t.Helper()
+	rows, err := q.QueryContext(t.Context(), query)
+	if err != nil {
+		t.Fatalf("%v in %s", err, query)
+	}
+	defer rows.Close()
+	var list []string
+	for rows.Next() {
+		var s string
+		if err := rows.Scan(&s); err != nil {
+			t.Fatal(err)
+		}
+		list = append(list, s)
+	}
+	if err := rows.Err(); err != nil {
+		t.Fatal(err)
+	}
+	slices.Sort(list)
+	return list
+}
+
+func TestTenantTablesKeepTenantsApart(t *testing.T) {
+	t.Parallel()
+	for _, v := range violations(t, testdb.New(t)) {
+		t.Error(v)
+	}
+}
+
+// The walk through the catalogue must find each kind of careless table.
+func TestCarelessTablesAreFound(t *testing.T) {
+	t.Parallel()
+	const (
+		secure  = `alter table careless enable row level security; alter table careless force row level security;`
+		policy  = `create policy tenant_only on careless using (tenant_id = current_tenant());`
+		comment = `comment on table careless is 'c';`
+	)
+	for _, test := range []struct{ name, sql, want string }{
+		{"not forced", `create table careless (tenant_id uuid primary key); alter table careless enable row level security;` + policy + comment, "row security is not enabled and forced: careless"},
+		{"no security", `create table careless (tenant_id uuid primary key);` + policy + comment, "row security is not enabled and forced: careless"},
+		{"no policy", `create table careless (tenant_id uuid primary key);` + secure + comment, "no policy compares the tenant for every role and command: careless"},
+		{"policy lets all through", `create table careless (tenant_id uuid primary key);` + secure + comment + `create policy all_rows on careless using (true);`, "no policy compares the tenant for every role and command: careless"},
+		{"policy checks nothing on write", `create table careless (tenant_id uuid primary key);` + secure + comment + `create policy p on careless using (tenant_id = current_tenant()) with check (true);`, "no policy compares the tenant for every role and command: careless"},
+		{"no key", `create table careless (tenant_id uuid not null);` + secure + policy + comment, "no primary key: careless"},
+		{"key led by another column", `create table careless (id uuid, tenant_id uuid, constraint careless_pkey primary key (id, tenant_id));` + secure + policy + comment, "an index does not begin with the tenant: careless_pkey"},
+		{"index without the tenant", `create table careless (tenant_id uuid primary key, x text); create index careless_x on careless (x);` + secure + policy + comment, "an index does not begin with the tenant: careless_x"},
+		{"simple foreign key", `create unique index member_id_alone on member (member_id); create table careless (tenant_id uuid primary key, m uuid, constraint careless_fkey foreign key (m) references member (member_id));` + secure + policy + comment, "a foreign key between tenants' tables leaves the tenant out: careless_fkey"},
+		{"tenant may be null", `create table careless (tenant_id uuid);` + secure + policy + comment, "the tenant may be null: careless"},
+		{"no comment", `create table careless (tenant_id uuid primary key);` + secure + policy, "a table has no comment: careless"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			db := testdb.New(t)
+			if _, err := db.Super().ExecContext(t.Context(), test.sql); err != nil {
+				t.Fatal(err)
+			}
+			if found := violations(t, db); !slices.Contains(found, test.want) {
+				t.Errorf("found %q, want %q among them", found, test.want)
+			}
+		})
+	}
+}
+
+// A table without a tenant is an exception that somebody has given a reason for.
+func TestPlatformTablesHaveReasons(t *testing.T) {
+	t.Parallel()
+	got := texts(t, testdb.New(t).Super(), `
+  select c.relname
+    from pg_class c
+   where c.relkind in ('r', 'p') and c.relnamespace = 'public'::regnamespace
+     and not exists (select from pg_attribute a where a.attrelid = c.oid and a.attname = 'tenant_id' and not a.attisdropped)`)
+	if diff := cmp.Diff(listed(t, "testdata/platform_tables.txt"), got); diff != "" {
+		t.Errorf("tables without a tenant (-listed +found):\n%s", diff)
+	}
+}
+
+func listed(t *testing.T, file string) []string {
+	t.Helper()
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for line := range strings.Lines(string(text)) {
+		if strings.HasPrefix(line, "#") {
+			continue
+		}
+		name, reason, found := strings.Cut(strings.TrimSpace(line), ": ")
+		if !found || reason == "" {
+			t.Errorf("%s: %q has no reason", file, line)
+		}
+		names = append(names, name)
+	}
+	return names
+}
+
+// The process roles own nothing and can bypass nothing.
+func TestProcessRolesAreUnprivileged(t *testing.T) {
+	t.Parallel()
+	db := testdb.New(t).Super()
+	if bad := texts(t, db, `
+  select r.rolname
+    from pg_roles r
+   where r.rolname like 'carillon\_%'
+     and (r.rolsuper or r.rolbypassrls or r.rolcreaterole or r.rolcreatedb
+          or exists (select from pg_class c where c.relowner = r.oid)
+          or exists (select from pg_auth_members m where m.member = r.oid))`); len(bad) > 0 {
+		t.Errorf("privileged: %q", bad)
+	}
+	want := []string{"carillon_device", "carillon_issuer", "carillon_jobs", "carillon_operator", "carillon_portal", "carillon_publish"}
+	if diff := cmp.Diff(want, texts(t, db, `select rolname from pg_roles where rolname like 'carillon\_%'`)); diff != "" {
+		t.Errorf("roles (-want +got):\n%s", diff)
+	}
+}
+
+// schemaQueries describe the schema as text, one line for each thing.
+var schemaQueries = []struct{ title, query string }{
+	{"columns", `
+  select format('%s.%s %s%s%s', c.relname, a.attname, format_type(a.atttypid, a.atttypmod),
+                case when a.attnotnull then ' not null' else '' end,
+                coalesce(' default ' || pg_get_expr(d.adbin, d.adrelid), ''))
+    from pg_class c
+    join pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
+    left join pg_attrdef d on d.adrelid = c.oid and d.adnum = a.attnum
+   where c.relkind in ('r', 'p') and c.relnamespace = 'public'::regnamespace and c.relname <> 'goose_db_version'`},
+	{"constraints", `
+  select format('%s %s %s', c.relname, con.conname, pg_get_constraintdef(con.oid))
+    from pg_constraint con
+    join pg_class c on c.oid = con.conrelid
+   where c.relnamespace = 'public'::regnamespace and c.relname <> 'goose_db_version'`},
+	{"indexes", `
+  select pg_get_indexdef(i.indexrelid)
+    from pg_index i
+    join pg_class c on c.oid = i.indrelid
+   where c.relnamespace = 'public'::regnamespace and c.relname <> 'goose_db_version'`},
+	{"policies", `
+  select format('%s %s %s %s to %s using %s check %s', tablename, policyname, permissive, cmd, roles, qual, with_check)
+    from pg_policies where schemaname = 'public'`},
+	{"grants on tables", `
+  select format('%s may %s %s', grantee, lower(string_agg(privilege_type, ', ' order by privilege_type)), table_name)
+    from information_schema.role_table_grants
+   where grantee like 'carillon\_%'
+group by grantee, table_name`},
+	{"grants on columns", `
+  select format('%s may %s %s (%s)', g.grantee, lower(g.privilege_type), g.table_name, string_agg(g.column_name, ', ' order by g.column_name))
+    from information_schema.column_privileges g
+   where g.grantee like 'carillon\_%'
+     and not exists (select from information_schema.role_table_grants t
+                      where t.grantee = g.grantee and t.table_name = g.table_name and t.privilege_type = g.privilege_type)
+group by g.grantee, g.privilege_type, g.table_name`},
+}
+
+// The schema as a whole is a golden file: its changes are read like code.
+func TestSchemaIsGolden(t *testing.T) {
+	t.Parallel()
+	db := testdb.New(t).Super()
+	var b strings.Builder
+	for _, q := range schemaQueries {
+		fmt.Fprintf(&b, "== %s ==\n%s\n\n", q.title, strings.Join(texts(t, db, q.query), "\n"))
+	}
+	const golden = "testdata/schema.golden"
+	if *update {
+		if err := os.WriteFile(golden, []byte(b.String()), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(golden)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(strings.Split(string(want), "\n"), strings.Split(b.String(), "\n")); diff != "" {
+		t.Errorf("schema differs from %s (-want +got); run the test with -update if that is meant:\n%s", golden, diff)
+	}
+}
