@@ -1,0 +1,45 @@
+package exposure
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"carillon/tenant"
+)
+
+// Retention is how long a key is kept, counted from its arrival (§4).
+const Retention = 14 * day
+
+const cleanupBatch = 1000
+
+const cleanupSQL = `
+delete from exposure
+ where tek = any (array (
+         select tek
+           from exposure
+          where created_at < $1
+       order by created_at
+          limit $2))`
+
+// Cleanup deletes a tenant's keys that arrived longer than [Retention] ago. db is a
+// handle under the role carillon_jobs. It works in small transactions, each of which
+// stands for itself; running it twice does no harm.
+//
+// Publishers wait while a step is under way: their rows and the ones deleted here
+// would else be locked in different orders.
+func Cleanup(ctx context.Context, db *tenant.DB, id tenant.ID, now time.Time) error {
+	for {
+		var rows int64
+		err := db.InExclusive(ctx, id, Arrivals, func(tx *tenant.Tx) (err error) {
+			rows, err = tx.Exec(ctx, cleanupSQL, now.Add(-Retention).UTC(), cleanupBatch)
+			return err
+		})
+		if err != nil {
+			return fmt.Errorf("delete old keys: %w", err)
+		}
+		if rows < cleanupBatch {
+			return nil
+		}
+	}
+}
