@@ -1,0 +1,175 @@
+// Package adminui serves Carillon's pages for people: signing in, and the portal in
+// which the staff of a health authority issue codes and see what became of them.
+//
+// It promises that every page works without scripts; that every route stands in one
+// list with its guard, and none outside it; that a page about a health authority
+// is the same 404 for everybody who does not belong to it, whether or not there is
+// such an authority; and that a code is in the body of one answer, which no cache
+// may keep, and nowhere else: not in a URL, a title, a session or a log.
+//
+// A handler parses, makes one call to the domain and returns what to show. Pages
+// are rendered into memory before anything is sent. All words are in messages/.
+package adminui
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"time"
+
+	"github.com/alexedwards/scs/v2"
+	"github.com/gin-gonic/gin"
+
+	"carillon/authz"
+	"carillon/authz/oidc"
+	"carillon/tenant"
+	"carillon/tenant/limit"
+	"carillon/tenant/member"
+	"carillon/tenant/verification"
+)
+
+// Login signs people in at the identity provider.
+type Login interface {
+	// Begin returns where to send the browser, and what Finish needs to know.
+	Begin(ctx context.Context) (redirectURL string, f oidc.Flow, err error)
+	// Finish tells who came back. Its errors are those of [oidc.Sentinels].
+	Finish(ctx context.Context, f oidc.Flow, query url.Values) (oidc.Identity, error)
+	// EndSessionURL is where the provider's own session ends; it may be empty.
+	EndSessionURL(ctx context.Context, returnURL string) (string, error)
+}
+
+// Staff knows who belongs to which health authority.
+type Staff interface {
+	// Memberships lists the active authorities that know somebody, by name.
+	Memberships(ctx context.Context, who oidc.Identity) ([]member.Membership, error)
+	// Authenticate makes somebody a subject of t: [member.ErrNotMember] if she is
+	// none of its staff.
+	Authenticate(ctx context.Context, t *tenant.Tenant, who oidc.Identity) (authz.Subject, error)
+}
+
+// Codes issues verification codes and tells what became of them. The promises and
+// errors are those of [verification.Service].
+type Codes interface {
+	Issue(ctx context.Context, t *tenant.Tenant, by authz.Subject, r verification.IssueRequest) (*verification.Issued, error)
+	Status(ctx context.Context, t *tenant.Tenant, by authz.Subject, id string) (verification.Status, error)
+	Expire(ctx context.Context, t *tenant.Tenant, by authz.Subject, id string) (verification.Status, error)
+}
+
+// Directory finds the health authority that a URL names: [tenant.ErrUnknown] if
+// there is none.
+type Directory interface {
+	BySlug(ctx context.Context, slug string) (*tenant.Tenant, error)
+}
+
+// SessionStore keeps the sessions of browsers. It is given digests of cookies, never
+// the cookies; its methods without a context are not called.
+type SessionStore interface {
+	scs.Store
+	scs.CtxStore
+}
+
+// Config is what a [Server] works with.
+type Config struct {
+	// BaseURL is how browsers reach the portal, without a trailing slash.
+	BaseURL   string
+	Login     Login
+	Staff     Staff
+	Codes     Codes
+	Directory Directory
+	Policies  *authz.Policies
+	Sessions  SessionStore
+	// TrustProxy takes the caller's address from X-Forwarded-For. Set it only
+	// behind a proxy that sets the header.
+	TrustProxy bool
+	// NoLimits switches rate limits off, for load tests.
+	NoLimits bool
+	// NotFound serves paths that the portal does not know; nil is its own page.
+	NotFound http.Handler
+	Log      *slog.Logger
+	Now      func() time.Time
+}
+
+func (c Config) validate() error {
+	u, err := url.Parse(c.BaseURL)
+	switch {
+	case err != nil || u.Host == "" || u.Path != "":
+		return errors.New("base URL must be scheme and host, without a trailing slash")
+	case c.Login == nil || c.Staff == nil || c.Codes == nil || c.Directory == nil || c.Policies == nil || c.Sessions == nil:
+		return errors.New("a part that the portal needs is missing")
+	case c.Log == nil || c.Now == nil:
+		return errors.New("log or clock is missing")
+	}
+	return nil
+}
+
+// Server is the portal. It is safe for concurrent use.
+type Server struct {
+	config   Config
+	sessions sessions
+	limits   map[string]*limit.Limiter
+	words    *catalogue
+	assets   *assets
+	pages    *pages
+	handler  http.Handler
+}
+
+// New returns a portal. An error means that the configuration makes no sense, or
+// that a part of the program is inconsistent.
+func New(c Config) (*Server, error) {
+	if err := c.validate(); err != nil {
+		return nil, err
+	}
+	s := &Server{config: c, sessions: newSessions(c.Sessions), limits: newLimits(c.NoLimits, c.Now)}
+	var err error
+	if s.words, err = loadCatalogue(); err != nil {
+		return nil, err
+	}
+	if s.assets, err = loadAssets(); err != nil {
+		return nil, err
+	}
+	if s.pages, err = loadPages(s.words, s.assets); err != nil {
+		return nil, err
+	}
+	if err := authz.ValidateRoutes(s.Routes()); err != nil {
+		return nil, err
+	}
+	s.handler = s.protect(s.engine())
+	return s, nil
+}
+
+// Handler serves the portal.
+func (s *Server) Handler() http.Handler { return s.handler }
+
+// Routes declares every URL of the portal and its guard.
+func (s *Server) Routes() []authz.Route {
+	list := make([]authz.Route, 0, len(s.routes()))
+	for _, r := range s.routes() {
+		list = append(list, r.Route)
+	}
+	return list
+}
+
+// engine routes requests. Whatever is served passes through a declared route, or is
+// an error page.
+func (s *Server) engine() http.Handler {
+	gin.SetMode(gin.ReleaseMode)
+	e := gin.New()
+	e.HandleMethodNotAllowed = true
+	for _, r := range s.routes() {
+		e.Handle(r.Method, r.Path, func(c *gin.Context) { s.serve(c.Writer, c.Request, c.Params, r) })
+	}
+	e.NoRoute(func(c *gin.Context) { s.notFound(c.Writer, c.Request) })
+	e.NoMethod(func(c *gin.Context) { s.fail(c.Writer, c.Request, fmt.Errorf("%w: %s", errMethod, c.Request.Method)) })
+	return e
+}
+
+func (s *Server) notFound(w http.ResponseWriter, r *http.Request) {
+	if s.config.NotFound != nil {
+		s.config.NotFound.ServeHTTP(w, r)
+		return
+	}
+	s.fail(w, r, errNoPage)
+}

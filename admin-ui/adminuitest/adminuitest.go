@@ -1,0 +1,237 @@
+// Package adminuitest has stand-ins, in memory, for what the portal asks of the
+// domain and of the identity provider. Each does the least that a page can show, and
+// has a switch to fail.
+package adminuitest
+
+import (
+	"context"
+	"net/url"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+
+	"carillon/authz"
+	"carillon/authz/oidc"
+	"carillon/tenant"
+	"carillon/tenant/member"
+	"carillon/tenant/verification"
+)
+
+// Code is what [Codes] issues.
+const Code = "12345678"
+
+// Codes is a stand-in for the domain's service.
+type Codes struct {
+	Now func() time.Time
+	// Fail is what every call returns, if it is set.
+	Fail error
+	// SendError is why no message goes out, if it is set.
+	SendError error
+
+	mu     sync.Mutex
+	issued map[uuid.UUID]*issued
+	// Requests are those that made a code.
+	Requests []verification.IssueRequest
+}
+
+type issued struct {
+	owner  tenant.ID
+	status verification.Status
+}
+
+// Issue makes a code, once for each UUID and tenant.
+func (c *Codes) Issue(_ context.Context, t *tenant.Tenant, _ authz.Subject, r verification.IssueRequest) (*verification.Issued, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.Fail != nil {
+		return nil, c.Fail
+	}
+	id := uuid.MustParse(r.UUID)
+	switch {
+	case c.issued[id] != nil:
+		return nil, verification.ErrUUIDExists
+	case r.TestType == "":
+		return nil, verification.ErrInvalidTestType
+	case r.Phone == "invalid":
+		return nil, verification.ErrPhoneInvalid
+	}
+	expires := c.Now().Add(t.Settings.CodeLife)
+	s := verification.Status{ID: id, ExpiresAt: expires, LongExpiresAt: expires}
+	if r.Phone != "" {
+		s.LongExpiresAt = c.Now().Add(t.Settings.LongCodeLife)
+	}
+	if c.issued == nil {
+		c.issued = map[uuid.UUID]*issued{}
+	}
+	c.issued[id] = &issued{owner: t.ID, status: s}
+	c.Requests = append(c.Requests, r)
+	return &verification.Issued{
+		ID: id, Code: Code, ExpiresAt: s.ExpiresAt, LongExpiresAt: s.LongExpiresAt, SendError: c.SendError,
+	}, nil
+}
+
+func (c *Codes) find(t *tenant.Tenant, id string) (*issued, error) {
+	if c.Fail != nil {
+		return nil, c.Fail
+	}
+	parsed, err := uuid.Parse(id)
+	if err != nil || c.issued[parsed] == nil || c.issued[parsed].owner != t.ID {
+		return nil, verification.ErrCodeNotFound
+	}
+	return c.issued[parsed], nil
+}
+
+// Status finds a code of the tenant.
+func (c *Codes) Status(_ context.Context, t *tenant.Tenant, _ authz.Subject, id string) (verification.Status, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	found, err := c.find(t, id)
+	if err != nil {
+		return verification.Status{}, err
+	}
+	return found.status, nil
+}
+
+// Expire ends a code of the tenant now.
+func (c *Codes) Expire(_ context.Context, t *tenant.Tenant, _ authz.Subject, id string) (verification.Status, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	found, err := c.find(t, id)
+	switch {
+	case err != nil:
+		return verification.Status{}, err
+	case found.status.Claimed:
+		return verification.Status{}, verification.ErrAlreadyClaimed
+	}
+	found.status.ExpiresAt, found.status.LongExpiresAt = c.Now(), c.Now()
+	return found.status, nil
+}
+
+// Claim is what a phone does with a code.
+func (c *Codes) Claim(id string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.issued[uuid.MustParse(id)].status.Claimed = true
+}
+
+// Staff is a stand-in for the members of tenants. It is also the directory.
+type Staff struct {
+	Tenants []*tenant.Tenant
+	// Roles are those of a person, by e-mail address, at a tenant.
+	Roles map[string]map[tenant.Slug][]authz.Role
+	// Fail is what every call returns, if it is set.
+	Fail error
+}
+
+// BySlug finds a tenant.
+func (s *Staff) BySlug(_ context.Context, slug string) (*tenant.Tenant, error) {
+	for _, t := range s.Tenants {
+		if string(t.Slug) == slug {
+			return t, nil
+		}
+	}
+	return nil, tenant.ErrUnknown
+}
+
+// Memberships lists the tenants at which somebody has roles.
+func (s *Staff) Memberships(_ context.Context, who oidc.Identity) ([]member.Membership, error) {
+	var list []member.Membership
+	for _, t := range s.Tenants {
+		if s.Roles[who.Email][t.Slug] != nil {
+			list = append(list, member.Membership{Tenant: t.ID, Slug: t.Slug, Name: t.Name, Region: t.Region})
+		}
+	}
+	return list, s.Fail
+}
+
+// Authenticate makes a subject of somebody who has roles at the tenant.
+func (s *Staff) Authenticate(_ context.Context, t *tenant.Tenant, who oidc.Identity) (authz.Subject, error) {
+	roles := s.Roles[who.Email][t.Slug]
+	if roles == nil {
+		return authz.Subject{}, member.ErrNotMember
+	}
+	return authz.Subject{Kind: authz.Person, ID: who.Subject, Name: who.Name, Roles: roles}, s.Fail
+}
+
+// Login is a stand-in for the identity provider: it answers at once, for whoever As
+// names.
+type Login struct {
+	As oidc.Identity
+	// FailBegin and FailFinish are what the methods return, if they are set.
+	FailBegin, FailFinish error
+}
+
+// Begin leads straight back.
+func (l *Login) Begin(context.Context) (string, oidc.Flow, error) {
+	state := uuid.NewString()
+	return "/login/callback?" + url.Values{"state": {state}}.Encode(), oidc.Flow{State: state}, l.FailBegin
+}
+
+// Finish signs As in.
+func (l *Login) Finish(context.Context, oidc.Flow, url.Values) (oidc.Identity, error) {
+	return l.As, l.FailFinish
+}
+
+// EndSessionURL leads to a place that does not exist.
+func (l *Login) EndSessionURL(context.Context, string) (string, error) {
+	return "https://login.example/logout", l.FailBegin
+}
+
+// Sessions is a session store in memory.
+type Sessions struct {
+	// Fail is what every call returns, if it is set.
+	Fail error
+
+	mu   sync.Mutex
+	data map[string][]byte
+}
+
+// FindCtx returns what was committed.
+func (s *Sessions) FindCtx(_ context.Context, digest string) ([]byte, bool, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	data, found := s.data[digest]
+	return data, found, s.Fail
+}
+
+// CommitCtx keeps a session.
+func (s *Sessions) CommitCtx(_ context.Context, digest string, data []byte, _ time.Time) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.data == nil {
+		s.data = map[string][]byte{}
+	}
+	s.data[digest] = data
+	return s.Fail
+}
+
+// DeleteCtx removes a session.
+func (s *Sessions) DeleteCtx(_ context.Context, digest string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.data, digest)
+	return s.Fail
+}
+
+// Digests are the keys of all sessions.
+func (s *Sessions) Digests() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var keys []string
+	for k := range s.data {
+		keys = append(keys, k)
+	}
+	return keys
+}
+
+// Find is not called.
+func (s *Sessions) Find(string) ([]byte, bool, error) { panic("session store without a context") }
+
+// Commit is not called.
+func (s *Sessions) Commit(string, []byte, time.Time) error {
+	panic("session store without a context")
+}
+
+// Delete is not called.
+func (s *Sessions) Delete(string) error { panic("session store without a context") }

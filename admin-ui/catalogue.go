@@ -1,0 +1,142 @@
+package adminui
+
+import (
+	_ "embed"
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"carillon/authz"
+)
+
+//go:embed messages/en.json
+var english []byte
+
+// catalogue holds every word that people read, and formats dates, times and numbers
+// for them. It is the only place that does.
+type catalogue struct {
+	lang     string
+	messages map[string]string
+}
+
+func loadCatalogue() (*catalogue, error) {
+	c := &catalogue{lang: "en"}
+	if err := json.Unmarshal(english, &c.messages); err != nil {
+		return nil, fmt.Errorf("messages: %w", err)
+	}
+	return c, nil
+}
+
+// text gives the message of a key with its {placeholders} filled in from pairs of
+// name and value. A key that is missing shows itself; a test finds those.
+func (c *catalogue) text(key string, pairs ...string) string {
+	message, found := c.messages[key]
+	if !found {
+		return key
+	}
+	for i := 0; i+1 < len(pairs); i += 2 {
+		message = strings.ReplaceAll(message, "{"+pairs[i]+"}", pairs[i+1])
+	}
+	return message
+}
+
+// counted gives the message for n things: key.one or key.other, with {n} in it.
+func (c *catalogue) counted(one, other string, n int) string {
+	if n == 1 {
+		return c.text(one, "n", c.number(n))
+	}
+	return c.text(other, "n", c.number(n))
+}
+
+func (c *catalogue) number(n int) string { return strconv.Itoa(n) }
+
+// date formats a day.
+func (c *catalogue) date(t time.Time) string { return t.Format("January 2, 2006") }
+
+// moment is a point in time, for people and for scripts that know the time zone.
+type moment struct {
+	Machine string // RFC 3339
+	Text    string // in UTC
+}
+
+// moment formats a time; the day is left out if it is the day of now.
+func (c *catalogue) moment(t, now time.Time) moment {
+	t = t.UTC()
+	text := t.Format("15:04") + " UTC"
+	if t.Format(time.DateOnly) != now.UTC().Format(time.DateOnly) {
+		text = c.text("moment.day", "day", c.date(t), "time", text)
+	}
+	return moment{Machine: t.Format(time.RFC3339), Text: text}
+}
+
+// minutes gives a span in whole minutes, rounded to the nearest.
+func (c *catalogue) minutes(d time.Duration) string {
+	return c.counted("minutes.one", "minutes.other", int(d.Round(time.Minute)/time.Minute))
+}
+
+// spell reads digits out, with a comma between groups to pause at.
+func (c *catalogue) spell(groups []string) string {
+	words := []string{
+		c.text("digit.0"), c.text("digit.1"), c.text("digit.2"), c.text("digit.3"), c.text("digit.4"),
+		c.text("digit.5"), c.text("digit.6"), c.text("digit.7"), c.text("digit.8"), c.text("digit.9"),
+	}
+	spelt := make([]string, 0, len(groups))
+	for _, g := range groups {
+		var digits []string
+		for _, d := range g {
+			if d >= '0' && d <= '9' {
+				digits = append(digits, words[d-'0'])
+			}
+		}
+		spelt = append(spelt, strings.Join(digits, " "))
+	}
+	return strings.Join(spelt, ", ")
+}
+
+// testType is a kind of test result in words.
+type testType struct{ value, label, hint string }
+
+// testTypes lists the kinds that a caseworker may choose from (verification protocol
+// §4.1), the most frequent one first.
+func (c *catalogue) testTypes() []testType {
+	return []testType{
+		{"confirmed", c.text("test_type.confirmed"), c.text("test_type.confirmed.hint")},
+		{"likely", c.text("test_type.likely"), c.text("test_type.likely.hint")},
+		{"negative", c.text("test_type.negative"), c.text("test_type.negative.hint")},
+		{"user-report", c.text("test_type.user_report"), c.text("test_type.user_report.hint")},
+	}
+}
+
+// state says what became of a code, and what to do next.
+func (c *catalogue) state(s state) (label, advice string) {
+	switch s {
+	case stateUsed:
+		return c.text("state.used"), c.text("state.used.advice")
+	case stateExpired:
+		return c.text("state.expired"), c.text("state.expired.advice")
+	case stateUnused:
+		return c.text("state.unused"), c.text("state.unused.advice")
+	}
+	return string(s), ""
+}
+
+// role names a role; one that the authority defined itself has no other name.
+func (c *catalogue) role(r authz.Role) string {
+	switch r { //nolint:exhaustive // the roles of keys and of the platform belong to nobody here
+	case authz.Owner:
+		return c.text("role.owner")
+	case authz.Administrator:
+		return c.text("role.administrator")
+	case authz.Caseworker:
+		return c.text("role.caseworker")
+	case authz.KeyCustodian:
+		return c.text("role.key_custodian")
+	case authz.Analyst:
+		return c.text("role.analyst")
+	case authz.Auditor:
+		return c.text("role.auditor")
+	}
+	return string(r)
+}

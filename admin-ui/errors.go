@@ -1,0 +1,153 @@
+package adminui
+
+import (
+	"errors"
+	"net/http"
+	"slices"
+
+	"carillon/authz"
+	"carillon/authz/oidc"
+	"carillon/tenant"
+	"carillon/tenant/member"
+	"carillon/tenant/verification"
+)
+
+// The portal's own reasons to refuse a request.
+var (
+	errNoPage      = errors.New("no such page")
+	errMethod      = errors.New("method not allowed")
+	errCrossOrigin = errors.New("form sent from another site")
+	errForm        = errors.New("form cannot be read")
+	errSuspended   = errors.New("health authority is suspended")
+)
+
+// known is how the portal answers an error.
+type known struct {
+	cause  error
+	status int
+	// field is the form field to put right. Empty: the answer is a page of its own,
+	// or the login page for what [oidc] reports.
+	field string
+	// message says what is wrong, the heading of a page; advice what to do next.
+	message, advice string
+}
+
+// The IDs of form fields, which are also their names.
+const (
+	fieldTestType = "test_type"
+	fieldSymptom  = "symptom_date"
+	fieldTest     = "test_date"
+	fieldPhone    = "phone"
+	fieldID       = "id"
+)
+
+// knownErrors is the one table from errors to answers. An error that is not in it
+// becomes a page that tells nothing but the request's ID.
+func knownErrors() []known {
+	return []known{
+		{errNoPage, http.StatusNotFound, "", "error.missing", "error.missing.advice"},
+		{tenant.ErrUnknown, http.StatusNotFound, "", "error.missing", "error.missing.advice"},
+		{member.ErrNotMember, http.StatusNotFound, "", "error.missing", "error.missing.advice"},
+		{errMethod, http.StatusMethodNotAllowed, "", "error.missing", "error.missing.advice"},
+		{errCrossOrigin, http.StatusForbidden, "", "error.origin", "error.origin.advice"},
+		{errForm, http.StatusBadRequest, "", "error.form", "error.form.advice"},
+		{errSuspended, http.StatusForbidden, "", "error.suspended", "error.suspended.advice"},
+		{authz.ErrForbidden, http.StatusForbidden, "", "error.forbidden", "error.forbidden.advice"},
+
+		{oidc.ErrState, http.StatusBadRequest, "", "login.error.state", ""},
+		{oidc.ErrDenied, http.StatusForbidden, "", "login.error.denied", ""},
+		{oidc.ErrProvider, http.StatusServiceUnavailable, "", "login.error.provider", ""},
+		{oidc.ErrToken, http.StatusBadRequest, "", "login.error.token", ""},
+		{oidc.ErrStale, http.StatusForbidden, "", "login.error.stale", ""},
+		{oidc.ErrEmail, http.StatusForbidden, "", "login.error.email", ""},
+		{oidc.ErrEmailUnverified, http.StatusForbidden, "", "login.error.unverified", ""},
+
+		{verification.ErrInvalidTestType, http.StatusUnprocessableEntity, fieldTestType, "issue.error.test_type", ""},
+		{verification.ErrUnsupportedTestType, http.StatusUnprocessableEntity, fieldTestType, "issue.error.unsupported", ""},
+		{verification.ErrMissingDate, http.StatusUnprocessableEntity, fieldSymptom, "issue.error.no_date", ""},
+		{verification.ErrInvalidDate, http.StatusUnprocessableEntity, fieldSymptom, "issue.error.date", ""},
+		{verification.ErrUnparsable, http.StatusUnprocessableEntity, fieldSymptom, "issue.error.unreadable", ""},
+		{verification.ErrPhoneInvalid, http.StatusUnprocessableEntity, fieldPhone, "issue.error.phone", ""},
+		{verification.ErrMissingPhone, http.StatusUnprocessableEntity, fieldPhone, "issue.error.no_phone", ""},
+		{verification.ErrNoProvider, http.StatusUnprocessableEntity, fieldPhone, "issue.error.no_provider", ""},
+		{verification.ErrSMSFailed, http.StatusUnprocessableEntity, fieldPhone, "issue.error.sms", ""},
+		{verification.ErrSMSQueueFull, http.StatusUnprocessableEntity, fieldPhone, "issue.error.sms", ""},
+		{verification.ErrCodeNotFound, http.StatusNotFound, fieldID, "lookup.error.missing", ""},
+
+		{verification.ErrUUIDExists, http.StatusConflict, "", "error.repeated", "error.repeated.advice"},
+		{verification.ErrAlreadyClaimed, http.StatusConflict, "", "error.claimed", "error.claimed.advice"},
+		{verification.ErrQuota, http.StatusTooManyRequests, "", "error.quota", "error.quota.advice"},
+		{verification.ErrNoFreeCode, http.StatusServiceUnavailable, "", "error.busy", "error.busy.advice"},
+	}
+}
+
+// unmet lists the domain's errors that no page can cause: they answer phones and
+// programs, or rules that nobody can write here yet. As unknown ones they would be
+// reported as faults.
+func unmet() []error {
+	return []error{
+		verification.ErrNothingToGenerate, verification.ErrTemplate, verification.ErrCodeInvalid,
+		verification.ErrCodeExpired, verification.ErrTokenInvalid, verification.ErrTokenExpired,
+		verification.ErrHMACInvalid, authz.ErrRule, authz.ErrRoute,
+	}
+}
+
+func lookUp(err error) (known, bool) {
+	for _, k := range knownErrors() {
+		if errors.Is(err, k.cause) {
+			return k, true
+		}
+	}
+	return known{}, false
+}
+
+// ofLogin reports whether k is about signing in.
+func (k known) ofLogin() bool { return slices.Contains(oidc.Sentinels(), k.cause) }
+
+// errorPage is what an error page shows besides its heading.
+type errorPage struct {
+	Advice    string
+	RequestID string
+	// Link leads on, LinkText says where to.
+	Link, LinkText string
+}
+
+// answerError turns an error that no handler dealt with into a page.
+func (s *Server) answerError(w http.ResponseWriter, v *visit, err error) answer {
+	var wait limited
+	if errors.As(err, &wait) {
+		a := s.errorAnswer(w, v, known{status: http.StatusTooManyRequests, message: "error.limited", advice: "error.limited.advice"})
+		a.retry = wait.seconds
+		return a
+	}
+	k, found := lookUp(err)
+	switch {
+	case !found:
+		s.logFailure(v.r, requestID(w), err)
+		k = known{status: http.StatusInternalServerError, message: "error.internal", advice: "error.internal.advice"}
+	case k.ofLogin():
+		s.config.Log.WarnContext(v.r.Context(), "sign-in failed", "request", requestID(w), "error", err)
+		return s.loginFailed(k)
+	}
+	return s.errorAnswer(w, v, k)
+}
+
+func (s *Server) errorAnswer(w http.ResponseWriter, v *visit, k known) answer {
+	p := errorPage{RequestID: requestID(w), Link: "/portal", LinkText: s.words.text("error.start")}
+	if k.advice != "" {
+		p.Advice = s.words.text(k.advice)
+	}
+	if v.tenant != nil && k.cause != errSuspended { //nolint:errorlint // an entry of the table, never wrapped
+		p.Link, p.LinkText = v.path("/"), s.words.text("error.back", "authority", v.tenant.Name)
+	}
+	return answer{status: k.status, page: "error", heading: s.words.text(k.message), data: p}
+}
+
+// loginFailed shows why somebody is not signed in, with the way to try again.
+func (s *Server) loginFailed(k known) answer {
+	return answer{
+		status: k.status, page: "login", heading: s.words.text("login.heading"),
+		problems: []problem{{Text: s.words.text(k.message)}},
+		data:     loginPage{Start: startPath("")},
+	}
+}

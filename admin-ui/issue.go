@@ -1,0 +1,297 @@
+package adminui
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+
+	"carillon/tenant/verification"
+)
+
+// issueInput is the form for a new code as it was sent.
+type issueInput struct {
+	// ID is made with the form and becomes the code's, so that a form that is sent
+	// twice makes one code.
+	ID          string
+	TestType    string
+	SymptomDate string
+	TestDate    string
+	Phone       string
+	// Offset is the browser's distance from UTC in minutes, east positive; 0
+	// without scripts.
+	Offset float64
+}
+
+func readIssue(r *http.Request) (issueInput, error) {
+	if err := r.ParseForm(); err != nil {
+		return issueInput{}, fmt.Errorf("%w: %w", errForm, err)
+	}
+	value := func(name string) string { return strings.TrimSpace(r.PostForm.Get(name)) }
+	in := issueInput{
+		ID: value("code_id"), TestType: value(fieldTestType), SymptomDate: value(fieldSymptom),
+		TestDate: value(fieldTest), Phone: value(fieldPhone),
+	}
+	if _, err := uuid.Parse(in.ID); err != nil {
+		return issueInput{}, fmt.Errorf("%w: code's ID", errForm)
+	}
+	if offset, err := strconv.ParseFloat(value("tz_offset"), 64); err == nil {
+		in.Offset = offset
+	}
+	return in, nil
+}
+
+func (in issueInput) request() verification.IssueRequest {
+	return verification.IssueRequest{
+		UUID: in.ID, TestType: in.TestType, SymptomDate: in.SymptomDate, TestDate: in.TestDate,
+		Phone: in.Phone, TZOffset: in.Offset,
+		KeepWhenUnsent: true, // the caseworker can read the code out
+	}
+}
+
+// issuePage shows the form.
+type issuePage struct {
+	Action      string
+	ID          string
+	TestTypes   radios
+	Window      string // the days that a date may be
+	SymptomDate field
+	TestDate    field
+	Phone       *field // nil if the authority sends no messages
+}
+
+func (s *Server) newCode(v *visit) (answer, error) {
+	id, err := uuid.NewRandom()
+	if err != nil {
+		return answer{}, fmt.Errorf("code's ID: %w", err)
+	}
+	return s.issueForm(v, issueInput{ID: id.String()}, nil), nil
+}
+
+func (s *Server) issueCode(v *visit) (answer, error) {
+	in, err := readIssue(v.r)
+	if err != nil {
+		return answer{}, err
+	}
+	issued, err := s.config.Codes.Issue(v.r.Context(), v.tenant, v.by, in.request())
+	if errors.Is(err, verification.ErrUUIDExists) {
+		return s.repeated(v, in), nil
+	}
+	if k, found := lookUp(err); found && k.field != "" {
+		a := s.issueForm(v, in, &problem{Field: in.blame(k.field, s.dateWindow(in.Offset)), Text: s.words.text(k.message)})
+		a.status = k.status
+		return a, nil
+	}
+	if err != nil {
+		return answer{}, err
+	}
+	return answer{page: "issued", heading: s.words.text("issued.heading"), data: s.issuedPage(v, in, issued)}, nil
+}
+
+// blame finds which of the two dates an error about dates means.
+func (in issueInput) blame(field string, w dateWindow) string {
+	if field == fieldSymptom && w.holds(in.SymptomDate) && !w.holds(in.TestDate) {
+		return fieldTest
+	}
+	return field
+}
+
+func (s *Server) issueForm(v *visit, in issueInput, p *problem) answer {
+	w := s.dateWindow(in.Offset)
+	day := func(id, label, hint, value string) field {
+		return field{
+			ID: id, Label: label, Hint: hint, Type: "date", Value: value,
+			Min: w.first.Format(time.DateOnly), Max: w.last.Format(time.DateOnly), Autocomplete: "off",
+		}
+	}
+	page := issuePage{
+		Action: v.path("/codes/new"), ID: in.ID,
+		TestTypes: s.testTypes(v, in.TestType), Window: s.windowHint(v, w),
+		SymptomDate: day(fieldSymptom, s.words.text("issue.symptom_date"), s.words.text("issue.symptom_date.hint"), in.SymptomDate),
+		TestDate:    day(fieldTest, s.words.text("issue.test_date"), s.words.text("issue.test_date.hint"), in.TestDate),
+	}
+	if v.tenant.Settings.SMSEnabled {
+		page.Phone = &field{
+			ID: fieldPhone, Label: s.words.text("issue.phone"), Hint: s.words.text("issue.phone.hint"), Type: "tel",
+			Value: in.Phone, Autocomplete: "off", Optional: s.words.text("form.optional"),
+		}
+	}
+	a := answer{page: "issue", heading: s.words.text("issue.heading"), data: &page}
+	if p != nil {
+		a.problems = []problem{*p}
+		page.mark(*p)
+	}
+	return a
+}
+
+// windowHint says which days a date may be, and whether there must be one.
+func (s *Server) windowHint(v *visit, w dateWindow) string {
+	first, last := s.words.date(w.first), s.words.date(w.last)
+	if v.tenant.Settings.RequireDate {
+		return s.words.text("issue.dates.required", "first", first, "last", last)
+	}
+	return s.words.text("issue.dates.optional", "first", first, "last", last)
+}
+
+// mark shows a problem at its field.
+func (p *issuePage) mark(found problem) {
+	switch found.Field {
+	case fieldTestType:
+		p.TestTypes.Error = found.Text
+	case fieldSymptom:
+		p.SymptomDate.Error = found.Text
+	case fieldTest:
+		p.TestDate.Error = found.Text
+	case fieldPhone:
+		if p.Phone != nil {
+			p.Phone.Error = found.Text
+		}
+	}
+}
+
+func (s *Server) testTypes(v *visit, chosen string) radios {
+	r := radios{ID: fieldTestType + "_group", Name: fieldTestType, Label: s.words.text("issue.test_type")}
+	for _, t := range s.words.testTypes() {
+		if !v.tenant.Settings.Allows(t.value) {
+			continue
+		}
+		r.Choices = append(r.Choices, choice{
+			ID: fieldTestType + "_" + t.value, Value: t.value, Label: t.label, Hint: t.hint, Chosen: t.value == chosen,
+		})
+	}
+	if len(r.Choices) == 1 {
+		r.Choices[0].Chosen = true
+	}
+	if len(r.Choices) > 0 { // the error summary leads to the first of them
+		r.Choices[0].ID = fieldTestType
+	}
+	return r
+}
+
+// dateWindow is the days that a date may be, for hints: the rule itself is the
+// domain's (verification protocol §4.2).
+type dateWindow struct{ first, last time.Time }
+
+const (
+	pastDays     = 28
+	maxEastHours = 14
+)
+
+func (s *Server) dateWindow(offset float64) dateWindow {
+	today := s.config.Now().UTC()
+	w := dateWindow{first: today.AddDate(0, 0, -pastDays), last: today}
+	switch {
+	case offset < 0:
+		w.first = w.first.AddDate(0, 0, -1)
+	case offset > 0:
+		w.last = today.Add(time.Duration(min(offset, maxEastHours*60)) * time.Minute)
+	}
+	return w
+}
+
+// holds reports whether a date is empty or inside.
+func (w dateWindow) holds(text string) bool {
+	if text == "" {
+		return true
+	}
+	day, err := time.Parse(time.DateOnly, text)
+	return err == nil && day.Format(time.DateOnly) >= w.first.Format(time.DateOnly) && day.Format(time.DateOnly) <= w.last.Format(time.DateOnly)
+}
+
+// issuedPage shows a new code, the only time that anybody sees it.
+type issuedPage struct {
+	// Groups are the code's digits in groups, Spelt the same in words.
+	Groups []string
+	Spelt  string
+	// Code is the digits alone, for copying.
+	Code    string
+	Expires moment
+	Life    string // how long the code serves from now, in words
+	ID      string
+	Status  string // the path to what became of it
+	Another string
+	Type    string
+	// Sent says that a message went out, Unsent that one should have and did not.
+	Sent, Unsent string
+	LinkExpires  *moment // when the link in the message ends
+	Now          time.Time
+}
+
+func (s *Server) issuedPage(v *visit, in issueInput, issued *verification.Issued) issuedPage {
+	now := s.config.Now().UTC()
+	p := issuedPage{
+		Groups: groups(issued.Code), Spelt: s.words.spell(groups(issued.Code)), Code: issued.Code,
+		Expires: s.words.moment(issued.ExpiresAt, now), Life: s.words.minutes(issued.ExpiresAt.Sub(now)),
+		ID: issued.ID.String(), Status: v.codePath(issued.ID.String()), Another: v.path("/codes/new"), Now: now,
+	}
+	types := s.words.testTypes()
+	if i := slices.IndexFunc(types, func(t testType) bool { return t.value == strings.ToLower(in.TestType) }); i >= 0 {
+		p.Type = types[i].label
+	}
+	switch {
+	case issued.SendError != nil:
+		p.Unsent = s.words.text(unsentReason(issued.SendError))
+	case in.Phone != "":
+		p.Sent = s.words.text("issued.sent", "last", lastDigits(in.Phone))
+		if issued.LongExpiresAt.After(issued.ExpiresAt) {
+			m := s.words.moment(issued.LongExpiresAt, now)
+			p.LinkExpires = &m
+		}
+	}
+	return p
+}
+
+func unsentReason(err error) string {
+	switch {
+	case errors.Is(err, verification.ErrSMSQueueFull):
+		return "issued.unsent.queue"
+	case errors.Is(err, verification.ErrNoProvider):
+		return "issued.unsent.provider"
+	}
+	return "issued.unsent"
+}
+
+// groups cuts a code into groups of at most four digits, the shorter one first.
+func groups(code string) []string {
+	const size = 4
+	head := len(code) / 2
+	if len(code) <= size {
+		return []string{code}
+	}
+	return []string{code[:head], code[head:]}
+}
+
+// lastDigits tells one telephone number from another without showing it.
+func lastDigits(phone string) string {
+	const shown = 4
+	digits := strings.Map(func(r rune) rune {
+		if r < '0' || r > '9' {
+			return -1
+		}
+		return r
+	}, phone)
+	return digits[max(0, len(digits)-shown):]
+}
+
+// repeatedPage explains a form that was sent twice.
+type repeatedPage struct {
+	ID, Status, Expire, Another string
+	MayExpire                   bool
+}
+
+// repeated answers a form that has already made its code. That code cannot be shown
+// again, so the way on is to end it and make another.
+func (s *Server) repeated(v *visit, in issueInput) answer {
+	return answer{
+		status: http.StatusConflict, page: "repeated", heading: s.words.text("repeated.heading"),
+		data: repeatedPage{
+			ID: in.ID, Status: v.codePath(in.ID), Another: v.path("/codes/new"),
+			Expire: v.path("/codes/" + in.ID + "/expire"), MayExpire: v.may(expireAction),
+		},
+	}
+}

@@ -1,0 +1,85 @@
+package adminui
+
+import (
+	"fmt"
+	"net"
+	"net/http"
+	"net/netip"
+	"strings"
+	"time"
+
+	"carillon/authz"
+	"carillon/tenant"
+	"carillon/tenant/limit"
+)
+
+// The rate limits, as routes name them.
+const (
+	limitNone = authz.LimitNone
+	// limitSignIn is per network address, which a whole department may share.
+	limitSignIn = "sign-in"
+	// limitPortal and limitIssue are per person.
+	limitPortal = "portal"
+	limitIssue  = "issue"
+)
+
+const (
+	signInsPerMinute = 120
+	pagesPerMinute   = 120
+	// Nobody reads out a code, and asks for the next one, faster than this.
+	codesPerMinute = 30
+)
+
+func newLimits(off bool, now func() time.Time) map[string]*limit.Limiter {
+	if off {
+		return nil
+	}
+	return map[string]*limit.Limiter{
+		limitSignIn: limit.New(signInsPerMinute, now),
+		limitPortal: limit.New(pagesPerMinute, now),
+		limitIssue:  limit.New(codesPerMinute, now),
+	}
+}
+
+// limited is the error of a caller who must wait.
+type limited struct{ seconds int }
+
+func (l limited) Error() string { return fmt.Sprintf("too many requests, %d s to wait", l.seconds) }
+
+// count counts the request against the route's limit.
+func (s *Server) count(v *visit) error {
+	limiter := s.limits[v.route.Limit]
+	if limiter == nil {
+		return nil
+	}
+	caller := "address " + s.address(v.r)
+	if v.who != nil {
+		caller = "person " + v.who.Issuer + " " + v.who.Subject
+	}
+	d := limiter.Allow(tenant.ID{}, caller)
+	if d.Allowed {
+		return nil
+	}
+	return limited{seconds: max(1, int(d.Reset.Sub(s.config.Now()).Seconds()+1))}
+}
+
+// address tells callers apart who have not signed in. IPv6 callers count by their
+// network, because one of them has all of its addresses.
+func (s *Server) address(r *http.Request) string {
+	address := ""
+	if s.config.TrustProxy {
+		if hops := strings.Split(r.Header.Get("X-Forwarded-For"), ","); len(hops) >= 2 {
+			address = strings.TrimSpace(hops[len(hops)-2])
+		}
+	}
+	if address == "" {
+		address, _, _ = net.SplitHostPort(r.RemoteAddr) // the server made it
+	}
+	const network = 64
+	if ip, err := netip.ParseAddr(address); err == nil && ip.Is6() && !ip.Is4In6() {
+		if p, err := ip.WithZone("").Prefix(network); err == nil {
+			return p.String()
+		}
+	}
+	return address
+}

@@ -1,0 +1,71 @@
+package adminui
+
+import (
+	"strings"
+
+	"carillon/authz"
+)
+
+// route is a declaration with what serves it. The list below is what is registered,
+// so a handler without a declared guard cannot be reached.
+type route struct {
+	authz.Route
+	handle handler
+}
+
+// handler serves a request whose guard has let it through.
+type handler func(*visit) (answer, error)
+
+func (s *Server) routes() []route {
+	return []route{
+		public("GET /", limitNone, s.root),
+		public("GET /assets/:name", limitNone, s.asset),
+		public("GET /login", limitSignIn, s.showLogin),
+		public("GET /login/start", limitSignIn, s.startLogin),
+		public("GET /login/callback", limitSignIn, s.finishLogin),
+		public("GET /logout", limitSignIn, s.showLogout),
+		public("POST /logout", limitSignIn, s.logout),
+
+		signedIn("GET /portal", "lists only what knows the person", s.chooseAuthority),
+		anyMember("GET /portal/:tenant/", "leads each member to what she may do", s.home),
+
+		staffed("GET /portal/:tenant/codes/new", authz.CodeIssue, limitPortal, s.newCode),
+		staffed("POST /portal/:tenant/codes/new", authz.CodeIssue, limitIssue, s.issueCode),
+		staffed("GET /portal/:tenant/codes", authz.CodeRead, limitPortal, s.lookUpCode),
+		staffed("GET /portal/:tenant/codes/:id/expire", authz.CodeExpire, limitPortal, s.confirmExpiry),
+		staffed("POST /portal/:tenant/codes/:id/expire", authz.CodeExpire, limitPortal, s.expireCode),
+	}
+}
+
+// public is a route for anybody.
+func public(pattern, limit string, h handler) route {
+	r := declare(pattern, limit, h)
+	r.Audience, r.Credential, r.TenantFrom = authz.AudiencePublic, authz.CredentialNone, authz.TenantFromNone
+	return r
+}
+
+// signedIn is a route for whoever signed in, whatever she belongs to.
+func signedIn(pattern, open string, h handler) route {
+	r := declare(pattern, limitPortal, h)
+	r.Audience, r.Credential, r.TenantFrom, r.Open = authz.AudienceStaff, authz.CredentialSession, authz.TenantFromNone, open
+	return r
+}
+
+// anyMember is a route for all staff of the health authority in the URL.
+func anyMember(pattern, open string, h handler) route {
+	r := signedIn(pattern, open, h)
+	r.TenantFrom = authz.TenantFromURL
+	return r
+}
+
+// staffed is a route for those of the authority's staff whom its policy allows a.
+func staffed(pattern string, a authz.Action, limit string, h handler) route {
+	r := declare(pattern, limit, h)
+	r.Audience, r.Credential, r.TenantFrom, r.Action = authz.AudienceStaff, authz.CredentialSession, authz.TenantFromURL, a
+	return r
+}
+
+func declare(pattern, limit string, h handler) route {
+	method, path, _ := strings.Cut(pattern, " ")
+	return route{Route: authz.Route{Method: method, Path: path, Limit: limit}, handle: h}
+}

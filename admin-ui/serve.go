@@ -1,0 +1,220 @@
+package adminui
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+
+	"github.com/gin-gonic/gin"
+
+	"carillon/authz"
+	"carillon/tenant"
+	"carillon/tenant/member"
+)
+
+// contentPolicy allows what is our own and in files of its own. Leaving for the
+// identity provider is always a link: form-action would hold for every redirect
+// that follows a form, wherever the provider leads.
+const contentPolicy = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; font-src 'self'; " +
+	"form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+
+const (
+	hstsSeconds = 315_360_000
+	maxForm     = 64 << 10 // bytes of a form
+)
+
+// protect wraps everything: headers, the request's ID, panics, and writes that
+// another site wants a browser to send.
+func (s *Server) protect(next http.Handler) http.Handler {
+	guard := http.NewCrossOriginProtection()
+	guard.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { s.fail(w, r, errCrossOrigin) }))
+	guarded := guard.Handler(next)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h := w.Header()
+		h.Set("X-Request-ID", newRequestID())
+		h.Set("Content-Security-Policy", contentPolicy)
+		h.Set("X-Content-Type-Options", "nosniff")
+		h.Set("Referrer-Policy", "same-origin")
+		h.Set("Cross-Origin-Opener-Policy", "same-origin")
+		h.Set("Permissions-Policy", "camera=(), geolocation=(), microphone=()")
+		h.Set("Strict-Transport-Security", "max-age="+strconv.Itoa(hstsSeconds)+"; includeSubDomains")
+		defer func() {
+			if p := recover(); p != nil {
+				s.recovered(w, r, p)
+			}
+		}()
+		r.Body = http.MaxBytesReader(w, r.Body, maxForm)
+		guarded.ServeHTTP(w, r)
+	})
+}
+
+// newRequestID is short enough to be read out over the telephone.
+func newRequestID() string { return rand.Text()[:12] }
+
+func requestID(w http.ResponseWriter) string { return w.Header().Get("X-Request-ID") }
+
+// recovered answers for a handler that panicked. What it panicked with may hold
+// anything, so only a runtime error, which speaks of types and indexes, is logged.
+func (s *Server) recovered(w http.ResponseWriter, r *http.Request, p any) {
+	if p == http.ErrAbortHandler { //nolint:errorlint // the server compares it so, too
+		panic(p)
+	}
+	text := fmt.Sprintf("%T", p)
+	if err, ok := p.(interface{ RuntimeError() }); ok {
+		text = fmt.Sprint(err)
+	}
+	s.fail(w, r, fmt.Errorf("panic: %s", text))
+}
+
+// serve guards a request, has it handled, stores the session and only then sends the
+// answer, so that whatever fails can still become an error page.
+func (s *Server) serve(w http.ResponseWriter, r *http.Request, params gin.Params, rt route) {
+	start := s.config.Now()
+	v := &visit{r: r, params: params, route: rt}
+	a, err := s.visit(w, v)
+	if err != nil {
+		a = s.answerError(w, v, err)
+	}
+	s.send(w, v, a)
+	slug := ""
+	if v.tenant != nil {
+		slug = string(v.tenant.Slug)
+	}
+	s.config.Log.LogAttrs(r.Context(), slog.LevelInfo, "request",
+		slog.String("request", requestID(w)), slog.String("method", r.Method), slog.String("route", rt.Path),
+		slog.String("tenant", slug), slog.Int("status", a.code()), slog.Duration("took", s.config.Now().Sub(start)))
+}
+
+func (s *Server) visit(w http.ResponseWriter, v *visit) (answer, error) {
+	if v.route.Limit == limitNone {
+		return v.route.handle(v)
+	}
+	ctx, err := s.sessions.load(v.r)
+	if err != nil {
+		return answer{}, err
+	}
+	v.r = v.r.WithContext(ctx)
+	v.who = s.sessions.identity(ctx)
+	a, err := s.guarded(v)
+	if a.page != "" {
+		a.notice = s.sessions.PopString(ctx, noticeKey)
+	}
+	if unsaved := s.sessions.save(ctx, w); unsaved != nil {
+		return answer{}, errors.Join(err, unsaved)
+	}
+	return a, err
+}
+
+// guarded asks what the route declares, in the order that tells a stranger least:
+// session, limit, health authority, action.
+func (s *Server) guarded(v *visit) (answer, error) {
+	if v.route.Credential == authz.CredentialSession && v.who == nil {
+		return s.signInFirst(v)
+	}
+	if err := s.count(v); err != nil {
+		return answer{}, err
+	}
+	if v.route.TenantFrom == authz.TenantFromURL {
+		if err := s.enter(v.r.Context(), v); err != nil {
+			return answer{}, err
+		}
+	}
+	if v.route.Action != "" && !v.may(v.route.Action) {
+		return answer{}, authz.ErrForbidden
+	}
+	return v.route.handle(v)
+}
+
+// enter finds the authority in the URL and the person among its staff. One that
+// does not exist and one that does not know her are the same error.
+func (s *Server) enter(ctx context.Context, v *visit) error {
+	t, err := s.config.Directory.BySlug(ctx, v.params.ByName("tenant"))
+	if err != nil {
+		return err
+	}
+	by, err := s.config.Staff.Authenticate(ctx, t, *v.who)
+	if errors.Is(err, member.ErrNotMember) {
+		s.config.Log.LogAttrs(ctx, slog.LevelWarn, "refused somebody of another health authority",
+			slog.String("route", v.route.Path), slog.String("tenant", string(t.Slug)))
+	}
+	if err != nil {
+		return err
+	}
+	policy, err := s.config.Policies.Policy(ctx, t.ID.String())
+	if err != nil {
+		return err
+	}
+	v.tenant, v.by, v.policy = t, by, policy
+	if t.State != tenant.Active {
+		return errSuspended
+	}
+	return nil
+}
+
+// signInFirst leads to the login page, and from there back to a page: a form that
+// was sent is lost, so the way back is to where it can be filled in again.
+func (s *Server) signInFirst(v *visit) (answer, error) {
+	q := url.Values{"return": {v.r.URL.RequestURI()}}
+	if v.r.Method != http.MethodGet {
+		q.Set("return", strings.TrimSuffix(v.r.URL.Path, "/expire"))
+		q.Set("reason", reasonLost)
+	}
+	return redirect("/login?" + q.Encode())
+}
+
+func (a answer) code() int {
+	switch {
+	case a.status != 0:
+		return a.status
+	case a.redirect != "":
+		return http.StatusSeeOther
+	}
+	return http.StatusOK
+}
+
+// send renders into memory first: a page that fails halfway becomes an error page.
+func (s *Server) send(w http.ResponseWriter, v *visit, a answer) {
+	switch {
+	case a.redirect != "":
+		w.Header().Set("Cache-Control", "no-store")
+		http.Redirect(w, v.r, a.redirect, a.code())
+	case a.file != nil:
+		a.file.send(w)
+	default:
+		s.sendPage(w, v, a)
+	}
+}
+
+func (s *Server) sendPage(w http.ResponseWriter, v *visit, a answer) {
+	var body bytes.Buffer
+	if err := s.pages.render(&body, s.shell(v, a), a.page); err != nil {
+		s.logFailure(v.r, requestID(w), err)
+		http.Error(w, "internal error "+requestID(w), http.StatusInternalServerError)
+		return
+	}
+	h := w.Header()
+	h.Set("Content-Type", "text/html; charset=utf-8")
+	h.Set("Cache-Control", "no-store")
+	if a.retry > 0 {
+		h.Set("Retry-After", strconv.Itoa(a.retry))
+	}
+	w.WriteHeader(a.code())
+	_, _ = body.WriteTo(w) // the browser may have gone
+}
+
+// fail answers for a request that reached no handler.
+func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
+	v := &visit{r: r}
+	s.send(w, v, s.answerError(w, v, err))
+}
+
+func (s *Server) logFailure(r *http.Request, id string, err error) {
+	s.config.Log.LogAttrs(r.Context(), slog.LevelError, "request failed", slog.String("request", id), slog.Any("error", err))
+}

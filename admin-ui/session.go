@@ -1,0 +1,129 @@
+package adminui
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/alexedwards/scs/v2"
+	"github.com/alexedwards/scs/v2/memstore"
+
+	"carillon/authz/oidc"
+)
+
+// cookieName makes browsers insist on TLS, this host and the path / (RFC 6265bis).
+const cookieName = "__Host-carillon"
+
+const (
+	idleLife     = 20 * time.Minute
+	absoluteLife = 12 * time.Hour
+)
+
+// sessions keeps, on the server, who signed in with which browser and the sign-ins
+// under way. The cookie holds a random word, the store its digest.
+type sessions struct{ *scs.SessionManager }
+
+func newSessions(store SessionStore) sessions {
+	m := scs.New()
+	m.Store.(*memstore.MemStore).StopCleanup() // the library's own store is not used
+	m.Store = store
+	m.HashTokenInStore = true
+	m.IdleTimeout, m.Lifetime = idleLife, absoluteLife
+	m.Cookie = scs.SessionCookie{
+		Name: cookieName, Path: "/", Secure: true, HttpOnly: true, SameSite: http.SameSiteLaxMode,
+	}
+	return sessions{m}
+}
+
+// load reads the session of the request's cookie, or prepares an empty one.
+func (s sessions) load(r *http.Request) (context.Context, error) {
+	token := ""
+	if c, err := r.Cookie(cookieName); err == nil {
+		token = c.Value
+	}
+	ctx, err := s.Load(r.Context(), token)
+	if err != nil {
+		return nil, fmt.Errorf("load session: %w", err)
+	}
+	return ctx, nil
+}
+
+// save stores a session that was used, which also renews its idle time.
+func (s sessions) save(ctx context.Context, w http.ResponseWriter) error {
+	switch s.Status(ctx) {
+	case scs.Unmodified:
+	case scs.Modified:
+		token, expiry, err := s.Commit(ctx)
+		if err != nil {
+			return fmt.Errorf("save session: %w", err)
+		}
+		s.WriteSessionCookie(ctx, w, token, expiry)
+	case scs.Destroyed:
+		s.WriteSessionCookie(ctx, w, "", time.Time{})
+	}
+	return nil
+}
+
+// Keys of a session's values, which are JSON.
+const (
+	identityKey = "identity"
+	flowsKey    = "flows"
+	noticeKey   = "notice"
+)
+
+// identity is who signed in; nil if nobody has.
+func (s sessions) identity(ctx context.Context) *oidc.Identity {
+	var who oidc.Identity
+	if json.Unmarshal(s.GetBytes(ctx, identityKey), &who) != nil || who.Subject == "" {
+		return nil
+	}
+	return &who
+}
+
+// signIn gives the browser a new cookie, so that one that was planted or seen
+// before is worth nothing.
+func (s sessions) signIn(ctx context.Context, who oidc.Identity) error {
+	if err := s.RenewToken(ctx); err != nil {
+		return fmt.Errorf("renew session: %w", err)
+	}
+	return s.put(ctx, identityKey, who)
+}
+
+func (s sessions) put(ctx context.Context, key string, value any) error {
+	text, err := json.Marshal(value)
+	if err != nil {
+		return fmt.Errorf("session value: %w", err)
+	}
+	s.Put(ctx, key, text)
+	return nil
+}
+
+// maxFlows is how many sign-ins one browser can have under way, one in each tab.
+const maxFlows = 5
+
+// begin remembers a sign-in under way.
+func (s sessions) begin(ctx context.Context, f oidc.Flow) error {
+	flows := append(s.flows(ctx), f)
+	return s.put(ctx, flowsKey, flows[max(0, len(flows)-maxFlows):])
+}
+
+// take removes and returns the sign-in that state belongs to. A zero flow, which
+// no answer fits, if there is none.
+func (s sessions) take(ctx context.Context, state string) (oidc.Flow, error) {
+	flows := s.flows(ctx)
+	i := slices.IndexFunc(flows, func(f oidc.Flow) bool { return f.State == state })
+	if i < 0 {
+		return oidc.Flow{}, nil
+	}
+	f := flows[i]
+	return f, s.put(ctx, flowsKey, slices.Delete(flows, i, i+1))
+}
+
+func (s sessions) flows(ctx context.Context) []oidc.Flow {
+	var flows []oidc.Flow
+	_ = json.Unmarshal(s.GetBytes(ctx, flowsKey), &flows) // none yet
+	return flows
+}

@@ -1,0 +1,146 @@
+package adminui
+
+import (
+	"bytes"
+	"embed"
+	"fmt"
+	"html/template"
+	"io/fs"
+	"strings"
+
+	"carillon/authz"
+)
+
+//go:embed layout.html pages/*.html components/*/*.html
+var templateFiles embed.FS
+
+// pages are the parsed templates, one set for each page.
+type pages struct{ byName map[string]*template.Template }
+
+func loadPages(words *catalogue, a *assets) (*pages, error) {
+	functions := template.FuncMap{"t": words.text, "asset": a.path}
+	shared, err := template.New("layout.html").Funcs(functions).ParseFS(templateFiles, "layout.html", "components/*/*.html")
+	if err != nil {
+		return nil, fmt.Errorf("templates: %w", err)
+	}
+	files, err := fs.Glob(templateFiles, "pages/*.html")
+	if err != nil {
+		return nil, fmt.Errorf("templates: %w", err)
+	}
+	p := &pages{byName: map[string]*template.Template{}}
+	for _, file := range files {
+		set, err := shared.Clone()
+		if err == nil {
+			_, err = set.ParseFS(templateFiles, file)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("templates: %w", err)
+		}
+		p.byName[strings.TrimSuffix(strings.TrimPrefix(file, "pages/"), ".html")] = set
+	}
+	return p, nil
+}
+
+func (p *pages) render(into *bytes.Buffer, sh shell, page string) error {
+	set := p.byName[page]
+	if set == nil {
+		return fmt.Errorf("no page %q", page)
+	}
+	if err := set.Execute(into, sh); err != nil {
+		return fmt.Errorf("render %s: %w", page, err)
+	}
+	return nil
+}
+
+// shell is what the layout shows around every page.
+type shell struct {
+	Lang     string
+	Title    string
+	Heading  string
+	Problems []problem
+	Notice   string
+	// Authority is whose part of the portal this is; empty outside of it.
+	Authority, Region, Home string
+	Person                  string // who is signed in
+	Nav                     []navItem
+	Data                    any
+}
+
+type navItem struct {
+	Text, Path string
+	Current    bool
+}
+
+func (s *Server) shell(v *visit, a answer) shell {
+	sh := shell{Lang: s.words.lang, Heading: a.heading, Problems: a.problems, Notice: a.notice, Data: a.data}
+	title := []string{a.heading}
+	if v.who != nil {
+		sh.Person = v.who.Name
+		if sh.Person == "" {
+			sh.Person = v.who.Email
+		}
+	}
+	if v.tenant != nil {
+		sh.Authority, sh.Region, sh.Home = v.tenant.Name, v.tenant.Region, v.path("/")
+		sh.Nav = s.nav(v)
+		title = append(title, v.tenant.Name)
+	}
+	sh.Title = strings.Join(append(title, s.words.text("product")), " – ")
+	if len(a.problems) > 0 {
+		sh.Title = s.words.text("title.error") + " " + sh.Title
+	}
+	return sh
+}
+
+// nav leads to what the person may do here.
+func (s *Server) nav(v *visit) []navItem {
+	var items []navItem
+	add := func(a authz.Action, key, path string, current bool) {
+		if v.may(a) {
+			items = append(items, navItem{Text: s.words.text(key), Path: v.path(path), Current: current})
+		}
+	}
+	issuing := strings.HasSuffix(v.route.Path, "/codes/new")
+	add(authz.CodeIssue, "nav.issue", "/codes/new", issuing)
+	add(authz.CodeRead, "nav.lookup", "/codes", !issuing && strings.Contains(v.route.Path, "/codes"))
+	return items
+}
+
+// field is a labelled input.
+type field struct {
+	ID, Label, Hint, Error string
+	// Optional is the note beside the label; empty for what must be filled in.
+	Optional     string
+	Type, Value  string
+	Min, Max     string
+	Autocomplete string
+	Wide         bool
+}
+
+// DescribedBy lists the IDs of what else is read out with the field.
+func (f field) DescribedBy() string { return describedBy(f.ID, f.Hint, f.Error) }
+
+// radios is a choice of one. Its own ID is the group's.
+type radios struct {
+	ID, Name, Label, Error string
+	Choices                []choice
+}
+
+type choice struct {
+	ID, Value, Label, Hint string
+	Chosen                 bool
+}
+
+// DescribedBy is as for a field; the group has no hint.
+func (r radios) DescribedBy() string { return describedBy(r.ID, "", r.Error) }
+
+func describedBy(id, hint, problem string) string {
+	var ids []string
+	if hint != "" {
+		ids = append(ids, id+"_hint")
+	}
+	if problem != "" {
+		ids = append(ids, id+"_error")
+	}
+	return strings.Join(ids, " ")
+}

@@ -1,0 +1,64 @@
+package adminui
+
+import (
+	"net/http"
+	"net/url"
+
+	"github.com/gin-gonic/gin"
+
+	"carillon/authz"
+	"carillon/authz/oidc"
+	"carillon/tenant"
+)
+
+// visit is one request and what its guard found out. It lives as long as the
+// request.
+type visit struct {
+	r      *http.Request
+	params gin.Params
+	route  route
+	// who has signed in; nil if nobody has.
+	who *oidc.Identity
+	// tenant is the health authority in the URL, by the person as its subject,
+	// policy what its roles allow. All three are set or none.
+	tenant *tenant.Tenant
+	by     authz.Subject
+	policy *authz.Policy
+}
+
+// may reports whether the person may do a, to offer it or not.
+func (v *visit) may(a authz.Action) bool { return v.policy != nil && v.policy.Allow(v.by, a) }
+
+// path is a URL below the authority's own part of the portal.
+func (v *visit) path(rest string) string { return "/portal/" + string(v.tenant.Slug) + rest }
+
+// codePath is the URL of one code's page.
+func (v *visit) codePath(id string) string {
+	return v.path("/codes?" + url.Values{"id": {id}}.Encode())
+}
+
+// answer is what a handler wants sent: a page, a redirect or a file.
+type answer struct {
+	// status defaults to 200, for a redirect to 303.
+	status int
+	// page names the template, heading its h1, data what else it shows.
+	page    string
+	heading string
+	data    any
+	// problems are listed above the heading, and mark the title.
+	problems []problem
+	// notice tells what the page before did.
+	notice string
+	// redirect sends the browser elsewhere instead.
+	redirect string
+	// file is sent as it is instead.
+	file *file
+	// retry is how many seconds the asker should wait, for the header.
+	retry int
+}
+
+// problem is something that the person can put right. field is the ID of where;
+// empty if it is nowhere in particular.
+type problem struct{ Field, Text string }
+
+func redirect(to string) (answer, error) { return answer{redirect: to}, nil }
