@@ -43,8 +43,9 @@ type Spec struct {
 	SMSEnabled bool
 }
 
-// ErrExists means that a slug, region or health authority ID is taken.
-var ErrExists = errors.New("a tenant with this slug, region or health authority ID exists")
+// ErrExists means that another tenant has the slug, region or health authority ID.
+// The error's text says which of them, and nothing of the other tenant.
+var ErrExists = errors.New("taken by another tenant")
 
 // Sentinels lists the errors that callers may tell apart.
 func Sentinels() []error { return []error{ErrExists} }
@@ -87,7 +88,7 @@ func Create(ctx context.Context, db *tenant.DB, root signing.Root, spec Spec, no
 	spec = spec.withDefaults()
 	id := tenant.NewID()
 	err = db.In(ctx, id, func(tx *tenant.Tx) error {
-		if err := insert(ctx, tx, id, spec); err != nil {
+		if err := insert(ctx, tx, id, spec, now); err != nil {
 			return err
 		}
 		if err := key.Provision(ctx, tx, id, slug, root, spec.ExportKeyID); err != nil {
@@ -95,8 +96,8 @@ func Create(ctx context.Context, db *tenant.DB, root signing.Root, spec Spec, no
 		}
 		return audit.Record(ctx, tx, now, system, "tenant:create", string(slug), nil)
 	})
-	if taken(err) {
-		return tenant.ID{}, ErrExists
+	if what := taken(err); what != "" {
+		return tenant.ID{}, fmt.Errorf("%s %w", what, ErrExists)
 	}
 	if err != nil {
 		return tenant.ID{}, fmt.Errorf("create tenant: %w", err)
@@ -106,10 +107,18 @@ func Create(ctx context.Context, db *tenant.DB, root signing.Root, spec Spec, no
 
 var system = authz.Subject{Kind: authz.System, ID: "onboarding", Name: "Carillon"}
 
-func taken(err error) bool {
-	return tenant.Violates(err, "tenant_directory_slug_key") ||
-		tenant.Violates(err, "tenant_directory_region_key") ||
-		tenant.Violates(err, "tenant_directory_health_authority_id_key")
+// taken says which name of a tenant another one has, if that is what err means.
+func taken(err error) string {
+	switch {
+	case tenant.Violates(err, "tenant_directory_slug_key"):
+		return "slug"
+	case tenant.Violates(err, "tenant_directory_region_key"):
+		return "region"
+	case tenant.Violates(err, "tenant_directory_health_authority_id_key"):
+		return "health authority ID"
+	default:
+		return ""
+	}
 }
 
 const (
@@ -124,14 +133,14 @@ values (current_tenant(), $1, $2, $3, $4, $5)`
 	insertConfigSQL = `
 insert into export_config
        (tenant_id, config_id, region, period_seconds, min_age_seconds, min_records, padding_range, active_from)
-values (current_tenant(), gen_random_uuid(), $1, $2, $3, $4, $5, now())`
+values (current_tenant(), gen_random_uuid(), $1, $2, $3, $4, $5, $6)`
 
 	insertHorizonSQL = `
 insert into export_horizon (tenant_id, settled_until)
 values (current_tenant(), to_timestamp(0))`
 )
 
-func insert(ctx context.Context, tx *tenant.Tx, id tenant.ID, s Spec) error {
+func insert(ctx context.Context, tx *tenant.Tx, id tenant.ID, s Spec, now time.Time) error {
 	_, err := tx.Exec(ctx, insertDirectorySQL, id, s.Slug, s.Name, s.Region, strings.ToLower(s.HealthAuthorityID))
 	if err != nil {
 		return err
@@ -140,7 +149,7 @@ func insert(ctx context.Context, tx *tenant.Tx, id tenant.ID, s Spec) error {
 	if err != nil {
 		return err
 	}
-	_, err = tx.Exec(ctx, insertConfigSQL, s.Region, whole(s.ExportPeriod), whole(s.ExportMinAge), s.MinRecords, s.PaddingRange)
+	_, err = tx.Exec(ctx, insertConfigSQL, s.Region, whole(s.ExportPeriod), whole(s.ExportMinAge), s.MinRecords, s.PaddingRange, now)
 	if err != nil {
 		return err
 	}

@@ -5,6 +5,7 @@ package tenanttest
 
 import (
 	"context"
+	"crypto/rand"
 	"net"
 	"path/filepath"
 	"sync"
@@ -25,6 +26,8 @@ type World struct {
 	Device, Issuer, Publish, Portal, Jobs, Operator *tenant.DB
 	// Root wraps the data keys of the world's tenants.
 	Root signing.Root
+	// RootFile is where that key is, for other processes.
+	RootFile string
 	// Database is the world's database itself.
 	Database *testdb.DB
 
@@ -40,8 +43,8 @@ var Start = time.Date(2026, 11, 25, 15, 4, 5, 0, time.UTC)
 // New makes a world.
 func New(t testing.TB) *World {
 	t.Helper()
-	w := &World{t: t, now: Start, Database: testdb.New(t)}
-	root, err := signing.CreateRootFile(filepath.Join(t.TempDir(), "root.key"))
+	w := &World{t: t, now: Start, Database: testdb.New(t), RootFile: filepath.Join(t.TempDir(), "root.key")}
+	root, err := signing.CreateRootFile(w.RootFile)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -128,7 +131,7 @@ func (w *World) Key(t *tenant.Tenant, kind client.Kind) string {
 	w.t.Helper()
 	var text string
 	err := w.Operator.In(context.Background(), t.ID, func(tx *tenant.Tx) (err error) {
-		text, _, err = client.Create(context.Background(), tx, kind, string(kind)+" "+time.Now().Format(time.RFC3339Nano))
+		text, _, err = client.Create(context.Background(), tx, kind, string(kind)+" "+rand.Text())
 		return err
 	})
 	if err != nil {
@@ -145,6 +148,7 @@ func (w *World) Trips(fn func()) int {
 	return int(w.trips.Load() - before)
 }
 
+// dialer makes connections that count their round trips.
 type dialer struct{ trips *atomic.Int64 }
 
 func (d dialer) Dial(network, address string) (net.Conn, error) {
