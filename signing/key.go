@@ -9,7 +9,12 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"io"
+	"log/slog"
 )
+
+// minSecret is the shortest secret that cannot be guessed, in bytes.
+const minSecret = 16
 
 // NewP256 makes a P-256 key pair: the private half sealed, the public half as
 // DER-encoded SPKI.
@@ -30,7 +35,28 @@ func NewP256(dk *DataKey, b Binding) (sealed, publicDER []byte, err error) {
 	return sealed, publicDER, err
 }
 
-// OpenP256 opens a key that [NewP256] sealed with the same binding.
+// PrivateKey is a P-256 key in memory. It prints and logs as a fixed word. Signing
+// without randomness is deterministic (RFC 6979).
+type PrivateKey struct {
+	key *ecdsa.PrivateKey
+}
+
+// Public implements [crypto.Signer]; it returns an [*ecdsa.PublicKey].
+func (k *PrivateKey) Public() crypto.PublicKey { return k.key.Public() }
+
+// Sign implements [crypto.Signer]. The signature is in ASN.1 form.
+func (k *PrivateKey) Sign(random io.Reader, digest []byte, opts crypto.SignerOpts) ([]byte, error) {
+	return k.key.Sign(random, digest, opts)
+}
+
+// Format hides the key from every verb of package fmt.
+func (*PrivateKey) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, "[private key]") }
+
+// LogValue hides the key from package slog.
+func (*PrivateKey) LogValue() slog.Value { return slog.StringValue("[private key]") }
+
+// OpenP256 opens a key that [NewP256] sealed with the same binding: [ErrSealed] if
+// it does not open. The signer is a [*PrivateKey].
 func OpenP256(dk *DataKey, b Binding, sealed []byte) (crypto.Signer, error) {
 	plain, err := dk.Open(b, sealed)
 	if err != nil {
@@ -45,18 +71,22 @@ func OpenP256(dk *DataKey, b Binding, sealed []byte) (crypto.Signer, error) {
 	if !ok || private.Curve != elliptic.P256() {
 		return nil, errors.New("sealed private key is not a P-256 key")
 	}
-	return private, nil
+	return &PrivateKey{key: private}, nil
 }
 
-// NewSecret makes n random bytes, sealed.
+// NewSecret makes n random bytes, at least 16, sealed.
 func NewSecret(dk *DataKey, b Binding, n int) (sealed []byte, err error) {
+	if n < minSecret {
+		return nil, fmt.Errorf("a secret has at least %d bytes", minSecret)
+	}
 	secret := make([]byte, n)
 	defer clear(secret)
 	rand.Read(secret)
 	return dk.Seal(b, secret)
 }
 
-// OpenSecret opens what [NewSecret] sealed with the same binding.
+// OpenSecret opens what [NewSecret] sealed with the same binding: [ErrSealed] if it
+// does not open.
 func OpenSecret(dk *DataKey, b Binding, sealed []byte) ([]byte, error) {
 	return dk.Open(b, sealed)
 }

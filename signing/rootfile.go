@@ -43,7 +43,20 @@ func CreateRootFile(path string) (*RootFile, error) {
 	if err := os.Link(f.Name(), path); err != nil { // refuses an existing path
 		return nil, err
 	}
+	if err := syncFolder(filepath.Dir(path)); err != nil {
+		return nil, err
+	}
 	return newRootFile(key)
+}
+
+// syncFolder makes a new name in a folder survive a power loss. A root key that
+// vanished after tenants were created would take them with it.
+func syncFolder(path string) error {
+	d, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
 }
 
 // OpenRootFile reads a root key: [fs.ErrNotExist] if there is no file,

@@ -85,12 +85,19 @@ type wire struct {
 	TEKMAC               string     `json:"tekmac"`
 }
 
-// Sign returns the certificate with these claims.
+// Sign returns the certificate with these claims. It refuses with [ErrMalformed] or
+// [ErrReportType] what no key server would take: issuer, audience, expiry, report
+// type and HMAC are required; a zero IssuedAt or NotBefore is left out.
 func Sign(signer crypto.Signer, kid string, c Claims) (string, error) {
-	issued, start, end := c.IssuedAt.Unix(), c.NotBefore.Unix(), c.Expires.Unix()
+	if c.Issuer == "" || c.Audience == "" || c.TEKMAC == "" || c.Expires.IsZero() {
+		return "", fmt.Errorf("%w: a required claim is empty", ErrMalformed)
+	}
+	if _, err := ParseReportType(string(c.ReportType)); err != nil {
+		return "", err
+	}
 	return jws.Sign(signer, kid, wire{
 		Issuer: c.Issuer, Audience: c.Audience,
-		IssuedAt: &issued, NotBefore: &start, Expires: &end,
+		IssuedAt: seconds(c.IssuedAt), NotBefore: seconds(c.NotBefore), Expires: seconds(c.Expires),
 		ReportType: c.ReportType, SymptomOnsetInterval: c.SymptomOnsetInterval, TEKMAC: c.TEKMAC,
 	})
 }
@@ -114,17 +121,53 @@ func Parse(token string) (*Unverified, error) {
 		return nil, err
 	}
 	u := &Unverified{token: t}
-	if err := json.Unmarshal(t.Payload(), &u.claims); err != nil {
+	if err := u.claims.read(t.Payload()); err != nil {
 		return nil, ErrMalformed
 	}
 	return u, nil
 }
 
-// Verify checks audience, times, signature and report type, in the order of the
-// key server protocol §2.2, and returns what the certificate says.
+// read takes the claims it knows, each by its exact name and at most once, and
+// ignores the rest.
+func (w *wire) read(payload []byte) error {
+	members, err := jws.Members(payload)
+	if err != nil {
+		return err
+	}
+	for name, target := range map[string]any{
+		"aud": &w.Audience, "iss": &w.Issuer, "tekmac": &w.TEKMAC,
+		"exp": &w.Expires, "iat": &w.IssuedAt, "nbf": &w.NotBefore,
+		"reportType": &w.ReportType, "symptomOnsetInterval": &w.SymptomOnsetInterval,
+	} {
+		raw, given := members[name]
+		if !given {
+			continue
+		}
+		if err := json.Unmarshal(raw, target); err != nil {
+			return err
+		}
+	}
+	for _, t := range []*int64{w.Expires, w.IssuedAt, w.NotBefore} {
+		if t != nil && (*t < 0 || *t > lastSecond) {
+			return ErrMalformed
+		}
+	}
+	return nil
+}
+
+// lastSecond is the end of the year 9999; package time counts wrongly near the
+// ends of int64.
+const lastSecond = 253402300799
+
+// Verify checks, in the order of the key server protocol §2.2, audience ([ErrAudience]),
+// expiry ([ErrExpired], without tolerance; [ErrMalformed] if there is none), iat and
+// nbf ([ErrNotYetValid], at most [Skew] ahead of now), signature
+// ([jws.ErrSignature]) and report type ([ErrReportType]), and returns what the
+// certificate says. The caller has chosen the key and the audience by [Unverified.Issuer]
+// and [Unverified.KeyID], and compares the HMAC with [VerifyMAC].
 func (u *Unverified) Verify(public *ecdsa.PublicKey, now time.Time, audience string) (Claims, error) {
 	w := u.claims
-	if w.Audience != audience {
+	if w.Audience == "" || w.Audience != audience {
 		return Claims{}, ErrAudience
 	}
 	if err := w.checkTimes(now); err != nil {
@@ -155,6 +198,15 @@ func (w wire) checkTimes(now time.Time) error {
 		return ErrNotYetValid
 	}
 	return nil
+}
+
+// seconds is nil, an absent claim, for the zero time.
+func seconds(t time.Time) *int64 {
+	if t.IsZero() {
+		return nil
+	}
+	s := t.Unix()
+	return &s
 }
 
 // instant is the zero time for an absent claim, which is never in the future.

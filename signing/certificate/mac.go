@@ -5,13 +5,16 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"errors"
+	"fmt"
+	"io"
+	"log/slog"
 	"slices"
 	"strconv"
 	"strings"
 )
 
 // TEK is a temporary exposure key as a phone sends it. The text of the key, not
-// its bytes, goes into the HMAC.
+// its bytes, goes into the HMAC. It prints and logs as a fixed word.
 type TEK struct {
 	// Key is the base64 text exactly as sent.
 	Key string
@@ -22,6 +25,12 @@ type TEK struct {
 	// TransmissionRisk is 0 to 8; absent counts as 0.
 	TransmissionRisk int32
 }
+
+// Format hides the key from every verb of package fmt.
+func (TEK) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, "[key]") }
+
+// LogValue hides the key from package slog.
+func (TEK) LogValue() slog.Value { return slog.StringValue("[key]") }
 
 // MACSize is the length of the HMAC in bytes.
 const MACSize = sha256.Size
@@ -88,7 +97,8 @@ func appendField(text []byte, n int32) []byte {
 var toURLAlphabet = strings.NewReplacer("+", "-", "/", "_")
 
 // ParseBase64 decodes base64 of either alphabet, padded or not (verification
-// protocol §0): [ErrBase64] if it is none of these.
+// protocol §0): [ErrBase64] if it is none of these. Padding need not be complete,
+// and the alphabets may be mixed; blanks and line breaks are refused.
 func ParseBase64(s string) ([]byte, error) {
 	if strings.ContainsAny(s, "\r\n") { // the decoder would skip them
 		return nil, ErrBase64

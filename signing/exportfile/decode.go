@@ -4,29 +4,34 @@ import (
 	"archive/zip"
 	"bytes"
 	"crypto/ecdsa"
+	"crypto/elliptic"
 	"crypto/sha256"
-	"errors"
 	"fmt"
 	"io"
 	"math"
+	"slices"
 	"time"
 
 	"google.golang.org/protobuf/encoding/protowire"
 )
 
 // Decode reads a file without checking signatures: [ErrMalformed] if it is not an
-// export file of the form that phones accept. Unknown protobuf fields are skipped.
+// export file of the form that phones accept. The two lists of signers must agree.
+// Unknown protobuf fields are skipped; a known one of another type is refused.
 func Decode(file []byte) (File, []Signature, error) {
 	bin, sig, err := unpack(file)
 	if err != nil {
 		return File{}, nil, err
 	}
-	f, err := decodeBin(bin)
+	signatures, err := decodeSig(sig)
 	if err != nil {
 		return File{}, nil, err
 	}
-	signatures, err := decodeSig(sig)
-	return f, signatures, err
+	f, err := decodeBin(bin, signatures)
+	if err != nil {
+		return File{}, nil, err
+	}
+	return f, signatures, nil
 }
 
 // Verify reads a file whose signature with this key ID and version is valid:
@@ -41,6 +46,9 @@ func VerifyAny(file []byte, public *ecdsa.PublicKey) (File, error) {
 }
 
 func verify(file []byte, public *ecdsa.PublicKey, wanted func(Signature) bool) (File, error) {
+	if public == nil || public.Curve != elliptic.P256() {
+		return File{}, ErrSignature
+	}
 	bin, sig, err := unpack(file)
 	if err != nil {
 		return File{}, err
@@ -52,13 +60,16 @@ func verify(file []byte, public *ecdsa.PublicKey, wanted func(Signature) bool) (
 	digest := sha256.Sum256(bin)
 	for _, s := range signatures {
 		if wanted(s) && ecdsa.VerifyASN1(public, digest[:], s.DER) {
-			return decodeBin(bin)
+			return decodeBin(bin, signatures)
 		}
 	}
 	return File{}, ErrSignature
 }
 
 func malformed(why string) error { return fmt.Errorf("%w: %s", ErrMalformed, why) }
+
+// maxSig bounds export.sig, in bytes: ten signatures are about 1.2 KB.
+const maxSig = 64 << 10
 
 func unpack(file []byte) (bin, sig []byte, err error) {
 	if len(file) > MaxZip {
@@ -71,7 +82,7 @@ func unpack(file []byte) (bin, sig []byte, err error) {
 	if bin, err = entry(z.File[0], MaxBin); err != nil {
 		return nil, nil, err
 	}
-	sig, err = entry(z.File[1], 1<<20)
+	sig, err = entry(z.File[1], maxSig)
 	return bin, sig, err
 }
 
@@ -91,158 +102,249 @@ func entry(f *zip.File, limit int64) ([]byte, error) {
 	return b, nil
 }
 
+// field is one field of a message: bytes if its type is that, a number otherwise.
+type field struct {
+	id     protowire.Number
+	kind   protowire.Type
+	bytes  []byte
+	number uint64
+}
+
 // fields calls visit for each field of a message.
-func fields(b []byte, visit func(n protowire.Number, t protowire.Type, value []byte, number uint64) error) error {
+func fields(b []byte, visit func(field) error) error {
 	for len(b) > 0 {
-		n, t, size := protowire.ConsumeTag(b)
+		id, kind, size := protowire.ConsumeTag(b)
 		if size < 0 {
 			return malformed("protobuf tag")
 		}
 		b = b[size:]
-		var value []byte
-		var number uint64
-		switch t {
+		f := field{id: id, kind: kind}
+		switch kind {
 		case protowire.VarintType:
-			number, size = protowire.ConsumeVarint(b)
+			f.number, size = protowire.ConsumeVarint(b)
 		case protowire.Fixed64Type:
-			number, size = protowire.ConsumeFixed64(b)
+			f.number, size = protowire.ConsumeFixed64(b)
 		case protowire.BytesType:
-			value, size = protowire.ConsumeBytes(b)
+			f.bytes, size = protowire.ConsumeBytes(b)
 		default:
-			size = protowire.ConsumeFieldValue(n, t, b)
+			size = protowire.ConsumeFieldValue(id, kind, b)
 		}
 		if size < 0 {
 			return malformed("protobuf value")
 		}
 		b = b[size:]
-		if err := visit(n, t, value, number); err != nil {
+		if err := visit(f); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func decodeBin(bin []byte) (File, error) {
+// isBytes refuses a field of another type.
+func (f field) isBytes() error {
+	if f.kind != protowire.BytesType {
+		return malformed(fmt.Sprintf("type of field %d", f.id))
+	}
+	return nil
+}
+
+// small reads a number that is never negative into an int32.
+func (f field) small(to *int32) error {
+	if f.kind != protowire.VarintType || f.number > math.MaxInt32 {
+		return malformed(fmt.Sprintf("number in field %d", f.id))
+	}
+	*to = int32(f.number)
+	return nil
+}
+
+func (f field) seconds(to *time.Time) error {
+	if f.kind != protowire.Fixed64Type || f.number > lastSecond {
+		return malformed("timestamp")
+	}
+	*to = time.Unix(int64(f.number), 0).UTC()
+	return nil
+}
+
+func (f field) text(to *string) error {
+	*to = string(f.bytes)
+	return f.isBytes()
+}
+
+func decodeBin(bin []byte, signatures []Signature) (File, error) {
 	if !bytes.HasPrefix(bin, []byte(header)) {
 		return File{}, malformed("header")
 	}
 	var f File
-	err := fields(bin[len(header):], func(n protowire.Number, t protowire.Type, value []byte, number uint64) error {
-		switch {
-		case n == fieldStart && t == protowire.Fixed64Type:
-			return setTime(&f.Start, number)
-		case n == fieldEnd && t == protowire.Fixed64Type:
-			return setTime(&f.End, number)
-		case n == fieldRegion && t == protowire.BytesType:
-			f.Region = string(value)
-		case (n == fieldBatchNum || n == fieldBatchSize) && number != 1:
-			return malformed("batch number or size is not 1")
-		case n == fieldKeys && t == protowire.BytesType:
-			return addKey(&f.Keys, value)
-		case n == fieldRevised && t == protowire.BytesType:
-			return addKey(&f.Revised, value)
+	var number, size int32
+	var infos []Signature
+	err := fields(bin[len(header):], func(d field) error {
+		switch d.id {
+		case fieldStart:
+			return d.seconds(&f.Start)
+		case fieldEnd:
+			return d.seconds(&f.End)
+		case fieldRegion:
+			return d.text(&f.Region)
+		case fieldBatchNum:
+			return d.small(&number)
+		case fieldBatchSize:
+			return d.small(&size)
+		case fieldSignatureInfos:
+			return addInfo(&infos, d)
+		case fieldKeys:
+			return f.addKey(&f.Keys, d)
+		case fieldRevised:
+			return f.addKey(&f.Revised, d)
 		}
 		return nil
 	})
 	if err != nil {
 		return File{}, err
 	}
-	if len(f.Keys)+len(f.Revised) > MaxKeys {
-		return File{}, malformed("too many keys")
+	if number != batchNumber || size != batchSize {
+		return File{}, malformed("batch number or size is not 1")
+	}
+	if err := f.validateFrame(); err != nil {
+		return File{}, malformed("times or region")
+	}
+	if !slices.EqualFunc(infos, signatures, sameKey) {
+		return File{}, malformed("signers of export.bin and export.sig differ")
 	}
 	return f, nil
 }
 
-func setTime(t *time.Time, seconds uint64) error {
-	if seconds > math.MaxInt32*4 {
-		return malformed("timestamp")
+func sameKey(a, b Signature) bool { return a.KeyID == b.KeyID && a.KeyVersion == b.KeyVersion }
+
+func (f *File) addKey(list *[]Key, d field) error {
+	if err := d.isBytes(); err != nil {
+		return err
 	}
-	*t = time.Unix(int64(seconds), 0).UTC()
+	if len(f.Keys)+len(f.Revised) == MaxKeys {
+		return malformed("too many keys")
+	}
+	k, err := decodeKey(d.bytes)
+	if err != nil {
+		return err
+	}
+	*list = append(*list, k)
 	return nil
 }
 
-func addKey(keys *[]Key, b []byte) error {
+func decodeKey(b []byte) (Key, error) {
 	k := Key{RollingPeriod: defaultPeriod}
 	hasData := false
-	err := fields(b, func(n protowire.Number, t protowire.Type, value []byte, number uint64) error {
-		if n == fieldData && t == protowire.BytesType {
-			if len(value) != len(k.Data) {
-				return malformed("key length")
-			}
-			copy(k.Data[:], value)
+	err := fields(b, func(d field) error {
+		switch d.id {
+		case fieldData:
 			hasData = true
-			return nil
-		}
-		if t != protowire.VarintType {
-			return nil
-		}
-		switch n {
+			if d.kind != protowire.BytesType || copy(k.Data[:], d.bytes) != len(d.bytes) || len(d.bytes) != len(k.Data) {
+				return malformed("key data")
+			}
 		case fieldRisk:
-			k.TransmissionRisk = int32(number)
+			return d.small(&k.TransmissionRisk)
 		case fieldRollingStart:
-			k.RollingStart = int32(number)
+			return d.small(&k.RollingStart)
 		case fieldRollingPeriod:
-			k.RollingPeriod = int32(number)
+			return d.small(&k.RollingPeriod)
 		case fieldReportType:
-			k.ReportType = ReportType(int32(number))
+			return d.small((*int32)(&k.ReportType))
 		case fieldDays:
-			k.DaysSinceOnset, k.HasOnset = int32(protowire.DecodeZigZag(number)), true
+			var zigzag int32
+			err := d.small(&zigzag)
+			k.DaysSinceOnset, k.HasOnset = int32(protowire.DecodeZigZag(uint64(zigzag))), true
+			return err
 		}
 		return nil
 	})
 	if err != nil {
-		return err
+		return Key{}, err
 	}
 	if !hasData {
-		return malformed("key without data")
+		return Key{}, malformed("key without data")
 	}
 	if err := k.validate(); err != nil {
-		return errors.Join(ErrMalformed, err)
+		return Key{}, malformed(err.Error())
 	}
-	*keys = append(*keys, k)
-	return nil
+	return k, nil
 }
 
 func decodeSig(sig []byte) ([]Signature, error) {
 	var list []Signature
-	err := fields(sig, func(n protowire.Number, t protowire.Type, value []byte, _ uint64) error {
-		if n != fieldSignature || t != protowire.BytesType {
+	err := fields(sig, func(d field) error {
+		if d.id != fieldSignature {
 			return nil
 		}
-		s, err := decodeSignature(value)
+		if err := d.isBytes(); err != nil {
+			return err
+		}
+		if len(list) == MaxSigners {
+			return malformed("too many signatures")
+		}
+		s, err := decodeSignature(d.bytes)
 		list = append(list, s)
 		return err
 	})
 	if err != nil {
 		return nil, err
 	}
-	if len(list) > MaxSigners {
-		return nil, malformed("too many signatures")
-	}
 	return list, nil
 }
 
 func decodeSignature(b []byte) (Signature, error) {
 	var s Signature
-	err := fields(b, func(n protowire.Number, t protowire.Type, value []byte, _ uint64) error {
-		if t != protowire.BytesType {
-			return nil
-		}
-		switch n {
+	var infos []Signature
+	var number, size int32
+	err := fields(b, func(d field) error {
+		switch d.id {
 		case fieldInfo:
-			return fields(value, func(n protowire.Number, _ protowire.Type, value []byte, _ uint64) error {
-				switch n {
-				case fieldVersion:
-					s.KeyVersion = string(value)
-				case fieldKeyID:
-					s.KeyID = string(value)
-				}
-				return nil
-			})
+			return addInfo(&infos, d)
+		case fieldSigBatchNum:
+			return d.small(&number)
+		case fieldSigBatchSize:
+			return d.small(&size)
 		case fieldDER:
-			s.DER = bytes.Clone(value)
+			s.DER = bytes.Clone(d.bytes)
+			return d.isBytes()
 		}
 		return nil
 	})
-	return s, err
+	if err != nil {
+		return Signature{}, err
+	}
+	if len(infos) != 1 || number != batchNumber || size != batchSize {
+		return Signature{}, malformed("signature entry")
+	}
+	s.KeyID, s.KeyVersion = infos[0].KeyID, infos[0].KeyVersion
+	return s, nil
+}
+
+// addInfo reads a SignatureInfo; the algorithm must be the one there is.
+func addInfo(list *[]Signature, d field) error {
+	if err := d.isBytes(); err != nil {
+		return err
+	}
+	if len(*list) == MaxSigners {
+		return malformed("too many signers")
+	}
+	var s Signature
+	var algorithm string
+	err := fields(d.bytes, func(d field) error {
+		switch d.id {
+		case fieldVersion:
+			return d.text(&s.KeyVersion)
+		case fieldKeyID:
+			return d.text(&s.KeyID)
+		case fieldAlgorithm:
+			return d.text(&algorithm)
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	if algorithm != signatureAlgorithm {
+		return malformed("signature algorithm")
+	}
+	*list = append(*list, s)
+	return nil
 }

@@ -13,6 +13,8 @@ import (
 
 	"github.com/klauspost/compress/flate"
 	"google.golang.org/protobuf/encoding/protowire"
+
+	"carillon/signing"
 )
 
 const (
@@ -42,7 +44,8 @@ const (
 )
 
 // Encode makes the file: [ErrInvalid] if the content is out of range. Signers are
-// listed in the order given.
+// listed in the order given, most recently effective first (§6.1). A file without
+// signers can be made; devices have no use for it.
 func Encode(f File, signers []Signer) ([]byte, error) {
 	bin, err := EncodeBin(f, signers)
 	if err != nil {
@@ -55,7 +58,7 @@ func Encode(f File, signers []Signer) ([]byte, error) {
 	return archive(bin, sig)
 }
 
-// EncodeBin makes export.bin.
+// EncodeBin makes export.bin. It leaves f as it is.
 func EncodeBin(f File, signers []Signer) ([]byte, error) {
 	if err := f.validate(signers); err != nil {
 		return nil, err
@@ -115,8 +118,11 @@ func (s Signer) info() []byte {
 	return appendString(b, fieldAlgorithm, signatureAlgorithm)
 }
 
-// EncodeSig makes export.sig for an export.bin.
+// EncodeSig makes export.sig for an export.bin, which lists the same signers.
 func EncodeSig(bin []byte, signers []Signer) ([]byte, error) {
+	if err := validateSigners(signers); err != nil {
+		return nil, err
+	}
 	digest := sha256.Sum256(bin)
 	var b []byte
 	for _, s := range signers {
@@ -135,10 +141,11 @@ func EncodeSig(bin []byte, signers []Signer) ([]byte, error) {
 }
 
 // sign is deterministic (RFC 6979) for keys in memory: then a file that is made
-// again has the same bytes.
+// again has the same bytes. Other signers may need randomness.
 func (s Signer) sign(digest []byte) ([]byte, error) {
 	random := rand.Reader
-	if _, inMemory := s.Key.(*ecdsa.PrivateKey); inMemory {
+	switch s.Key.(type) {
+	case *signing.PrivateKey, *ecdsa.PrivateKey:
 		random = nil
 	}
 	der, err := s.Key.Sign(random, digest, crypto.SHA256)

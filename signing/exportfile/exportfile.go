@@ -12,11 +12,16 @@ import (
 	"bytes"
 	"cmp"
 	"crypto"
+	"crypto/ecdsa"
+	"crypto/elliptic"
 	"errors"
 	"fmt"
+	"io"
+	"log/slog"
 	"regexp"
 	"slices"
 	"time"
+	"unicode/utf8"
 )
 
 // ReportType is the kind of diagnosis as export files number it (§6.1).
@@ -32,7 +37,8 @@ const (
 	Revoked    ReportType = 5
 )
 
-// Key is one temporary exposure key in a file.
+// Key is one temporary exposure key in a file. It prints and logs as a fixed word:
+// before a file is published its keys are nobody's business.
 type Key struct {
 	Data [16]byte
 	// TransmissionRisk is 0 to 8; it is always written.
@@ -46,6 +52,12 @@ type Key struct {
 	DaysSinceOnset int32
 	HasOnset       bool
 }
+
+// Format hides the key from every verb of package fmt.
+func (Key) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, "[key]") }
+
+// LogValue hides the key from package slog.
+func (Key) LogValue() slog.Value { return slog.StringValue("[key]") }
 
 // File is the content of one export file.
 type File struct {
@@ -73,7 +85,13 @@ type Signature struct {
 	DER []byte
 }
 
-// Limits of the platforms (§6.1, §7).
+const (
+	maxRegion  = 100
+	lastSecond = 253402300799 // the end of the year 9999
+)
+
+// Limits of the platforms (§6.1, §7) and, for MaxBin and MaxZip in bytes, of what
+// [Decode] reads.
 const (
 	MaxKeys    = 750_000
 	MaxSigners = 10
@@ -92,18 +110,17 @@ var (
 )
 
 var (
+	// Google's set, and the dot that Apple allows in IDs (§6.1).
 	keyIDForm   = regexp.MustCompile(`^[A-Za-z0-9_.]{1,100}$`)
 	versionForm = regexp.MustCompile(`^[A-Za-z0-9_]{0,20}$`)
 )
 
 func (f File) validate(signers []Signer) error {
-	if len(signers) > MaxSigners {
-		return fmt.Errorf("%w: more than %d signers", ErrInvalid, MaxSigners)
+	if err := validateSigners(signers); err != nil {
+		return err
 	}
-	for _, s := range signers {
-		if !keyIDForm.MatchString(s.KeyID) || !versionForm.MatchString(s.KeyVersion) {
-			return fmt.Errorf("%w: key ID %q, version %q", ErrInvalid, s.KeyID, s.KeyVersion)
-		}
+	if err := f.validateFrame(); err != nil {
+		return err
 	}
 	if len(f.Keys)+len(f.Revised) > MaxKeys {
 		return fmt.Errorf("%w: more than %d keys", ErrInvalid, MaxKeys)
@@ -114,6 +131,35 @@ func (f File) validate(signers []Signer) error {
 				return err
 			}
 		}
+	}
+	return nil
+}
+
+func validateSigners(signers []Signer) error {
+	if len(signers) > MaxSigners {
+		return fmt.Errorf("%w: more than %d signers", ErrInvalid, MaxSigners)
+	}
+	for _, s := range signers {
+		if !keyIDForm.MatchString(s.KeyID) || !versionForm.MatchString(s.KeyVersion) {
+			return fmt.Errorf("%w: key ID %q, version %q", ErrInvalid, s.KeyID, s.KeyVersion)
+		}
+		if s.Key == nil {
+			return fmt.Errorf("%w: signer %q has no key", ErrInvalid, s.KeyID)
+		}
+		if public, ok := s.Key.Public().(*ecdsa.PublicKey); !ok || public.Curve != elliptic.P256() {
+			return fmt.Errorf("%w: signer %q is not a P-256 key", ErrInvalid, s.KeyID)
+		}
+	}
+	return nil
+}
+
+// validateFrame checks everything but the keys.
+func (f File) validateFrame() error {
+	if f.Start.Unix() < 0 || f.Start.Unix() >= f.End.Unix() || f.End.Unix() > lastSecond {
+		return fmt.Errorf("%w: it does not end after its start", ErrInvalid)
+	}
+	if len(f.Region) > maxRegion || !utf8.ValidString(f.Region) {
+		return fmt.Errorf("%w: region", ErrInvalid)
 	}
 	return nil
 }

@@ -11,6 +11,7 @@ import (
 	"bytes"
 	"crypto"
 	"crypto/ecdsa"
+	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/asn1"
@@ -21,6 +22,7 @@ import (
 	"io"
 	"math/big"
 	"strings"
+	"unicode/utf8"
 )
 
 // MaxSize is the length of the longest token that [Parse] reads, in bytes.
@@ -49,8 +51,14 @@ const (
 var base64URL = base64.RawURLEncoding.Strict()
 
 // Sign returns a token with these claims, which are marshalled as JSON. The signer
-// holds a P-256 key.
+// holds a P-256 key, and kid is not empty. What it returns, [Parse] reads.
 func Sign(signer crypto.Signer, kid string, claims any) (string, error) {
+	if kid == "" {
+		return "", ErrNoKeyID
+	}
+	if public, ok := signer.Public().(*ecdsa.PublicKey); !ok || public.Curve != elliptic.P256() {
+		return "", ErrAlgorithm
+	}
 	head, err := json.Marshal(header{Algorithm: es256, KeyID: kid, Type: "JWT"})
 	if err != nil {
 		return "", fmt.Errorf("token header: %w", err)
@@ -69,7 +77,11 @@ func Sign(signer crypto.Signer, kid string, claims any) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return signed + "." + base64URL.EncodeToString(raw), nil
+	token := signed + "." + base64URL.EncodeToString(raw)
+	if len(token) > MaxSize {
+		return "", fmt.Errorf("%w: longer than %d bytes", ErrMalformed, MaxSize)
+	}
+	return token, nil
 }
 
 type ecdsaSignature struct{ R, S *big.Int }
@@ -80,8 +92,8 @@ func rawSignature(der []byte) ([]byte, error) {
 	if rest, err := asn1.Unmarshal(der, &sig); err != nil || len(rest) > 0 {
 		return nil, errors.New("signer returned no ECDSA signature")
 	}
-	if sig.R.BitLen() > 8*halfSize || sig.S.BitLen() > 8*halfSize {
-		return nil, errors.New("signer is not a P-256 key")
+	if sig.R.Sign() <= 0 || sig.S.Sign() <= 0 || sig.R.BitLen() > 8*halfSize || sig.S.BitLen() > 8*halfSize {
+		return nil, errors.New("signer returned no P-256 signature")
 	}
 	raw := make([]byte, signature)
 	sig.R.FillBytes(raw[:halfSize])
@@ -106,8 +118,11 @@ func (u *Unverified) Payload() []byte { return u.payload }
 // Parse reads a token: [ErrMalformed], [ErrAlgorithm] or [ErrNoKeyID] if it is not
 // one that could be valid.
 func Parse(token string) (*Unverified, error) {
+	if len(token) > MaxSize {
+		return nil, ErrMalformed
+	}
 	parts := strings.Split(token, ".")
-	if len(token) > MaxSize || len(parts) != 3 {
+	if len(parts) != 3 {
 		return nil, ErrMalformed
 	}
 	head, err1 := base64URL.DecodeString(parts[0])
@@ -131,7 +146,7 @@ func Parse(token string) (*Unverified, error) {
 }
 
 func readHeader(text []byte) (kid string, err error) {
-	members, err := object(text)
+	members, err := Members(text)
 	if err != nil {
 		return "", err
 	}
@@ -140,26 +155,42 @@ func readHeader(text []byte) (kid string, err error) {
 			return "", ErrMalformed // crit and the like ask for what we do not do
 		}
 	}
-	if alg, ok := members["alg"].(string); !ok || alg != es256 {
+	if alg, ok := stringOf(members["alg"]); !ok || alg != es256 {
 		return "", ErrAlgorithm
 	}
-	if typ, given := members["typ"]; given && typ != "JWT" {
-		return "", ErrMalformed
+	if raw, given := members["typ"]; given {
+		if typ, ok := stringOf(raw); !ok || typ != "JWT" {
+			return "", ErrMalformed
+		}
 	}
-	kid, ok := members["kid"].(string)
+	kid, ok := stringOf(members["kid"])
 	if !ok || kid == "" {
 		return "", ErrNoKeyID
 	}
 	return kid, nil
 }
 
-// object reads one flat JSON object that names no member twice.
-func object(text []byte) (map[string]any, error) {
+// stringOf reads a JSON string; anything else, null and nothing included, is none.
+func stringOf(raw json.RawMessage) (string, bool) {
+	var s *string
+	if err := json.Unmarshal(raw, &s); err != nil || s == nil {
+		return "", false
+	}
+	return *s, true
+}
+
+// Members reads one JSON object and nothing after it: [ErrMalformed] if it is none,
+// names a member twice or is not UTF-8. Names are told apart by case, unlike in
+// package json.
+func Members(text []byte) (map[string]json.RawMessage, error) {
+	if !utf8.Valid(text) {
+		return nil, ErrMalformed
+	}
 	d := json.NewDecoder(bytes.NewReader(text))
 	if t, err := d.Token(); err != nil || t != json.Delim('{') {
 		return nil, ErrMalformed
 	}
-	members := map[string]any{}
+	members := map[string]json.RawMessage{}
 	for d.More() {
 		name, err := d.Token()
 		if err != nil {
@@ -169,7 +200,7 @@ func object(text []byte) (map[string]any, error) {
 		if _, twice := members[key]; !ok || twice {
 			return nil, ErrMalformed
 		}
-		var value any
+		var value json.RawMessage
 		if err := d.Decode(&value); err != nil {
 			return nil, ErrMalformed
 		}
@@ -186,6 +217,9 @@ func object(text []byte) (map[string]any, error) {
 
 // Verify checks the signature: [ErrSignature] if it is not by this key.
 func (u *Unverified) Verify(public *ecdsa.PublicKey) error {
+	if public == nil || public.Curve != elliptic.P256() {
+		return ErrSignature
+	}
 	r := new(big.Int).SetBytes(u.signature[:halfSize])
 	s := new(big.Int).SetBytes(u.signature[halfSize:])
 	if !ecdsa.Verify(public, u.digest[:], r, s) {

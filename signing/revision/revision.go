@@ -2,20 +2,20 @@
 // that keys it wants to change are keys it uploaded (key server protocol §3).
 //
 // Phones store it and send it back. It is sealed, and its length does not tell how
-// many keys it lists: room is made in steps of [Step] entries.
+// many keys it lists: room is made in steps of [Step] entries, and an empty place is
+// as long as a taken one.
 package revision
 
 import (
-	"crypto/aes"
-	"crypto/cipher"
-	"crypto/rand"
 	"encoding/base64"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 
 	"carillon/signing/certificate"
+	"carillon/signing/internal/envelope"
 )
 
 // ErrMalformed means that a text is not a revision token, or not one of this
@@ -28,120 +28,103 @@ const Step = 28
 // MaxEntries is how many keys a token can list.
 const MaxEntries = 10 * Step
 
-// Entry is one key that the token's holder uploaded. It prints as a fixed word.
+// Entry is one key that the token's holder uploaded. It prints and logs as a fixed
+// word.
 type Entry struct {
 	TEK           [16]byte
 	RollingStart  int32
 	RollingPeriod int32
 }
 
-// Format hides the key from every verb of package fmt.
-func (Entry) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, "[key]") }
+const hidden = "[key]"
 
-// A token is the standard base64 of
-//
-//	version (1, = 1) | length of the key ID (1) | key ID | nonce (12) | AES-256-GCM of the contents
-//
-// whose contents are the number of entries (2, big-endian), the entries, each
+// Format hides the key from every verb of package fmt.
+func (Entry) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, hidden) }
+
+// LogValue hides the key from package slog.
+func (Entry) LogValue() slog.Value { return slog.StringValue(hidden) }
+
+// A token is the standard base64 of an envelope whose contents are the number of
+// entries (2, big-endian), the entries, each
 //
 //	key (16) | start (4) | period (4)
 //
-// and zeros up to a multiple of Step entries. Everything before the nonce and the
-// tenant are associated data.
+// and zeros up to a multiple of Step entries.
 const (
-	version   = 1
-	nonceSize = 12
-	tagSize   = 16
-	countSize = 2
-	entrySize = 16 + 4 + 4
-	maxKeyID  = 100
-	maxText   = 16 << 10
+	kind      envelope.Kind = "carillon revision"
+	countSize               = 2
+	entrySize               = 16 + 4 + 4
 )
 
-// Seal makes a token under a key of 32 bytes, for 1 to [MaxEntries] entries.
+// maxText leaves room for padding that a phone may have added.
+var maxText = base64.StdEncoding.EncodedLen(envelope.Size(envelope.MaxKeyID, countSize+MaxEntries*entrySize)) + 4
+
+// Seal makes a token under a key of 32 bytes, for 1 to [MaxEntries] entries; kid
+// has 1 to 100 bytes.
 func Seal(kid string, key []byte, tenant string, entries []Entry) (string, error) {
-	if kid == "" || len(kid) > maxKeyID {
-		return "", errors.New("key ID has 1 to 100 bytes")
-	}
 	if len(entries) == 0 || len(entries) > MaxEntries {
-		return "", fmt.Errorf("a revision token lists 1 to %d keys", MaxEntries)
+		return "", fmt.Errorf("a revision token lists 1 to %d keys, not %d", MaxEntries, len(entries))
 	}
-	aead, err := newGCM(key)
+	b, err := kind.Seal(kid, key, tenant, marshal(entries))
 	if err != nil {
-		return "", err
+		return "", fmt.Errorf("seal revision token: %w", err)
 	}
-	head := append([]byte{version, byte(len(kid))}, kid...)
-	aad := associated(head, tenant)
-	nonce := make([]byte, nonceSize)
-	rand.Read(nonce)
-	blob := append(head, nonce...)
-	return base64.StdEncoding.EncodeToString(aead.Seal(blob, nonce, marshal(entries), aad)), nil
+	return base64.StdEncoding.EncodeToString(b), nil
 }
 
 // KeyID reads which key a token claims to be sealed with: [ErrMalformed] if it
 // cannot be a token. Any variant of base64 is read.
 func KeyID(tok string) (string, error) {
-	kid, _, _, err := split(tok)
-	return kid, err
+	b, err := decode(tok)
+	if err != nil {
+		return "", err
+	}
+	kid, err := envelope.KeyID(b)
+	if err != nil {
+		return "", ErrMalformed
+	}
+	return kid, nil
 }
 
 // Open reads a token: [ErrMalformed] unless it was sealed with this key for this
-// tenant.
+// tenant. The entries are in the order in which they were sealed.
 func Open(key []byte, tenant, tok string) ([]Entry, error) {
-	_, head, sealed, err := split(tok)
+	b, err := decode(tok)
 	if err != nil {
 		return nil, err
 	}
-	aead, err := newGCM(key)
-	if err != nil {
-		return nil, err
+	contents, err := kind.Open(key, tenant, b)
+	if errors.Is(err, envelope.ErrMalformed) {
+		return nil, ErrMalformed
 	}
-	plain, err := aead.Open(nil, sealed[:nonceSize], sealed[nonceSize:], associated(head, tenant))
+	if err != nil {
+		return nil, fmt.Errorf("open revision token: %w", err)
+	}
+	return unmarshal(contents)
+}
+
+func decode(tok string) ([]byte, error) {
+	if len(tok) > maxText {
+		return nil, ErrMalformed
+	}
+	b, err := certificate.ParseBase64(tok)
 	if err != nil {
 		return nil, ErrMalformed
 	}
-	return unmarshal(plain)
-}
-
-func split(tok string) (kid string, head, sealed []byte, err error) {
-	if len(tok) > maxText {
-		return "", nil, nil, ErrMalformed
-	}
-	blob, err := certificate.ParseBase64(tok)
-	if err != nil || len(blob) < 2 || blob[0] != version || blob[1] == 0 {
-		return "", nil, nil, ErrMalformed
-	}
-	headSize := 2 + int(blob[1])
-	if len(blob) < headSize+nonceSize+tagSize {
-		return "", nil, nil, ErrMalformed
-	}
-	return string(blob[2:headSize]), blob[:headSize], blob[headSize:], nil
-}
-
-func associated(head []byte, tenant string) []byte {
-	return append(append([]byte("carillon revision"), head...), tenant...)
-}
-
-func newGCM(key []byte) (cipher.AEAD, error) {
-	if len(key) != 32 {
-		return nil, errors.New("a revision key has 32 bytes")
-	}
-	block, err := aes.NewCipher(key)
-	if err != nil {
-		return nil, err
-	}
-	return cipher.NewGCM(block)
+	return b, nil
 }
 
 func marshal(entries []Entry) []byte {
 	room := (len(entries) + Step - 1) / Step * Step
-	b := binary.BigEndian.AppendUint16(make([]byte, 0, countSize+room*entrySize), uint16(len(entries)))
-	for _, e := range entries {
-		b = append(b, e.TEK[:]...)
-		b = binary.BigEndian.AppendUint32(b, uint32(e.RollingStart))
-		b = binary.BigEndian.AppendUint32(b, uint32(e.RollingPeriod))
+	b := make([]byte, countSize+room*entrySize)
+	binary.BigEndian.PutUint16(b, uint16(len(entries)))
+	for i, e := range entries {
+		place := b[countSize+i*entrySize:]
+		copy(place, e.TEK[:])
+		binary.BigEndian.PutUint32(place[16:], uint32(e.RollingStart))
+		binary.BigEndian.PutUint32(place[20:], uint32(e.RollingPeriod))
 	}
-	return b[:cap(b)]
+	return b
 }
 
 func unmarshal(b []byte) ([]Entry, error) {

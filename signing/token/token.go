@@ -2,22 +2,24 @@
 // verifying a code and asking for a certificate.
 //
 // Phones return it byte for byte and never look inside. It is sealed rather than
-// signed: whoever holds it must not be able to read what kind of test it was, nor
-// when (verification protocol §1.4). All tokens have the same length.
+// signed: a signed token tells whoever holds it, or finds it in a backup, what kind
+// of test it was and when (verification protocol §1.4, Caution). For the same
+// reason all tokens under key IDs of one length have the same length.
 package token
 
 import (
-	"crypto/aes"
-	"crypto/cipher"
-	"crypto/rand"
 	"encoding/base64"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
+	"math"
+	"slices"
 	"time"
 
 	"carillon/signing/certificate"
+	"carillon/signing/internal/envelope"
 )
 
 // ErrMalformed means that a text is not a token, or not one of this tenant under
@@ -27,7 +29,7 @@ var ErrMalformed = errors.New("token is malformed or not ours")
 // IDSize is the length of a token's random ID in bytes.
 const IDSize = 32
 
-// Contents are what a token says. They print as a fixed word.
+// Contents are what a token says. They print and log as a fixed word.
 type Contents struct {
 	// ID is random; the database knows the token by its digest.
 	ID [IDSize]byte
@@ -40,135 +42,121 @@ type Contents struct {
 	Expires time.Time
 }
 
-// Format hides the contents from every verb of package fmt.
-func (Contents) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, "[token]") }
+const hidden = "[token]"
 
-// A token is the URL-safe base64, without padding, of
-//
-//	version (1, = 1) | length of the key ID (1) | key ID | nonce (12) | AES-256-GCM of the contents
-//
-// whose contents are
+// Format hides the contents from every verb of package fmt.
+func (Contents) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, hidden) }
+
+// LogValue hides the contents from package slog.
+func (Contents) LogValue() slog.Value { return slog.StringValue(hidden) }
+
+// A token is the URL-safe base64, without padding, of an envelope whose contents are
 //
 //	ID (32) | report type (1) | symptom date (4) | test date (4) | expiry (8)
 //
-// with dates in days and the expiry in seconds since 1970, big-endian, and the
-// lowest number for a date that is not there. Everything before the nonce and the
-// tenant are associated data.
+// with report types numbered from 1, dates in days and the expiry in seconds since
+// 1970, big-endian, and the lowest number for a date that is not there.
 const (
-	version     = 1
-	nonceSize   = 12
-	contentSize = IDSize + 1 + 4 + 4 + 8
-	tagSize     = 16
-	maxKeyID    = 100
-	maxText     = 400
-	noDate      = -1 << 31
-	day         = 24 * time.Hour
+	kind        envelope.Kind = "carillon token"
+	contentSize               = IDSize + 1 + 4 + 4 + 8
+	noDate                    = math.MinInt32
+	daySeconds                = 24 * 60 * 60
 )
 
 var encoding = base64.RawURLEncoding.Strict()
 
+var maxText = encoding.EncodedLen(envelope.Size(envelope.MaxKeyID, contentSize))
+
+// reportTypes are numbered by their place. The first place stays empty, so that a
+// forgotten type is no type.
 var reportTypes = []certificate.ReportType{
-	certificate.Confirmed, certificate.Likely, certificate.Negative, certificate.UserReport,
+	"", certificate.Confirmed, certificate.Likely, certificate.Negative, certificate.UserReport,
 }
 
-// Seal makes a token under a key of 32 bytes.
+// Seal makes a token under a key of 32 bytes; kid has 1 to 100 bytes. It refuses
+// unknown report types ([certificate.ErrReportType]) and dates that are not days.
 func Seal(kid string, key []byte, tenant string, c Contents) (string, error) {
-	if kid == "" || len(kid) > maxKeyID {
-		return "", errors.New("key ID has 1 to 100 bytes")
-	}
-	plain, err := c.append(make([]byte, 0, contentSize))
+	contents, err := c.marshal()
 	if err != nil {
 		return "", err
 	}
-	aead, err := newGCM(key)
+	b, err := kind.Seal(kid, key, tenant, contents)
 	if err != nil {
-		return "", err
+		return "", fmt.Errorf("seal token: %w", err)
 	}
-	head := append([]byte{version, byte(len(kid))}, kid...)
-	aad := associated(head, tenant)
-	nonce := make([]byte, nonceSize)
-	rand.Read(nonce)
-	blob := append(head, nonce...)
-	return encoding.EncodeToString(aead.Seal(blob, nonce, plain, aad)), nil
+	return encoding.EncodeToString(b), nil
 }
 
 // KeyID reads which key a token claims to be sealed with: [ErrMalformed] if it
 // cannot be a token.
 func KeyID(tok string) (string, error) {
-	kid, _, _, err := split(tok)
-	return kid, err
+	b, err := decode(tok)
+	if err != nil {
+		return "", err
+	}
+	kid, err := envelope.KeyID(b)
+	if err != nil || len(b) != envelope.Size(len(kid), contentSize) {
+		return "", ErrMalformed
+	}
+	return kid, nil
 }
 
 // Open reads a token: [ErrMalformed] unless it was sealed with this key for this
 // tenant. Whether it has expired is for the caller to see.
 func Open(key []byte, tenant, tok string) (Contents, error) {
-	_, head, sealed, err := split(tok)
+	b, err := decode(tok)
 	if err != nil {
 		return Contents{}, err
 	}
-	aead, err := newGCM(key)
-	if err != nil {
-		return Contents{}, err
-	}
-	plain, err := aead.Open(nil, sealed[:nonceSize], sealed[nonceSize:], associated(head, tenant))
-	if err != nil {
+	contents, err := kind.Open(key, tenant, b)
+	if errors.Is(err, envelope.ErrMalformed) {
 		return Contents{}, ErrMalformed
 	}
-	return parse(plain)
+	if err != nil {
+		return Contents{}, fmt.Errorf("open token: %w", err)
+	}
+	return unmarshal(contents)
 }
 
-func split(tok string) (kid string, head, sealed []byte, err error) {
+func decode(tok string) ([]byte, error) {
 	if len(tok) > maxText {
-		return "", nil, nil, ErrMalformed
+		return nil, ErrMalformed
 	}
-	blob, err := encoding.DecodeString(tok)
-	if err != nil || encoding.EncodedLen(len(blob)) != len(tok) || len(blob) < 2 || blob[0] != version {
-		return "", nil, nil, ErrMalformed
+	b, err := encoding.DecodeString(tok)
+	if err != nil || encoding.EncodedLen(len(b)) != len(tok) { // the decoder skips line breaks
+		return nil, ErrMalformed
 	}
-	headSize := 2 + int(blob[1])
-	if blob[1] == 0 || len(blob) != headSize+nonceSize+contentSize+tagSize {
-		return "", nil, nil, ErrMalformed
-	}
-	return string(blob[2:headSize]), blob[:headSize], blob[headSize:], nil
+	return b, nil
 }
 
-func associated(head []byte, tenant string) []byte {
-	return append(append([]byte("carillon token"), head...), tenant...)
-}
-
-func newGCM(key []byte) (cipher.AEAD, error) {
-	if len(key) != 32 {
-		return nil, errors.New("a token key has 32 bytes")
+func (c Contents) marshal() ([]byte, error) {
+	number := slices.Index(reportTypes, c.ReportType)
+	if number < 1 {
+		return nil, certificate.ErrReportType
 	}
-	block, err := aes.NewCipher(key)
+	symptom, err := dayNumber(c.SymptomDate)
 	if err != nil {
 		return nil, err
 	}
-	return cipher.NewGCM(block)
-}
-
-func (c Contents) append(b []byte) ([]byte, error) {
-	kind := -1
-	for i, r := range reportTypes {
-		if r == c.ReportType {
-			kind = i
-		}
+	test, err := dayNumber(c.TestDate)
+	if err != nil {
+		return nil, err
 	}
-	if kind < 0 {
-		return nil, certificate.ErrReportType
-	}
-	b = append(b, c.ID[:]...)
-	b = append(b, byte(kind))
-	b = binary.BigEndian.AppendUint32(b, uint32(dayNumber(c.SymptomDate)))
-	b = binary.BigEndian.AppendUint32(b, uint32(dayNumber(c.TestDate)))
+	b := append(make([]byte, 0, contentSize), c.ID[:]...)
+	b = append(b, byte(number))
+	b = binary.BigEndian.AppendUint32(b, uint32(symptom))
+	b = binary.BigEndian.AppendUint32(b, uint32(test))
 	return binary.BigEndian.AppendUint64(b, uint64(c.Expires.Unix())), nil
 }
 
-func parse(b []byte) (Contents, error) {
+func unmarshal(b []byte) (Contents, error) {
 	var c Contents
+	if len(b) != contentSize {
+		return Contents{}, ErrMalformed
+	}
 	copy(c.ID[:], b)
 	b = b[IDSize:]
-	if int(b[0]) >= len(reportTypes) {
+	if b[0] == 0 || int(b[0]) >= len(reportTypes) {
 		return Contents{}, ErrMalformed
 	}
 	c.ReportType = reportTypes[b[0]]
@@ -178,16 +166,22 @@ func parse(b []byte) (Contents, error) {
 	return c, nil
 }
 
-func dayNumber(t time.Time) int32 {
+var errNotADay = errors.New("a date in a token is a day at 00:00 UTC")
+
+func dayNumber(t time.Time) (int32, error) {
 	if t.IsZero() {
-		return noDate
+		return noDate, nil
 	}
-	return int32(t.Unix() / int64(day/time.Second))
+	s := t.Unix()
+	if s%daySeconds != 0 || t.Nanosecond() != 0 || s/daySeconds <= noDate || s/daySeconds > math.MaxInt32 {
+		return 0, errNotADay
+	}
+	return int32(s / daySeconds), nil
 }
 
 func date(n int32) time.Time {
 	if n == noDate {
 		return time.Time{}
 	}
-	return time.Unix(int64(n)*int64(day/time.Second), 0).UTC()
+	return time.Unix(int64(n)*daySeconds, 0).UTC()
 }
