@@ -8,9 +8,6 @@ import (
 	"carillon/tenant"
 )
 
-// Retention is how long a key is kept, counted from its arrival (§4).
-const Retention = 14 * day
-
 const cleanupBatch = 1000
 
 const cleanupSQL = `
@@ -22,17 +19,17 @@ delete from exposure
        order by created_at
           limit $2))`
 
-// Cleanup deletes a tenant's keys that arrived longer than [Retention] ago. db is a
+// Cleanup deletes a tenant's keys that arrived longer than the retention ago (§4). db is a
 // handle under the role carillon_jobs. It works in small transactions, each of which
 // stands for itself; running it twice does no harm.
 //
 // Publishers wait while a step is under way: their rows and the ones deleted here
 // would else be locked in different orders.
-func Cleanup(ctx context.Context, db *tenant.DB, id tenant.ID, now time.Time) error {
+func Cleanup(ctx context.Context, db *tenant.DB, id tenant.ID, l Limits, now time.Time) error {
 	for {
 		var rows int64
 		err := db.InExclusive(ctx, id, Arrivals, func(tx *tenant.Tx) (err error) {
-			rows, err = tx.Exec(ctx, cleanupSQL, now.Add(-Retention).UTC(), cleanupBatch)
+			rows, err = tx.Exec(ctx, cleanupSQL, now.Add(-l.Retention).UTC(), cleanupBatch)
 			return err
 		})
 		if err != nil {

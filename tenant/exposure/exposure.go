@@ -39,6 +39,8 @@ type Limits struct {
 	MaxOnsetAge time.Duration
 	// DefaultOnsetAge is how long ago the onset is taken to be if none is given.
 	DefaultOnsetAge time.Duration
+	// Retention is how long keys are kept, counted from their arrival (§4).
+	Retention time.Duration
 }
 
 const day = 24 * time.Hour
@@ -48,6 +50,7 @@ func DefaultLimits() Limits {
 	return Limits{
 		MaxKeys: 30, MaxSameStart: 3, MaxAge: 15 * day,
 		MaxOnsetDays: 14, MaxOnsetAge: 28 * day, DefaultOnsetAge: 4 * day,
+		Retention: 14 * day,
 	}
 }
 
