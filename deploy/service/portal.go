@@ -2,8 +2,51 @@ package service
 
 import (
 	"context"
+	"fmt"
 
+	adminui "carillon/admin-ui"
 	"carillon/api"
+	"carillon/authz"
+	"carillon/authz/oidc"
+	"carillon/tenant"
+	"carillon/tenant/member"
 )
 
-func (s *Service) wirePortal(_ context.Context, _ *api.Config) error { return nil }
+// wirePortal puts the staff portal behind the API: what the API does not know is
+// the portal's.
+func (s *Service) wirePortal(ctx context.Context, surface *api.Config) error {
+	if !s.plays(Portal) {
+		return nil
+	}
+	db, err := s.database(ctx, Portal)
+	if err != nil {
+		return err
+	}
+	login, err := oidc.New(s.config.Login)
+	if err != nil {
+		return fmt.Errorf("identity provider: %w", err)
+	}
+	portal, err := adminui.New(adminui.Config{
+		BaseURL: s.config.BaseURL, Login: login, Staff: staff{db}, Codes: s.verification(db, surface.Policies),
+		Directory: tenant.NewDirectory(db), Policies: surface.Policies,
+		Sessions:   member.NewSessions(db, s.config.Now),
+		TrustProxy: s.config.TrustProxy, NoLimits: s.config.NoLimits, NotFound: s.config.Extra,
+		Log: s.config.Log, Now: s.config.Now,
+	})
+	if err != nil {
+		return fmt.Errorf("portal: %w", err)
+	}
+	surface.NotFound = portal.Handler()
+	return nil
+}
+
+// staff is the members of all tenants, as the portal's role reaches them.
+type staff struct{ db *tenant.DB }
+
+func (s staff) Memberships(ctx context.Context, who oidc.Identity) ([]member.Membership, error) {
+	return member.Memberships(ctx, s.db, who)
+}
+
+func (s staff) Authenticate(ctx context.Context, t *tenant.Tenant, who oidc.Identity) (authz.Subject, error) {
+	return member.Authenticate(ctx, s.db, t, who)
+}
