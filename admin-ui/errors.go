@@ -1,6 +1,7 @@
 package adminui
 
 import (
+	"context"
 	"errors"
 	"net/http"
 	"slices"
@@ -74,7 +75,7 @@ func knownErrors() []known {
 		{verification.ErrSMSQueueFull, http.StatusUnprocessableEntity, fieldPhone, "issue.error.sms", ""},
 		{verification.ErrCodeNotFound, http.StatusNotFound, fieldID, "lookup.error.missing", ""},
 
-		{verification.ErrUUIDExists, http.StatusConflict, "", "error.repeated", "error.repeated.advice"},
+		{verification.ErrUUIDExists, http.StatusConflict, "", "repeated.heading", "repeated.text"},
 		{verification.ErrAlreadyClaimed, http.StatusConflict, "", "error.claimed", "error.claimed.advice"},
 		{verification.ErrQuota, http.StatusTooManyRequests, "", "error.quota", "error.quota.advice"},
 		{verification.ErrNoFreeCode, http.StatusServiceUnavailable, "", "error.busy", "error.busy.advice"},
@@ -113,7 +114,7 @@ type errorPage struct {
 }
 
 // answerError turns an error that no handler dealt with into a page.
-func (s *Server) answerError(w http.ResponseWriter, v *visit, err error) answer {
+func (s *Server) answerError(ctx context.Context, w http.ResponseWriter, v *visit, err error) answer {
 	var wait limited
 	if errors.As(err, &wait) {
 		a := s.errorAnswer(w, v, known{status: http.StatusTooManyRequests, message: "error.limited", advice: "error.limited.advice"})
@@ -123,10 +124,10 @@ func (s *Server) answerError(w http.ResponseWriter, v *visit, err error) answer 
 	k, found := lookUp(err)
 	switch {
 	case !found:
-		s.logFailure(v.r, requestID(w), err)
+		s.logFailure(ctx, requestID(w), err)
 		k = known{status: http.StatusInternalServerError, message: "error.internal", advice: "error.internal.advice"}
 	case k.ofLogin():
-		s.config.Log.WarnContext(v.r.Context(), "sign-in failed", "request", requestID(w), "error", err)
+		s.config.Log.WarnContext(ctx, "sign-in failed", "request", requestID(w), "error", err)
 		return s.loginFailed(k)
 	}
 	return s.errorAnswer(w, v, k)

@@ -79,15 +79,15 @@ func (s *Server) issueCode(v *visit) (answer, error) {
 		return answer{}, err
 	}
 	issued, err := s.config.Codes.Issue(v.r.Context(), v.tenant, v.by, in.request())
-	if errors.Is(err, verification.ErrUUIDExists) {
-		return s.repeated(v, in), nil
-	}
-	if k, found := lookUp(err); found && k.field != "" {
+	k, _ := lookUp(err)
+	switch {
+	case errors.Is(err, verification.ErrUUIDExists):
+		return s.repeated(v, in, k), nil
+	case k.field != "":
 		a := s.issueForm(v, in, &problem{Field: in.blame(k.field, s.dateWindow(in.Offset)), Text: s.words.text(k.message)})
 		a.status = k.status
 		return a, nil
-	}
-	if err != nil {
+	case err != nil:
 		return answer{}, err
 	}
 	return answer{page: "issued", heading: s.words.text("issued.heading"), data: s.issuedPage(v, in, issued)}, nil
@@ -280,17 +280,17 @@ func lastDigits(phone string) string {
 
 // repeatedPage explains a form that was sent twice.
 type repeatedPage struct {
-	ID, Status, Expire, Another string
-	MayExpire                   bool
+	Text, ID, Expire, Another string
+	MayExpire                 bool
 }
 
 // repeated answers a form that has already made its code. That code cannot be shown
 // again, so the way on is to end it and make another.
-func (s *Server) repeated(v *visit, in issueInput) answer {
+func (s *Server) repeated(v *visit, in issueInput, k known) answer {
 	return answer{
-		status: http.StatusConflict, page: "repeated", heading: s.words.text("repeated.heading"),
+		status: k.status, page: "repeated", heading: s.words.text(k.message),
 		data: repeatedPage{
-			ID: in.ID, Status: v.codePath(in.ID), Another: v.path("/codes/new"),
+			Text: s.words.text(k.advice), ID: in.ID, Another: v.path("/codes/new"),
 			Expire: v.path("/codes/" + in.ID + "/expire"), MayExpire: v.may(expireAction),
 		},
 	}

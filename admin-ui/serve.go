@@ -78,11 +78,11 @@ func (s *Server) recovered(w http.ResponseWriter, r *http.Request, p any) {
 func (s *Server) serve(w http.ResponseWriter, r *http.Request, params gin.Params, rt route) {
 	start := s.config.Now()
 	v := &visit{r: r, params: params, route: rt}
-	a, err := s.visit(w, v)
+	a, err := s.visit(r.Context(), w, v)
 	if err != nil {
-		a = s.answerError(w, v, err)
+		a = s.answerError(r.Context(), w, v, err)
 	}
-	s.send(w, v, a)
+	s.send(r.Context(), w, v, a)
 	slug := ""
 	if v.tenant != nil {
 		slug = string(v.tenant.Slug)
@@ -92,17 +92,17 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, params gin.Params
 		slog.String("tenant", slug), slog.Int("status", a.code()), slog.Duration("took", s.config.Now().Sub(start)))
 }
 
-func (s *Server) visit(w http.ResponseWriter, v *visit) (answer, error) {
+func (s *Server) visit(ctx context.Context, w http.ResponseWriter, v *visit) (answer, error) {
 	if v.route.Limit == limitNone {
 		return v.route.handle(v)
 	}
-	ctx, err := s.sessions.load(v.r)
+	ctx, err := s.sessions.load(ctx, v.r)
 	if err != nil {
 		return answer{}, err
 	}
 	v.r = v.r.WithContext(ctx)
 	v.who = s.sessions.identity(ctx)
-	a, err := s.guarded(v)
+	a, err := s.guarded(ctx, v)
 	if a.page != "" {
 		a.notice = s.sessions.PopString(ctx, noticeKey)
 	}
@@ -114,7 +114,7 @@ func (s *Server) visit(w http.ResponseWriter, v *visit) (answer, error) {
 
 // guarded asks what the route declares, in the order that tells a stranger least:
 // session, limit, health authority, action.
-func (s *Server) guarded(v *visit) (answer, error) {
+func (s *Server) guarded(ctx context.Context, v *visit) (answer, error) {
 	if v.route.Credential == authz.CredentialSession && v.who == nil {
 		return s.signInFirst(v)
 	}
@@ -122,7 +122,7 @@ func (s *Server) guarded(v *visit) (answer, error) {
 		return answer{}, err
 	}
 	if v.route.TenantFrom == authz.TenantFromURL {
-		if err := s.enter(v.r.Context(), v); err != nil {
+		if err := s.enter(ctx, v); err != nil {
 			return answer{}, err
 		}
 	}
@@ -180,7 +180,7 @@ func (a answer) code() int {
 }
 
 // send renders into memory first: a page that fails halfway becomes an error page.
-func (s *Server) send(w http.ResponseWriter, v *visit, a answer) {
+func (s *Server) send(ctx context.Context, w http.ResponseWriter, v *visit, a answer) {
 	switch {
 	case a.redirect != "":
 		w.Header().Set("Cache-Control", "no-store")
@@ -188,14 +188,14 @@ func (s *Server) send(w http.ResponseWriter, v *visit, a answer) {
 	case a.file != nil:
 		a.file.send(w)
 	default:
-		s.sendPage(w, v, a)
+		s.sendPage(ctx, w, v, a)
 	}
 }
 
-func (s *Server) sendPage(w http.ResponseWriter, v *visit, a answer) {
+func (s *Server) sendPage(ctx context.Context, w http.ResponseWriter, v *visit, a answer) {
 	var body bytes.Buffer
 	if err := s.pages.render(&body, s.shell(v, a), a.page); err != nil {
-		s.logFailure(v.r, requestID(w), err)
+		s.logFailure(ctx, requestID(w), err)
 		http.Error(w, "internal error "+requestID(w), http.StatusInternalServerError)
 		return
 	}
@@ -212,9 +212,9 @@ func (s *Server) sendPage(w http.ResponseWriter, v *visit, a answer) {
 // fail answers for a request that reached no handler.
 func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 	v := &visit{r: r}
-	s.send(w, v, s.answerError(w, v, err))
+	s.send(r.Context(), w, v, s.answerError(r.Context(), w, v, err))
 }
 
-func (s *Server) logFailure(r *http.Request, id string, err error) {
-	s.config.Log.LogAttrs(r.Context(), slog.LevelError, "request failed", slog.String("request", id), slog.Any("error", err))
+func (s *Server) logFailure(ctx context.Context, id string, err error) {
+	s.config.Log.LogAttrs(ctx, slog.LevelError, "request failed", slog.String("request", id), slog.Any("error", err))
 }

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/alexedwards/scs/v2"
-	"github.com/alexedwards/scs/v2/memstore"
 
 	"carillon/authz/oidc"
 )
@@ -27,24 +26,24 @@ const (
 type sessions struct{ *scs.SessionManager }
 
 func newSessions(store SessionStore) sessions {
-	m := scs.New()
-	m.Store.(*memstore.MemStore).StopCleanup() // the library's own store is not used
-	m.Store = store
-	m.HashTokenInStore = true
-	m.IdleTimeout, m.Lifetime = idleLife, absoluteLife
-	m.Cookie = scs.SessionCookie{
-		Name: cookieName, Path: "/", Secure: true, HttpOnly: true, SameSite: http.SameSiteLaxMode,
+	// Not by the library's constructor, which starts a store and a goroutine of its own.
+	m := &scs.SessionManager{
+		Store: store, Codec: scs.GobCodec{}, HashTokenInStore: true,
+		IdleTimeout: idleLife, Lifetime: absoluteLife,
+		Cookie: scs.SessionCookie{
+			Name: cookieName, Path: "/", Secure: true, HttpOnly: true, SameSite: http.SameSiteLaxMode,
+		},
 	}
 	return sessions{m}
 }
 
 // load reads the session of the request's cookie, or prepares an empty one.
-func (s sessions) load(r *http.Request) (context.Context, error) {
+func (s sessions) load(ctx context.Context, r *http.Request) (context.Context, error) {
 	token := ""
 	if c, err := r.Cookie(cookieName); err == nil {
 		token = c.Value
 	}
-	ctx, err := s.Load(r.Context(), token)
+	ctx, err := s.Load(ctx, token)
 	if err != nil {
 		return nil, fmt.Errorf("load session: %w", err)
 	}

@@ -175,7 +175,10 @@ func (l *Login) Finish(context.Context, oidc.Flow, url.Values) (oidc.Identity, e
 
 // EndSessionURL leads to a place that does not exist.
 func (l *Login) EndSessionURL(context.Context, string) (string, error) {
-	return "https://login.example/logout", l.FailBegin
+	if l.FailBegin != nil {
+		return "", l.FailBegin
+	}
+	return "https://login.example/logout", nil
 }
 
 // Sessions is a session store in memory.

@@ -1,0 +1,211 @@
+package adminui
+
+import (
+	"errors"
+	"io/fs"
+	"maps"
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"carillon/authz"
+	"carillon/authz/oidc"
+	"carillon/tenant"
+	"carillon/tenant/member"
+	"carillon/tenant/verification"
+)
+
+func TestEveryErrorOfTheDomainHasAnAnswer(t *testing.T) {
+	t.Parallel()
+	sentinels := slices.Concat(authz.Sentinels(), oidc.Sentinels(), member.Sentinels(), verification.Sentinels(),
+		[]error{tenant.ErrUnknown, errNoPage, errMethod, errCrossOrigin, errForm, errSuspended})
+	for _, sentinel := range sentinels {
+		k, found := lookUp(sentinel)
+		if found == slices.Contains(unmet(), sentinel) {
+			t.Errorf("%v must be either in the table or among those that no page can cause", sentinel)
+		}
+		if found && !errors.Is(sentinel, k.cause) {
+			t.Errorf("%v is answered as %v", sentinel, k.cause)
+		}
+	}
+	words, err := loadCatalogue()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, k := range knownErrors() {
+		if k.status < 400 || words.messages[k.message] == "" {
+			t.Errorf("%v: status %d, message %q", k.cause, k.status, k.message)
+		}
+		if page := k.field == "" && !k.ofLogin(); page != (k.advice != "") {
+			t.Errorf("%v: a page of its own has advice, and nothing else has", k.cause)
+		}
+	}
+}
+
+var (
+	inTemplate = regexp.MustCompile(`\bt "([^"]+)"`)
+	inSource   = regexp.MustCompile(`"([a-z][a-z0-9_.]*)"`)
+)
+
+// A key is used if it stands in quotes in a template or in the source.
+func TestEveryMessageIsUsedAndEveryUseHasAMessage(t *testing.T) {
+	t.Parallel()
+	words, err := loadCatalogue()
+	if err != nil {
+		t.Fatal(err)
+	}
+	used := map[string]bool{}
+	for name, text := range sources(t) {
+		pattern := inSource
+		if strings.HasSuffix(name, ".html") {
+			pattern = inTemplate
+		}
+		for _, m := range pattern.FindAllStringSubmatch(text, -1) {
+			used[m[1]] = true
+		}
+		for _, m := range append(inTemplate.FindAllStringSubmatch(text, -1), regexp.MustCompile(`\b(?:text|counted)\("([^"]+)"`).FindAllStringSubmatch(text, -1)...) {
+			if words.messages[m[1]] == "" {
+				t.Errorf("%s uses %q, which has no message", name, m[1])
+			}
+		}
+	}
+	for key := range words.messages {
+		if !used[key] {
+			t.Errorf("%q is not used", key)
+		}
+	}
+}
+
+func sources(t *testing.T) map[string]string {
+	t.Helper()
+	files := map[string]string{}
+	for _, pattern := range []string{"*.go", "*.html", "pages/*.html", "components/*/*.html"} {
+		names, err := fs.Glob(os.DirFS("."), pattern)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, name := range names {
+			if strings.HasSuffix(name, "_test.go") {
+				continue
+			}
+			text, err := os.ReadFile(name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			files[name] = string(text)
+		}
+	}
+	return files
+}
+
+// Words outside of the catalogue cannot be translated.
+func TestTemplatesHaveNoWordsOfTheirOwn(t *testing.T) {
+	t.Parallel()
+	action, tag := regexp.MustCompile(`(?s)\{\{.*?\}\}`), regexp.MustCompile(`(?s)<[^>]*>`)
+	letters := regexp.MustCompile(`[A-Za-z]+`)
+	for name, text := range sources(t) {
+		if !strings.HasSuffix(name, ".html") {
+			continue
+		}
+		bare := tag.ReplaceAllString(action.ReplaceAllString(text, ""), "")
+		if found := letters.FindString(bare); found != "" {
+			t.Errorf("%s: %q", name, found)
+		}
+	}
+}
+
+func TestPlaceholdersAreFilledIn(t *testing.T) {
+	t.Parallel()
+	words, err := loadCatalogue()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for got, want := range map[string]string{
+		words.text("error.back", "authority", "A"):                       "Go back to A",
+		words.minutes(time.Minute):                                       "1 minute",
+		words.minutes(15*time.Minute - time.Second):                      "15 minutes",
+		words.spell([]string{"123", "4509"}):                             "one two three, four five zero nine",
+		words.date(time.Date(2026, time.March, 4, 0, 0, 0, 0, time.UTC)): "March 4, 2026",
+		words.moment(time.Unix(0, 0), time.Unix(60, 0)).Text:             "00:00 UTC",
+		words.moment(time.Unix(86_400, 0), time.Unix(60, 0)).Text:        "January 2, 1970, 00:00 UTC",
+	} {
+		if got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	}
+}
+
+func TestGroups(t *testing.T) {
+	t.Parallel()
+	for code, want := range map[string]string{"12345678": "1234 5678", "1234567": "123 4567", "123456": "123 456", "1234": "1234"} {
+		if got := strings.Join(groups(code), " "); got != want {
+			t.Errorf("%s: got %q, want %q", code, got, want)
+		}
+	}
+}
+
+func TestLastDigits(t *testing.T) {
+	t.Parallel()
+	for phone, want := range map[string]string{"+1 (206) 555-0142": "0142", "12": "12", "": ""} {
+		if got := lastDigits(phone); got != want {
+			t.Errorf("%s: got %q, want %q", phone, got, want)
+		}
+	}
+}
+
+// The window of hints is the domain's rule (verification protocol §4.2).
+func TestDateWindow(t *testing.T) {
+	t.Parallel()
+	evening := time.Date(2026, time.November, 26, 20, 0, 0, 0, time.UTC)
+	s := &Server{config: Config{Now: func() time.Time { return evening }}}
+	for _, c := range []struct {
+		offset      float64
+		first, last string
+	}{
+		{0, "2026-10-29", "2026-11-26"},
+		{-480, "2026-10-28", "2026-11-26"},
+		{60, "2026-10-29", "2026-11-26"},
+		{600, "2026-10-29", "2026-11-27"},
+		{1e9, "2026-10-29", "2026-11-27"},
+	} {
+		w := s.dateWindow(c.offset)
+		if got := w.first.Format(time.DateOnly); got != c.first {
+			t.Errorf("offset %v: first %s, want %s", c.offset, got, c.first)
+		}
+		if got := w.last.Format(time.DateOnly); got != c.last {
+			t.Errorf("offset %v: last %s, want %s", c.offset, got, c.last)
+		}
+		if !w.holds("") || !w.holds(c.first) || !w.holds(c.last) || w.holds("2026-10-27") || w.holds("2026-11-28") || w.holds("x") {
+			t.Errorf("offset %v: holds", c.offset)
+		}
+	}
+}
+
+// Every file in dist is served or named by one that is, and every name is there.
+func TestAssetsAreComplete(t *testing.T) {
+	t.Parallel()
+	a, err := loadAssets()
+	if err != nil {
+		t.Fatal(err)
+	}
+	files, err := fs.Glob(assetFiles, "assets/dist/*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	names := slices.Sorted(maps.Values(a.names))
+	for _, file := range files {
+		name := strings.TrimPrefix(file, "assets/dist/")
+		if name != "manifest.json" && (!slices.Contains(names, name) || contentType(name) == "") {
+			t.Errorf("%s is not in the manifest, or of an unknown type", name)
+		}
+	}
+	if len(files) != len(names)+1 {
+		t.Errorf("%d files for %d names", len(files), len(names))
+	}
+	if _, err := a.path("nothing.css"); err == nil {
+		t.Error("a name without a file is accepted")
+	}
+}
