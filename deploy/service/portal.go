@@ -37,6 +37,7 @@ func (s *Service) wirePortal(ctx context.Context, surface *api.Config) error {
 		return fmt.Errorf("portal: %w", err)
 	}
 	surface.NotFound = portal.Handler()
+	s.routes = append(s.routes, portal.Routes()...)
 	return nil
 }
 

@@ -20,6 +20,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"golang.org/x/sync/errgroup"
 
+	"carillon/authz"
 	"carillon/authz/oidc"
 	"carillon/signing"
 	"carillon/tenant"
@@ -91,6 +92,7 @@ type Service struct {
 	config  Config
 	handles []*tenant.DB
 	handler http.Handler
+	routes  []authz.Route
 	jobs    []func(context.Context) error
 	metrics *prometheus.Registry
 }
@@ -128,6 +130,9 @@ func (s *Service) Close() error {
 	}
 	return errors.Join(errs...)
 }
+
+// Routes lists every route of the process with its guard.
+func (s *Service) Routes() []authz.Route { return s.routes }
 
 // Handler serves the roles' URLs.
 func (s *Service) Handler() http.Handler { return s.handler }

@@ -56,6 +56,7 @@ func (s *Service) wire(ctx context.Context) error {
 		return err
 	}
 	s.handler = server.Handler()
+	s.routes = append(s.routes, server.Routes()...)
 	return nil
 }
 
