@@ -2,13 +2,18 @@
 // own systems, and whoever downloads export files.
 //
 // It parses, makes one call to the domain, and renders; rules are elsewhere. Every
-// route is in one list with its guard (routes.go), and one table turns the domain's
-// errors into answers (answers.go). What the protocols fix byte by byte is followed
-// byte by byte; an answer says what the protocol allows and no more.
+// route is in one list with its guard (routes.go), and one table for each protocol
+// turns the domain's errors into answers (errors.go). What the protocols fix byte by
+// byte is followed byte by byte; an answer says what the protocol allows and no more.
+//
+// A credential works only under its own tenant's URL: anywhere else it is answered
+// exactly as one that does not exist. Logs and metrics know routes, tenants and
+// outcomes, and never codes, tokens, keys, telephone numbers or network addresses.
 package api
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"net/http"
 	"time"
@@ -29,9 +34,9 @@ import (
 // Config is what a [Server] works with. A process that plays only some roles leaves
 // the parts of the others nil; their routes do not exist then.
 type Config struct {
-	// Directory finds the tenant of a URL.
+	// Directory finds the tenant of a URL or host. Every role needs it.
 	Directory *tenant.Directory
-	// Policies decide what an API key may do.
+	// Policies decide what an API key may do. The roles device and issuer need them.
 	Policies *authz.Policies
 
 	// Device serves phones: verify and certificate.
@@ -44,16 +49,17 @@ type Config struct {
 	IssuerKeys *client.Authenticator
 	// Publisher takes in exposure keys.
 	Publisher *exposure.Service
-	// PublicKeys are the certificate keys that /jwks lists.
+	// PublicKeys are the certificate keys that /jwks lists, and Files the export
+	// files. Downloads are served if both are there.
 	PublicKeys *key.Ring
-	// Files are the export files.
-	Files export.Store
+	Files      export.Store
 
 	// Limiter bounds requests per tenant and caller; nil means no limit.
 	Limiter *limit.Limiter
-	// TrustProxy takes the caller's address from X-Forwarded-For (§0.2).
+	// TrustProxy takes the caller's address from X-Forwarded-For (§0.2). Set it only
+	// behind a proxy that sets the header.
 	TrustProxy bool
-	// Ready asks whether this process can work.
+	// Ready asks whether this process can work; nil means that it always can.
 	Ready func(context.Context) error
 	// Metrics is where counters are registered.
 	Metrics prometheus.Registerer
@@ -63,21 +69,48 @@ type Config struct {
 	Now      func() time.Time
 }
 
-// Server answers requests.
+// check finds parts that are missing for the roles that are there.
+func (c Config) check() error {
+	var errs []error
+	needs := func(role string, plays, complete bool) {
+		if plays && !complete {
+			errs = append(errs, errors.New("api: a part of the role "+role+" is missing"))
+		}
+	}
+	directory := c.Directory != nil
+	needs("device", c.Device != nil, directory && c.DeviceKeys != nil && c.Policies != nil)
+	needs("issuer", c.Issuer != nil, directory && c.IssuerKeys != nil && c.Policies != nil)
+	needs("publish", c.Publisher != nil, directory)
+	needs("exports", c.Files != nil && c.PublicKeys != nil, directory)
+	needs("any", true, c.Metrics != nil && c.Log != nil && c.Now != nil)
+	return errors.Join(errs...)
+}
+
+// Server answers requests. It is safe for concurrent use.
 type Server struct {
-	config  Config
-	engine  *gin.Engine
-	metrics *metrics
-	chaff   map[string]*profile // by the class of a route
+	config    Config
+	engine    *gin.Engine
+	hosted    hostedPaths
+	metrics   *metrics
+	chaff     map[string]*profile // by the class of a route
+	crossings *crossings
+	tags      *tags
 }
 
 // New returns a server for the roles that the configuration has parts for.
 func New(c Config) (*Server, error) {
-	s := &Server{config: c, metrics: newMetrics(c.Metrics), chaff: newProfiles()}
+	if err := c.check(); err != nil {
+		return nil, err
+	}
+	s := &Server{
+		config: c, metrics: newMetrics(c.Metrics), chaff: newProfiles(),
+		crossings: newCrossings(), tags: newTags(),
+	}
 	routes := s.routes()
 	if err := authz.ValidateRoutes(declared(routes)); err != nil {
 		return nil, err
 	}
+	s.hosted = hostForms(routes)
 	gin.SetMode(gin.ReleaseMode)
 	s.engine = gin.New()
 	s.engine.HandleMethodNotAllowed = true
@@ -87,21 +120,55 @@ func New(c Config) (*Server, error) {
 	for _, r := range routes {
 		s.engine.Handle(r.Method, r.Path, s.guard(r)...)
 	}
-	s.engine.NoMethod(func(c *gin.Context) { c.Status(http.StatusMethodNotAllowed) })
+	s.engine.NoMethod(noMethod)
 	s.engine.NoRoute(s.notFound)
 	return s, nil
 }
 
-// Handler serves the routes.
-func (s *Server) Handler() http.Handler { return s.engine }
+// Handler serves the routes, in their path form and in their host form.
+func (s *Server) Handler() http.Handler { return http.HandlerFunc(s.serve) }
 
 // Routes lists every route with its guard.
 func (s *Server) Routes() []authz.Route { return declared(s.routes()) }
+
+// Bounds of a connection (verification protocol §0.2 asks for bounds on slow
+// requests). A phone's request has some 5 kB; a file may have 16 MB.
+const (
+	headerTimeout  = 10 * time.Second
+	readTimeout    = 15 * time.Second // header and body
+	writeTimeout   = 60 * time.Second
+	idleTimeout    = 2 * time.Minute
+	maxHeaderBytes = 32 << 10
+)
+
+// NewHTTPServer returns a server for h whose connections are bounded in time and
+// header size. The caller starts it and ends it.
+func NewHTTPServer(h http.Handler) *http.Server {
+	return &http.Server{
+		Handler:           h,
+		ReadHeaderTimeout: headerTimeout,
+		ReadTimeout:       readTimeout,
+		WriteTimeout:      writeTimeout,
+		IdleTimeout:       idleTimeout,
+		MaxHeaderBytes:    maxHeaderBytes,
+	}
+}
+
+// noMethod answers a known path's other methods: 405 without a body, even for cover
+// traffic (§0.2).
+func noMethod(c *gin.Context) {
+	c.Status(http.StatusMethodNotAllowed)
+	c.Writer.WriteHeaderNow() // or gin would write a text
+}
 
 func (s *Server) notFound(c *gin.Context) {
 	if s.config.NotFound != nil {
 		s.config.NotFound.ServeHTTP(c.Writer, c.Request)
 		return
 	}
-	c.String(http.StatusNotFound, "404 page not found\n")
+	pageNotFound(c)
+}
+
+func pageNotFound(c *gin.Context) {
+	send(c, http.StatusNotFound, contentText, []byte("404 page not found\n"))
 }

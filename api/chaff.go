@@ -9,42 +9,53 @@ import (
 	"time"
 
 	"github.com/gin-gonic/gin"
-
-	"carillon/tenant"
 )
 
 // Cover traffic (verification protocol §10, key server protocol §8): phones send
 // requests that mean nothing, so that an observer cannot tell who has tested
-// positive. They are answered with the headers, sizes and delays of real answers,
+// positive. They are answered with the headers, sizes and delays of real successes,
 // without touching anything.
+
+// The classes of answers that cover traffic is drawn from.
+const (
+	classVerify      = "verify"
+	classCertificate = "certificate"
+	classPublish     = "publish"
+)
 
 // sample is one real answer, as an observer sees it.
 type sample struct {
-	size int
+	size int // of the body, in bytes
 	took time.Duration
 }
 
-// profile remembers the last real answers of one class. Cover answers are drawn from
-// them, so their sizes and delays are spread as real ones are.
+// profile remembers the last real successes of one class. Cover answers are drawn
+// from them, so their sizes and delays are spread as real ones are. It is safe for
+// concurrent use.
 type profile struct {
+	// bare is the size of a success without its padding, for as long as there was
+	// none.
+	bare int
+
 	mu      sync.Mutex
-	samples []sample // a ring
-	next    int
+	samples []sample // a ring; guarded by mu
+	next    int      // the oldest sample of a full ring; guarded by mu
 }
 
 const (
 	profileSize = 100
 	maxDelay    = time.Second
+	// builtInDelay and twice that are the bounds of delays before the first success.
+	builtInDelay = 15 * time.Millisecond
 )
 
-// builtIn stands in until there was a real answer.
-var builtIn = sample{size: 2200, took: 15 * time.Millisecond}
-
 func newProfiles() map[string]*profile {
-	return map[string]*profile{classVerify: {}, classCertificate: {}, classPublish: {}}
+	return map[string]*profile{
+		classVerify: {bare: 182}, classCertificate: {bare: 486}, classPublish: {bare: 996},
+	}
 }
 
-// record takes in a real answer that ended well.
+// record takes in a real success.
 func (p *profile) record(s sample) {
 	s.took = min(s.took, maxDelay)
 	p.mu.Lock()
@@ -57,12 +68,15 @@ func (p *profile) record(s sample) {
 	p.next = (p.next + 1) % profileSize
 }
 
-// draw returns one of the remembered answers, each as likely as the others.
+// draw returns one of the remembered successes, each as likely as the others.
 func (p *profile) draw() sample {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if len(p.samples) == 0 {
-		return sample{size: builtIn.size + 4*below(200), took: builtIn.took}
+		return sample{
+			size: p.bare + len(padding()),
+			took: builtInDelay + time.Duration(below(int(builtInDelay))),
+		}
 	}
 	return p.samples[below(len(p.samples))]
 }
@@ -75,36 +89,32 @@ func below(n int) int {
 	return int(i.Int64())
 }
 
-// answerChaff answers cover traffic, and lets everything else through.
-func (s *Server) answerChaff(class string) gin.HandlerFunc {
-	return func(c *gin.Context) {
-		if c.GetHeader("X-Chaff") == "" {
-			return
-		}
-		s.sendChaff(c, class, requestTenant(c).ID)
+// answerChaff answers cover traffic, and lets everything else through. The answer
+// comes as long after the body as a real one would; what is in the body does not
+// matter.
+func (s *Server) answerChaff(c *gin.Context) {
+	if c.GetHeader("X-Chaff") == "" {
+		return
 	}
-}
-
-// sendChaff answers after as long as a real answer took. A URL of no tenant is
-// answered like any other.
-func (s *Server) sendChaff(c *gin.Context, class string, id tenant.ID) {
 	c.Abort()
+	v := of(c)
 	s.metrics.chaff.Inc()
-	like := s.chaff[class].draw()
-	if s.config.Limiter != nil { // real answers tell where the caller stands
-		limitHeaders(c, s.config.Limiter.Peek(id, s.callerAddress(c.Request)))
-	}
-	wait := time.NewTimer(like.took - s.elapsed(c))
+	_, _ = s.takeBody(c)
+	like := s.chaff[v.route.chaff].draw()
+	wait := time.NewTimer(like.took - s.spent(v))
 	defer wait.Stop()
 	select {
 	case <-wait.C:
 	case <-c.Request.Context().Done():
 		return
 	}
-	if class == classPublish {
+	if s.config.Limiter != nil { // real answers tell where the caller stands
+		limitHeaders(c, s.config.Limiter.Peek(v.tenantID(), s.callerAddress(c.Request)))
+	}
+	if v.route.chaff == classPublish {
 		c.Header(versionHeader, version)
 	}
-	c.Data(http.StatusOK, contentJSON, chaffBody(like.size))
+	send(c, http.StatusOK, contentJSON, chaffBody(like.size))
 }
 
 // chaffBody has just this size, if that is possible.

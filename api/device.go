@@ -1,21 +1,18 @@
 package api
 
 import (
-	"encoding/json"
-
 	"github.com/gin-gonic/gin"
 
+	"carillon/api/strictjson"
 	"carillon/tenant/verification"
 )
 
-const unparsable = "unparsable_request"
-
 // verifyRequest is the body of /api/verify (§1.1).
 type verifyRequest struct {
-	Code    string          `json:"code"`
-	Accept  []string        `json:"accept"`
-	Nonce   string          `json:"nonce"`
-	Padding json.RawMessage `json:"padding"` // any value, ignored
+	Code    string             `json:"code"`
+	Accept  []string           `json:"accept"`
+	Nonce   string             `json:"nonce"`
+	Padding strictjson.Ignored `json:"padding"`
 }
 
 // verifyResponse is its answer (§1.3). testtype is all lower case.
@@ -32,23 +29,23 @@ func (s *Server) verify(c *gin.Context) {
 	if !s.decode(c, unparsable, &r) {
 		return
 	}
-	v, err := s.config.Device.Verify(c, requestTenant(c), verification.VerifyRequest{
+	v, err := s.config.Device.Verify(c.Request.Context(), of(c).tenant, verification.VerifyRequest{
 		Code: r.Code, Accept: r.Accept, Nonce: r.Nonce,
 	})
 	if err != nil {
-		s.refuse(c, err, verifyAnswers)
+		s.refuse(c, err, verifyAnswers())
 		return
 	}
-	s.render(c, classVerify, verifyResponse{
+	s.render(c, verifyResponse{
 		Padding: padding(), TestType: v.TestType, SymptomDate: v.SymptomDate, TestDate: v.TestDate, Token: v.Token,
 	})
 }
 
 // certificateRequest is the body of /api/certificate (§2.1).
 type certificateRequest struct {
-	Token    string          `json:"token"`
-	EKeyHMAC string          `json:"ekeyhmac"`
-	Padding  json.RawMessage `json:"padding"`
+	Token    string             `json:"token"`
+	EKeyHMAC string             `json:"ekeyhmac"`
+	Padding  strictjson.Ignored `json:"padding"`
 }
 
 type certificateResponse struct {
@@ -61,12 +58,12 @@ func (s *Server) certificate(c *gin.Context) {
 	if !s.decode(c, unparsable, &r) {
 		return
 	}
-	certificate, err := s.config.Device.Certificate(c, requestTenant(c), verification.CertificateRequest{
+	certificate, err := s.config.Device.Certificate(c.Request.Context(), of(c).tenant, verification.CertificateRequest{
 		Token: r.Token, EKeyHMAC: r.EKeyHMAC,
 	})
 	if err != nil {
-		s.refuse(c, err)
+		s.refuse(c, err, nil)
 		return
 	}
-	s.render(c, classCertificate, certificateResponse{Padding: padding(), Certificate: certificate})
+	s.render(c, certificateResponse{Padding: padding(), Certificate: certificate})
 }

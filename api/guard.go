@@ -2,17 +2,13 @@ package api
 
 import (
 	"errors"
-	"fmt"
-	"log/slog"
 	"net"
 	"net/http"
 	"net/netip"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/gin-gonic/gin"
-	"github.com/google/uuid"
 
 	"carillon/authz"
 	"carillon/tenant"
@@ -20,29 +16,26 @@ import (
 	"carillon/tenant/limit"
 )
 
-// Keys of what the guards leave for the handlers in a request's own context.
-const (
-	tenantKey  = "tenant"
-	subjectKey = "subject"
-	startKey   = "start"
-	requestKey = "request"
-)
-
-// requestTenant is the tenant that the guards found.
-func requestTenant(c *gin.Context) *tenant.Tenant { return c.MustGet(tenantKey).(*tenant.Tenant) }
-
-// requestSubject is the API key that the guards authenticated.
-func requestSubject(c *gin.Context) authz.Subject { return c.MustGet(subjectKey).(authz.Subject) }
-
 // guard is what stands before a handler, in the order of the verification protocol
 // §0.2: key, cover traffic, rate limit.
 func (s *Server) guard(r route) []gin.HandlerFunc {
-	chain := []gin.HandlerFunc{s.findTenant(r)}
-	if r.key != "" {
-		chain = append(chain, s.authenticate(r))
+	chain := []gin.HandlerFunc{func(c *gin.Context) { of(c).route = &r }}
+	if r.TenantFrom == authz.TenantFromURL {
+		chain = append(chain, s.findTenant)
+	}
+	switch r.Credential {
+	case authz.CredentialDeviceKey:
+		chain = append(chain, s.authenticate(s.config.DeviceKeys, client.Device))
+	case authz.CredentialAdminKey:
+		chain = append(chain, s.authenticate(s.config.IssuerKeys, client.Admin))
+	case authz.CredentialCertificate: // in the body, for the domain to check
+	default:
+		if r.TenantFrom == authz.TenantFromURL {
+			chain = append(chain, requireTenant)
+		}
 	}
 	if r.chaff != "" {
-		chain = append(chain, s.answerChaff(r.chaff))
+		chain = append(chain, s.answerChaff)
 	}
 	if r.Limit == perCaller {
 		chain = append(chain, s.limitCaller)
@@ -50,86 +43,59 @@ func (s *Server) guard(r route) []gin.HandlerFunc {
 	return append(chain, r.handle)
 }
 
-// findTenant looks up the tenant of the URL. What it answers for an unknown one is
-// what the route answers for an unknown credential.
-func (s *Server) findTenant(r route) gin.HandlerFunc {
+// findTenant looks up the tenant of the URL. A suspended one is none; what none means
+// is for the next guard to say, and it is what an unknown credential means.
+func (s *Server) findTenant(c *gin.Context) {
+	t, err := s.config.Directory.BySlug(c.Request.Context(), c.Param("tenant"))
+	switch {
+	case errors.Is(err, tenant.ErrUnknown):
+	case err != nil:
+		s.fail(c, err)
+	case t.State == tenant.Active:
+		of(c).tenant = t
+	}
+}
+
+// requireTenant keeps what is public under a tenant's URL from having any other.
+func requireTenant(c *gin.Context) {
+	if of(c).tenant == nil {
+		pageNotFound(c)
+	}
+}
+
+// authenticate lets enabled keys of this kind and of the URL's tenant through, if the
+// tenant's policy allows what the route is for.
+func (s *Server) authenticate(keys *client.Authenticator, kind client.Kind) gin.HandlerFunc {
 	return func(c *gin.Context) {
-		if r.TenantFrom != authz.TenantFromURL {
+		v, presented := of(c), c.GetHeader("X-API-Key")
+		subject, err := s.identify(c, keys, kind, presented)
+		if err == nil {
+			v.subject = subject
+			s.crossings.admitted(v.tenantID(), presented)
 			return
 		}
-		t, err := s.config.Directory.BySlug(c, c.Param("tenant"))
-		switch {
-		case errors.Is(err, tenant.ErrUnknown) || (err == nil && t.State != tenant.Active):
-			s.refuseTenant(c, r)
-		case err != nil:
+		if _, refused := accessAnswers().find(err); !refused {
 			s.fail(c, err)
-		default:
-			c.Set(tenantKey, t)
+			return
 		}
-	}
-}
-
-func (s *Server) refuseTenant(c *gin.Context, r route) {
-	switch {
-	case r.key != "":
+		s.metrics.refused.WithLabelValues(string(v.route.Credential)).Inc()
+		if s.crossings.crossed(v.tenantID(), presented) {
+			s.noteCrossing(v.route.Credential)
+		}
 		unauthorized(c)
-	case r.Credential == authz.CredentialCertificate:
-		s.refuseUnknownPublish(c)
-	default:
-		c.String(http.StatusNotFound, "404 page not found\n")
-		c.Abort()
 	}
 }
 
-// authenticate lets enabled keys of the route's kind and tenant through.
-func (s *Server) authenticate(r route) gin.HandlerFunc {
-	keys := s.config.IssuerKeys
-	if r.key == client.Device {
-		keys = s.config.DeviceKeys
+func (s *Server) identify(c *gin.Context, keys *client.Authenticator, kind client.Kind, presented string) (authz.Subject, error) {
+	v, ctx := of(c), c.Request.Context()
+	if v.tenant == nil {
+		return authz.Subject{}, client.ErrUnknownKey
 	}
-	return func(c *gin.Context) {
-		t := requestTenant(c)
-		subject, err := keys.Authenticate(c, t, r.key, c.GetHeader("X-API-Key"))
-		if err == nil {
-			err = s.config.Policies.Check(c, t.ID.String(), subject, r.Action)
-		}
-		switch {
-		case errors.Is(err, client.ErrUnknownKey) || errors.Is(err, authz.ErrForbidden):
-			s.metrics.refused.WithLabelValues(string(r.Credential)).Inc()
-			unauthorized(c)
-		case err != nil:
-			s.fail(c, err)
-		default:
-			c.Set(subjectKey, subject)
-		}
+	subject, err := keys.Authenticate(ctx, v.tenant, kind, presented)
+	if err != nil {
+		return authz.Subject{}, err
 	}
-}
-
-// unauthorized answers 401 in the form that the request's headers ask for (§0.2).
-func unauthorized(c *gin.Context) {
-	switch wanted(c) {
-	case "text/html":
-		c.Data(http.StatusUnauthorized, "text/html; charset=utf-8",
-			[]byte("<!doctype html><html lang=\"en\"><title>Unauthorized</title><h1>Unauthorized</h1><p>A valid API key is needed here.</p></html>\n"))
-	case "application/json":
-		c.JSON(http.StatusUnauthorized, errorBody{Error: "unauthorized"})
-	default:
-		c.String(http.StatusUnauthorized, "Unauthorized")
-	}
-	c.Abort()
-}
-
-func wanted(c *gin.Context) string {
-	header := c.Request.Header
-	elements := strings.Split(strings.Join(append(header.Values("Accept"), header.Values("Content-Type")...), ","), ",")
-	for _, kind := range []string{"text/html", "application/json"} {
-		for _, e := range elements {
-			if strings.HasPrefix(strings.TrimSpace(e), kind) {
-				return kind
-			}
-		}
-	}
-	return ""
+	return subject, s.config.Policies.Check(ctx, v.tenant.ID.String(), subject, v.route.Action)
 }
 
 // limitCaller counts the request and tells the caller where it stands.
@@ -137,15 +103,14 @@ func (s *Server) limitCaller(c *gin.Context) {
 	if s.config.Limiter == nil {
 		return
 	}
-	d := s.config.Limiter.Allow(requestTenant(c).ID, s.callerAddress(c.Request))
+	d := s.config.Limiter.Allow(of(c).tenantID(), s.callerAddress(c.Request))
 	limitHeaders(c, d)
 	if d.Allowed {
 		return
 	}
 	wait := max(1, int(d.Reset.Sub(s.config.Now()).Seconds()+1))
 	c.Header("Retry-After", strconv.Itoa(wait))
-	c.String(http.StatusTooManyRequests, "Too Many Requests")
-	c.Abort()
+	send(c, http.StatusTooManyRequests, contentText, []byte("Too Many Requests"))
 }
 
 func limitHeaders(c *gin.Context, d limit.Decision) {
@@ -160,9 +125,7 @@ func limitHeaders(c *gin.Context, d limit.Decision) {
 func (s *Server) callerAddress(r *http.Request) string {
 	address := ""
 	if s.config.TrustProxy {
-		if hops := strings.Split(r.Header.Get("X-Forwarded-For"), ","); len(hops) >= 2 {
-			address = strings.TrimSpace(hops[len(hops)-2])
-		}
+		address = forwardedFor(r.Header)
 	}
 	if address == "" {
 		address, _, _ = net.SplitHostPort(r.RemoteAddr) // the server made it
@@ -176,77 +139,12 @@ func (s *Server) callerAddress(r *http.Request) string {
 	return address
 }
 
-func securityHeaders(c *gin.Context) {
-	h := c.Writer.Header()
-	h.Set("Strict-Transport-Security", "max-age=315360000; includeSubDomains; preload")
-	h.Set("X-Content-Type-Options", "nosniff")
-	h.Set("Referrer-Policy", "strict-origin-when-cross-origin")
-}
-
-// observe gives each request an ID, and tells log and metrics how it ended: the
-// route's pattern and the tenant, never what was in the URL, the headers or the body.
-func (s *Server) observe(c *gin.Context) {
-	start := s.config.Now()
-	id := uuid.NewString()
-	c.Set(startKey, start)
-	c.Set(requestKey, id)
-	c.Header("X-Request-ID", id)
-	c.Next()
-	pattern := c.FullPath()
-	if pattern == "" {
-		return // another surface's, or nobody's
+// forwardedFor is the address that the last but one proxy saw; empty if there was
+// none.
+func forwardedFor(h http.Header) string {
+	hops := strings.Split(strings.Join(h.Values("X-Forwarded-For"), ","), ",")
+	if len(hops) < 2 {
+		return ""
 	}
-	took := s.config.Now().Sub(start)
-	status := c.Writer.Status()
-	s.metrics.requests.WithLabelValues(c.Request.Method, pattern, strconv.Itoa(status)).Inc()
-	s.metrics.latency.WithLabelValues(c.Request.Method, pattern).Observe(took.Seconds())
-	slug := ""
-	if t, ok := c.Get(tenantKey); ok {
-		slug = string(t.(*tenant.Tenant).Slug)
-	}
-	s.config.Log.LogAttrs(c, slog.LevelInfo, "request",
-		slog.String("request", id), slog.String("method", c.Request.Method), slog.String("route", pattern),
-		slog.String("tenant", slug), slog.Int("status", status), slog.Duration("took", took))
-}
-
-// recover keeps a panic from the client, and from ending the process.
-func (s *Server) recover(c *gin.Context) {
-	defer func() {
-		if p := recover(); p != nil {
-			if p == http.ErrAbortHandler { //nolint:errorlint // the server compares it so, too
-				panic(p)
-			}
-			s.fail(c, fmt.Errorf("panic: %v", panicText(p)))
-		}
-	}()
-	c.Next()
-}
-
-// panicText keeps values out of the log: a runtime error's text is about types and
-// indexes, other panics may carry anything.
-func panicText(p any) string {
-	if err, ok := p.(interface{ RuntimeError() }); ok {
-		return fmt.Sprint(err)
-	}
-	return fmt.Sprintf("%T", p)
-}
-
-// fail answers 500 without detail; the log has the rest under the request's ID.
-func (s *Server) fail(c *gin.Context, err error) {
-	c.Abort()
-	s.logFailure(c, err)
-	if c.Writer.Written() {
-		return
-	}
-	c.JSON(http.StatusInternalServerError, errorBody{Error: "Internal Server Error", Code: "internal_server_error", OldCode: "internal_server_error"})
-}
-
-func (s *Server) logFailure(c *gin.Context, err error) {
-	s.config.Log.ErrorContext(c, "request failed",
-		slog.String("request", c.GetString(requestKey)), slog.String("route", c.FullPath()), slog.Any("error", err))
-}
-
-// elapsed is how long the request has taken so far.
-func (s *Server) elapsed(c *gin.Context) time.Duration {
-	return s.config.Now().Sub(c.GetTime(startKey))
+	return strings.TrimSpace(hops[len(hops)-2])
 }

@@ -1,26 +1,24 @@
 package api
 
 import (
-	"encoding/json"
-	"time"
-
 	"github.com/gin-gonic/gin"
 
+	"carillon/api/strictjson"
 	"carillon/tenant/verification"
 )
 
 // issueRequest is the body of /api/issue (§4.1).
 type issueRequest struct {
-	TestType         string          `json:"testType"`
-	SymptomDate      string          `json:"symptomDate"`
-	TestDate         string          `json:"testDate"`
-	TZOffset         float64         `json:"tzOffset"`
-	Phone            string          `json:"phone"`
-	SMSTemplateLabel string          `json:"smsTemplateLabel"`
-	UUID             string          `json:"uuid"`
-	ExternalIssuerID string          `json:"externalIssuerID"`
-	OnlyGenerateSMS  bool            `json:"onlyGenerateSMS"`
-	Padding          json.RawMessage `json:"padding"`
+	TestType         string             `json:"testType"`
+	SymptomDate      string             `json:"symptomDate"`
+	TestDate         string             `json:"testDate"`
+	TZOffset         float64            `json:"tzOffset"`
+	Phone            string             `json:"phone"`
+	SMSTemplateLabel string             `json:"smsTemplateLabel"`
+	UUID             string             `json:"uuid"`
+	ExternalIssuerID string             `json:"externalIssuerID"`
+	OnlyGenerateSMS  bool               `json:"onlyGenerateSMS"`
+	Padding          strictjson.Ignored `json:"padding"`
 }
 
 // issueResponse is its answer (§4.3).
@@ -41,28 +39,32 @@ func (s *Server) issue(c *gin.Context) {
 	if !s.decode(c, unparsable, &r) {
 		return
 	}
-	i, err := s.config.Issuer.Issue(c, requestTenant(c), requestSubject(c), verification.IssueRequest{
+	v := of(c)
+	i, err := s.config.Issuer.Issue(c.Request.Context(), v.tenant, v.subject, verification.IssueRequest{
 		TestType: r.TestType, SymptomDate: r.SymptomDate, TestDate: r.TestDate, TZOffset: r.TZOffset,
 		Phone: r.Phone, SMSTemplateLabel: r.SMSTemplateLabel, UUID: r.UUID,
 		ExternalIssuerID: r.ExternalIssuerID, OnlyGenerateSMS: r.OnlyGenerateSMS,
 	})
 	if err != nil {
-		s.refuse(c, err)
+		s.refuse(c, err, nil)
 		return
 	}
-	s.render(c, "", issueResponse{
+	s.render(c, issueResponse{
 		Padding: padding(), UUID: i.ID.String(), Code: i.Code,
-		ExpiresAt: i.ExpiresAt.UTC().Format(time.RFC1123), ExpiresAtTimestamp: i.ExpiresAt.Unix(),
-		LongExpiresAt: i.LongExpiresAt.UTC().Format(time.RFC1123), LongExpiresAtTimestamp: i.LongExpiresAt.Unix(),
+		ExpiresAt: rfc1123(i.ExpiresAt), ExpiresAtTimestamp: i.ExpiresAt.Unix(),
+		LongExpiresAt: rfc1123(i.LongExpiresAt), LongExpiresAtTimestamp: i.LongExpiresAt.Unix(),
 		GeneratedSMS: i.GeneratedSMS, Phone: i.Phone,
 	})
 }
 
 // codeRequest is the body of /api/checkcodestatus and /api/expirecode (§4.5, §4.6).
 type codeRequest struct {
-	UUID    string          `json:"uuid"`
-	Padding json.RawMessage `json:"padding"`
+	UUID    string             `json:"uuid"`
+	Padding strictjson.Ignored `json:"padding"`
 }
+
+// codeUnparsable is the code for bodies of these two that cannot be read: none (§0.2).
+const codeUnparsable = ""
 
 type statusResponse struct {
 	Padding                string `json:"padding"`
@@ -73,15 +75,16 @@ type statusResponse struct {
 
 func (s *Server) checkCodeStatus(c *gin.Context) {
 	var r codeRequest
-	if !s.decode(c, "", &r) {
+	if !s.decode(c, codeUnparsable, &r) {
 		return
 	}
-	status, err := s.config.Issuer.Status(c, requestTenant(c), requestSubject(c), r.UUID)
+	v := of(c)
+	status, err := s.config.Issuer.Status(c.Request.Context(), v.tenant, v.subject, r.UUID)
 	if err != nil {
-		s.refuse(c, err)
+		s.refuse(c, err, nil)
 		return
 	}
-	s.render(c, "", statusResponse{
+	s.render(c, statusResponse{
 		Padding: padding(), Claimed: status.Claimed,
 		ExpiresAtTimestamp: status.ExpiresAt.Unix(), LongExpiresAtTimestamp: status.LongExpiresAt.Unix(),
 	})
@@ -96,15 +99,16 @@ type expireResponse struct {
 
 func (s *Server) expireCode(c *gin.Context) {
 	var r codeRequest
-	if !s.decode(c, "", &r) {
+	if !s.decode(c, codeUnparsable, &r) {
 		return
 	}
-	status, err := s.config.Issuer.Expire(c, requestTenant(c), requestSubject(c), r.UUID)
+	v := of(c)
+	status, err := s.config.Issuer.Expire(c.Request.Context(), v.tenant, v.subject, r.UUID)
 	if err != nil {
-		s.refuse(c, err)
+		s.refuse(c, err, nil)
 		return
 	}
-	s.render(c, "", expireResponse{
+	s.render(c, expireResponse{
 		Padding: padding(), UUID: status.ID.String(),
 		ExpiresAtTimestamp: status.ExpiresAt.Unix(), LongExpiresAtTimestamp: status.LongExpiresAt.Unix(),
 	})

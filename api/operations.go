@@ -15,22 +15,31 @@ const pingTimeout = time.Second
 // (verification protocol §0.1).
 func (s *Server) health(c *gin.Context) {
 	if c.Query("service") == "database" && !s.works(c) {
-		c.JSON(http.StatusInternalServerError, errorBody{Error: "Internal Server Error"})
+		s.sendJSON(c, http.StatusInternalServerError, newErrorBody(internalError, ""))
 		return
 	}
-	c.JSON(http.StatusOK, gin.H{"maintenance_mode": false, "status": "ok"})
+	s.sendJSON(c, http.StatusOK, struct {
+		Maintenance bool   `json:"maintenance_mode"`
+		Status      string `json:"status"`
+	}{false, "ok"})
 }
 
 // ready says whether requests should be sent here.
 func (s *Server) ready(c *gin.Context) {
+	type body struct {
+		Status string `json:"status"`
+	}
 	if !s.works(c) {
-		c.JSON(http.StatusServiceUnavailable, gin.H{"status": "the database does not answer"})
+		s.sendJSON(c, http.StatusServiceUnavailable, body{"the database does not answer"})
 		return
 	}
-	c.JSON(http.StatusOK, gin.H{"status": "ok"})
+	s.sendJSON(c, http.StatusOK, body{"ok"})
 }
 
 func (s *Server) works(c *gin.Context) bool {
+	if s.config.Ready == nil {
+		return true
+	}
 	ctx, cancel := context.WithTimeout(c.Request.Context(), pingTimeout)
 	defer cancel()
 	return s.config.Ready(ctx) == nil
@@ -38,10 +47,11 @@ func (s *Server) works(c *gin.Context) bool {
 
 // metrics count; none has a label that names a tenant, a caller or a code.
 type metrics struct {
-	requests *prometheus.CounterVec
-	latency  *prometheus.HistogramVec
-	refused  *prometheus.CounterVec
-	chaff    prometheus.Counter
+	requests  *prometheus.CounterVec
+	latency   *prometheus.HistogramVec
+	refused   *prometheus.CounterVec
+	crossings *prometheus.CounterVec
+	chaff     prometheus.Counter
 }
 
 func newMetrics(r prometheus.Registerer) *metrics {
@@ -51,15 +61,18 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		}, []string{"method", "route", "status"}),
 		latency: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name: "carillon_request_seconds", Help: "Time to answer by method and route.",
-			Buckets: prometheus.ExponentialBuckets(0.001, 2, 12),
+			Buckets: prometheus.ExponentialBuckets(0.001, 2, 15),
 		}, []string{"method", "route"}),
 		refused: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "carillon_credentials_refused_total", Help: "API keys that are unknown at the URL they were sent to: typing errors, and attempts to cross from one tenant to another.",
+			Name: "carillon_credentials_refused_total", Help: "API keys that are unknown at the URL they were sent to, for whatever reason.",
+		}, []string{"credential"}),
+		crossings: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "carillon_crossing_attempts_total", Help: "Credentials that named one tenant at the URL of another; API keys only if this process has let them in before.",
 		}, []string{"credential"}),
 		chaff: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "carillon_chaff_total", Help: "Cover traffic answered.",
 		}),
 	}
-	r.MustRegister(m.requests, m.latency, m.refused, m.chaff)
+	r.MustRegister(m.requests, m.latency, m.refused, m.crossings, m.chaff)
 	return m
 }

@@ -1,20 +1,18 @@
 package api
 
 import (
-	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
-	"strings"
 
 	"github.com/gin-gonic/gin"
 
 	"carillon/api/strictjson"
-	"carillon/tenant"
 	"carillon/tenant/exposure"
 )
 
 const (
-	versionHeader = "x-api-version"
+	versionHeader = "X-Api-Version"
 	version       = "v1"
 )
 
@@ -27,9 +25,9 @@ type publishRequest struct {
 	SymptomOnsetInterval int32        `json:"symptomOnsetInterval"`
 	Traveler             bool         `json:"traveler"`
 	RevisionToken        string       `json:"revisionToken"`
-	Padding              string       `json:"padding"`
-	// Vaccinated is sent by experimental clients, and ignored (§1.1).
-	Vaccinated bool `json:"vaccinated"`
+	// Padding is ignored, as is Vaccinated, which experimental clients send (§1.1).
+	Padding    strictjson.Ignored `json:"padding"`
+	Vaccinated bool               `json:"vaccinated"`
 }
 
 type publishKey struct {
@@ -51,14 +49,21 @@ type publishResponse struct {
 	Padding       string   `json:"padding"`
 }
 
+// publish takes in an upload. At a URL of no tenant every upload is one for an
+// unknown health authority.
 func (s *Server) publish(c *gin.Context) {
 	upload, ok := s.decodeUpload(c)
 	if !ok {
 		return
 	}
-	receipt, err := s.config.Publisher.Publish(c, requestTenant(c), upload)
+	t := of(c).tenant
+	if t == nil {
+		s.refuseUpload(c, upload, exposure.UnknownHealthAuthority(upload.HealthAuthorityID))
+		return
+	}
+	receipt, err := s.config.Publisher.Publish(c.Request.Context(), t, upload)
 	if err != nil {
-		s.refusePublish(c, err)
+		s.refuseUpload(c, upload, err)
 		return
 	}
 	answer := publishResponse{RevisionToken: receipt.RevisionToken, Inserted: receipt.Inserted, Warnings: receipt.Warnings}
@@ -68,28 +73,31 @@ func (s *Server) publish(c *gin.Context) {
 	s.answerPublish(c, http.StatusOK, answer)
 }
 
+// decodeUpload reads the body; if it cannot, it has answered and reports false.
 func (s *Server) decodeUpload(c *gin.Context) (exposure.Upload, bool) {
-	bad := func(status int, detail string) (exposure.Upload, bool) {
-		text := "error unmarshalling API call, code: " + http.StatusText(status) + ": " + detail
-		s.answerPublish(c, status, publishResponse{Error: text, Code: "bad_request"})
+	if !isJSON(c) {
+		s.refuseBody(c, http.StatusUnsupportedMediaType, "bad_request", notJSON)
 		return exposure.Upload{}, false
 	}
-	if !strings.HasPrefix(c.GetHeader("Content-Type"), contentJSON) {
-		return bad(http.StatusUnsupportedMediaType, "content-type is not application/json")
-	}
-	body, err := strictjson.Read(c.Request.Body)
-	if errors.Is(err, strictjson.ErrTooLarge) {
-		return bad(http.StatusRequestEntityTooLarge, err.Error())
-	}
 	var r publishRequest
-	if err == nil {
-		err = strictjson.Decode(body, &r)
+	err := s.readBody(c, &r)
+	var bad *strictjson.Error
+	switch {
+	case err == nil:
+		return r.upload(), true
+	case errors.Is(err, strictjson.ErrTooLarge):
+		s.refuseBody(c, http.StatusRequestEntityTooLarge, "bad_request", err.Error())
+	case errors.As(err, &bad):
+		s.refuseBody(c, http.StatusBadRequest, "bad_request", bad.Error())
+	default: // it did not arrive
+		s.refuseBody(c, http.StatusInternalServerError, "internal_error", "failed to decode json")
 	}
-	if err != nil {
-		return bad(http.StatusBadRequest, bodyText(err))
-	}
-	c.Set(startKey, s.config.Now())
-	return r.upload(), true
+	return exposure.Upload{}, false
+}
+
+func (s *Server) refuseBody(c *gin.Context, status int, code, detail string) {
+	text := fmt.Sprintf("error unmarshalling API call, code: %d: %s", status, detail)
+	s.answerPublish(c, status, publishResponse{Error: text, Code: code})
 }
 
 func (r publishRequest) upload() exposure.Upload {
@@ -97,18 +105,20 @@ func (r publishRequest) upload() exposure.Upload {
 		HealthAuthorityID: r.HealthAuthorityID, VerificationPayload: r.VerificationPayload,
 		HMACKey: r.HMACKey, SymptomOnsetInterval: r.SymptomOnsetInterval,
 		Traveler: r.Traveler, RevisionToken: r.RevisionToken,
+		Keys: make([]exposure.UploadKey, len(r.Keys)),
 	}
-	for _, k := range r.Keys {
-		u.Keys = append(u.Keys, exposure.UploadKey(k))
+	for i, k := range r.Keys {
+		u.Keys[i] = exposure.UploadKey(k)
 	}
 	return u
 }
 
-func (s *Server) refusePublish(c *gin.Context, err error) {
-	a, known := find(err, publishAnswers)
+func (s *Server) refuseUpload(c *gin.Context, u exposure.Upload, err error) {
+	s.noteUpload(of(c).tenant, u, err)
+	a, known := publishAnswers().find(err)
 	if !known {
-		s.logFailure(c, err)
-		a = answer{http.StatusInternalServerError, "internal_error", "Internal Server Error"}
+		s.fail(c, err)
+		return
 	}
 	if errors.Is(err, exposure.ErrBadKeys) {
 		a.text = "unable to read request data: " + a.text
@@ -116,32 +126,12 @@ func (s *Server) refusePublish(c *gin.Context, err error) {
 	s.answerPublish(c, a.status, publishResponse{Error: a.text, Code: a.code})
 }
 
-// refuseUnknownPublish answers at a URL of no tenant as any tenant would to an upload
-// for another.
-func (s *Server) refuseUnknownPublish(c *gin.Context) {
-	if c.GetHeader("X-Chaff") != "" {
-		s.sendChaff(c, classPublish, tenant.ID{})
-		return
-	}
-	upload, ok := s.decodeUpload(c)
-	if !ok {
-		return
-	}
-	s.refusePublish(c, exposure.UnknownHealthAuthority(upload.HealthAuthorityID))
-}
-
 // answerPublish pads every answer, and remembers real successes for cover traffic.
 func (s *Server) answerPublish(c *gin.Context, status int, body publishResponse) {
 	body.AppleCode, body.Padding = body.Code, padding()
-	text, err := json.Marshal(body)
-	if err != nil {
-		s.fail(c, err)
-		return
-	}
 	c.Header(versionHeader, version)
-	c.Data(status, contentJSON, text)
-	c.Abort()
-	if status == http.StatusOK {
-		s.chaff[classPublish].record(sample{size: len(text), took: s.elapsed(c)})
+	size := s.sendJSON(c, status, body)
+	if status == http.StatusOK && body.Error == "" {
+		s.chaff[classPublish].record(sample{size: size, took: s.spent(of(c))})
 	}
 }

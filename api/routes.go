@@ -6,31 +6,20 @@ import (
 	"github.com/gin-gonic/gin"
 
 	"carillon/authz"
-	"carillon/tenant/client"
 )
 
-// The rate limits that routes name.
-const (
-	perCaller = "caller 120/min" // per tenant and network address, verification protocol §0.2
-)
+// perCaller is the rate limit per tenant and network address of the verification
+// protocol §0.2; its number is the limiter's.
+const perCaller = "caller 120/min"
 
 // route is a declared guard and what is behind it.
 type route struct {
 	authz.Route
 	// chaff is the class of answers that cover traffic must look like; empty if the
 	// route has no cover traffic.
-	chaff string
-	// key is the kind of API key that the route asks for; empty if none.
-	key    client.Kind
+	chaff  string
 	handle gin.HandlerFunc
 }
-
-// The classes of answers that cover traffic is drawn from.
-const (
-	classVerify      = "verify"
-	classCertificate = "certificate"
-	classPublish     = "publish"
-)
 
 // routes is the list of everything that this process serves.
 func (s *Server) routes() []route {
@@ -44,6 +33,9 @@ func (s *Server) routes() []route {
 	if s.config.Publisher != nil {
 		list = append(list, s.publishRoutes()...)
 	}
+	if s.config.Files != nil && s.config.PublicKeys != nil {
+		list = append(list, s.downloadRoutes()...)
+	}
 	return append(list, s.operationRoutes()...)
 }
 
@@ -51,11 +43,11 @@ func (s *Server) deviceRoutes() []route {
 	phone := func(path, class string, a authz.Action, h gin.HandlerFunc) route {
 		return route{
 			Route: authz.Route{
-				Method: http.MethodPost, Path: "/t/:tenant" + path,
+				Method: http.MethodPost, Path: tenantPath + path,
 				Audience: authz.AudienceDevice, Credential: authz.CredentialDeviceKey, Action: a,
 				Limit: perCaller, Padding: authz.PaddingResponse, TenantFrom: authz.TenantFromURL,
 			},
-			key: client.Device, chaff: class, handle: h,
+			chaff: class, handle: h,
 		}
 	}
 	return []route{
@@ -68,11 +60,11 @@ func (s *Server) issuerRoutes() []route {
 	backend := func(path string, a authz.Action, h gin.HandlerFunc) route {
 		return route{
 			Route: authz.Route{
-				Method: http.MethodPost, Path: "/t/:tenant" + path,
+				Method: http.MethodPost, Path: tenantPath + path,
 				Audience: authz.AudienceBackend, Credential: authz.CredentialAdminKey, Action: a,
 				Limit: perCaller, Padding: authz.PaddingResponse, TenantFrom: authz.TenantFromURL,
 			},
-			key: client.Admin, handle: h,
+			handle: h,
 		}
 	}
 	return []route{
@@ -83,10 +75,21 @@ func (s *Server) issuerRoutes() []route {
 }
 
 func (s *Server) publishRoutes() []route {
+	return []route{{
+		Route: authz.Route{
+			Method: http.MethodPost, Path: tenantPath + "/v1/publish",
+			Audience: authz.AudienceDevice, Credential: authz.CredentialCertificate,
+			Limit: perCaller, Padding: authz.PaddingResponse, TenantFrom: authz.TenantFromURL,
+		},
+		chaff: classPublish, handle: s.publish,
+	}}
+}
+
+func (s *Server) downloadRoutes() []route {
 	public := func(method, path string, h gin.HandlerFunc) route {
 		return route{
 			Route: authz.Route{
-				Method: method, Path: "/t/:tenant" + path,
+				Method: method, Path: tenantPath + path,
 				Audience: authz.AudiencePublic, Credential: authz.CredentialNone,
 				Limit: authz.LimitNone, Padding: authz.PaddingNone, TenantFrom: authz.TenantFromURL,
 			},
@@ -94,14 +97,8 @@ func (s *Server) publishRoutes() []route {
 		}
 	}
 	return []route{
-		{
-			Route: authz.Route{
-				Method: http.MethodPost, Path: "/t/:tenant/v1/publish",
-				Audience: authz.AudienceDevice, Credential: authz.CredentialCertificate,
-				Limit: perCaller, Padding: authz.PaddingResponse, TenantFrom: authz.TenantFromURL,
-			},
-			chaff: classPublish, handle: s.publish,
-		},
+		public(http.MethodGet, "/exports/index.txt", s.exportIndex),
+		public(http.MethodHead, "/exports/index.txt", s.exportIndex),
 		public(http.MethodGet, "/exports/:file", s.exportFile),
 		public(http.MethodHead, "/exports/:file", s.exportFile),
 		public(http.MethodGet, "/jwks", s.jwks),

@@ -1,9 +1,16 @@
 // Package strictjson decodes request bodies: exactly one JSON object of at most
-// [MaxBody] bytes, without unknown and without repeated members, of the right types.
+// [MaxBody] bytes and [MaxDepth] levels, without unknown and without repeated
+// members, of the right types.
 //
 // Its errors have the English texts of the verification protocol §0.2 and the key
-// server protocol §1.7. Names are matched without regard to case, because clients of
-// both spellings of one member exist; null means absent.
+// server protocol §1.7; they name members and positions, never values. Names are
+// matched without regard to case, because clients of both spellings of one member
+// exist; null means absent, so a body of null is an empty object. A member called
+// padding may be anything and is not looked into.
+//
+// The grammar is that of encoding/json, whose positions the protocol's texts have.
+// What that package lets pass is refused after it: repeated members, of which two
+// readers could take different ones, and nesting that no request needs.
 package strictjson
 
 import (
@@ -13,25 +20,31 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"unicode"
 )
 
-// MaxBody is the longest body, in bytes.
-const MaxBody = 64_000
+const (
+	// MaxBody is the longest body, in bytes.
+	MaxBody = 64_000
+	// MaxDepth is how deep objects and arrays may be nested.
+	MaxDepth = 16
+)
 
-// Error is a body that cannot be decoded. Its text is for the client: it names
-// members and positions, never values.
-type Error struct {
-	text string
-	// TooLarge says that the body is longer than [MaxBody].
-	TooLarge bool
-}
+// Error is a body that cannot be decoded. Its text is for the client.
+type Error struct{ text string }
 
 func (e *Error) Error() string { return e.text }
 
 func refuse(format string, args ...any) error { return &Error{text: fmt.Sprintf(format, args...)} }
 
 // ErrTooLarge is returned for a body longer than [MaxBody].
-var ErrTooLarge error = &Error{text: "http: request body too large", TooLarge: true}
+var ErrTooLarge error = &Error{text: "http: request body too large"}
+
+// Ignored is a member that may have any value.
+type Ignored struct{}
+
+// UnmarshalJSON takes whatever comes.
+func (*Ignored) UnmarshalJSON([]byte) error { return nil }
 
 // Read reads a whole body: [ErrTooLarge] if it is too long; other errors are the
 // reader's own.
@@ -46,27 +59,26 @@ func Read(body io.Reader) ([]byte, error) {
 	return b, nil
 }
 
-// Decode decodes a body into the struct that dst points to. Every error is an
-// [*Error].
+// Decode decodes a body into the struct that dst points to, which must be its zero
+// value. Every error is an [*Error], and then dst has no meaning.
 func Decode(body []byte, dst any) error {
-	if len(bytes.TrimSpace(body)) == 0 {
-		return refuse("body must not be empty")
-	}
 	d := json.NewDecoder(bytes.NewReader(body))
 	d.DisallowUnknownFields()
 	if err := d.Decode(dst); err != nil {
 		return explain(err)
 	}
-	if _, err := d.Token(); err != io.EOF {
+	if _, err := d.Token(); !errors.Is(err, io.EOF) {
 		return refuse("body must contain only one JSON object")
 	}
-	return refuseRepeated(body)
+	return examine(body)
 }
 
 func explain(err error) error {
 	var syntax *json.SyntaxError
 	var wrong *json.UnmarshalTypeError
 	switch {
+	case errors.Is(err, io.EOF):
+		return refuse("body must not be empty")
 	case errors.Is(err, io.ErrUnexpectedEOF):
 		return refuse("malformed json")
 	case errors.As(err, &syntax):
@@ -80,54 +92,78 @@ func explain(err error) error {
 	return refuse("malformed json")
 }
 
-// refuseRepeated walks a body that is known to be valid: of two members of one name,
-// a reader could take either.
-func refuseRepeated(body []byte) error {
+// examine walks a body that is known to be valid.
+func examine(body []byte) error {
 	d := json.NewDecoder(bytes.NewReader(body))
 	d.UseNumber()
-	_, err := walk(d)
+	_, err := walk(d, 0)
 	return err
 }
 
-func walk(d *json.Decoder) (json.Token, error) {
+// walk takes one value, or the delimiter that ends the array or object around it.
+func walk(d *json.Decoder, depth int) (json.Token, error) {
 	t, err := d.Token()
 	if err != nil {
 		return nil, refuse("malformed json")
 	}
 	switch t {
 	case json.Delim('{'):
-		return t, walkObject(d)
+		return t, walkObject(d, depth+1)
 	case json.Delim('['):
-		return t, walkArray(d)
+		return t, walkArray(d, depth+1)
 	}
 	return t, nil
 }
 
-func walkObject(d *json.Decoder) error {
+func tooDeep(d *json.Decoder) error {
+	return refuse("malformed json at position %d", d.InputOffset())
+}
+
+func walkObject(d *json.Decoder, depth int) error {
+	if depth > MaxDepth {
+		return tooDeep(d)
+	}
 	seen := map[string]bool{}
 	for {
-		t, err := walk(d)
+		t, err := walk(d, depth)
 		if err != nil {
 			return err
 		}
-		name, ok := t.(string)
-		if !ok {
+		name, isName := t.(string)
+		if !isName {
 			return nil // the closing brace
 		}
-		if folded := strings.ToLower(name); seen[folded] {
+		folded := fold(name)
+		if seen[folded] {
 			return refuse("duplicate field %q", name)
-		} else {
-			seen[folded] = true
 		}
-		if _, err := walk(d); err != nil {
+		seen[folded] = true
+		if err := walkMember(d, depth, folded); err != nil {
 			return err
 		}
 	}
 }
 
-func walkArray(d *json.Decoder) error {
+const padding = "PADDING" // as fold gives it
+
+func walkMember(d *json.Decoder, depth int, folded string) error {
+	if depth == 1 && folded == padding {
+		var anything json.RawMessage
+		if err := d.Decode(&anything); err != nil {
+			return refuse("malformed json")
+		}
+		return nil
+	}
+	_, err := walk(d, depth)
+	return err
+}
+
+func walkArray(d *json.Decoder, depth int) error {
+	if depth > MaxDepth {
+		return tooDeep(d)
+	}
 	for {
-		t, err := walk(d)
+		t, err := walk(d, depth)
 		if err != nil {
 			return err
 		}
@@ -135,4 +171,15 @@ func walkArray(d *json.Decoder) error {
 			return nil
 		}
 	}
+}
+
+// fold makes one text of all spellings that the decoder takes for the same name.
+func fold(name string) string {
+	return strings.Map(func(r rune) rune {
+		least := r
+		for f := unicode.SimpleFold(r); f != r; f = unicode.SimpleFold(f) {
+			least = min(least, f)
+		}
+		return least
+	}, name)
 }

@@ -1,0 +1,100 @@
+package api
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/gin-gonic/gin"
+	lru "github.com/hashicorp/golang-lru/v2"
+
+	"carillon/tenant/export"
+)
+
+// exportIndex serves a tenant's list of files, which must be asked for anew each time
+// (key server protocol §5.5).
+func (s *Server) exportIndex(c *gin.Context) {
+	s.serveObject(c, export.IndexName, "text/plain", "no-cache, max-age=0", contentTag)
+}
+
+// exportFile serves one file. It never changes and may be kept for a day (§5.5).
+func (s *Server) exportFile(c *gin.Context) {
+	name := c.Param("file")
+	if !strings.HasSuffix(name, ".zip") {
+		pageNotFound(c)
+		return
+	}
+	s.serveObject(c, name, "application/zip", "public, max-age=86400", s.tags.of)
+}
+
+// serveObject serves an object of the tenant. It has no time of its own on the wire:
+// a client compares its tag.
+func (s *Server) serveObject(c *gin.Context, name, contentType, caching string, tagOf func(string, export.Object) (string, error)) {
+	name = export.Prefix(of(c).tenant) + name
+	o, err := s.config.Files.Open(c.Request.Context(), name)
+	if err != nil {
+		s.refuseDownload(c, err)
+		return
+	}
+	defer o.Close()
+	tag, err := tagOf(name, o)
+	if err != nil {
+		s.fail(c, err)
+		return
+	}
+	h := c.Writer.Header()
+	h.Set("ETag", tag)
+	h.Set("Content-Type", contentType)
+	h.Set("Cache-Control", caching)
+	http.ServeContent(c.Writer, c.Request, "", time.Time{}, o)
+}
+
+func (s *Server) refuseDownload(c *gin.Context, err error) {
+	if _, known := downloadAnswers().find(err); !known {
+		s.fail(c, err)
+		return
+	}
+	pageNotFound(c)
+}
+
+// contentTag is the strong tag of an object: its digest. The object is read whole and
+// stands at its beginning again.
+func contentTag(name string, o export.Object) (string, error) {
+	h := sha256.New()
+	if _, err := io.Copy(h, o); err != nil {
+		return "", fmt.Errorf("read %s: %w", name, err)
+	}
+	if _, err := o.Seek(0, io.SeekStart); err != nil {
+		return "", fmt.Errorf("read %s: %w", name, err)
+	}
+	return `"` + hex.EncodeToString(h.Sum(nil)) + `"`, nil
+}
+
+// tags remembers the tags of files, which a name determines: a published name never
+// gets other content.
+type tags struct{ byName *lru.Cache[string, string] }
+
+const tagsKept = 20_000
+
+func newTags() *tags {
+	byName, err := lru.New[string, string](tagsKept)
+	if err != nil {
+		panic(err) // only for a size below one
+	}
+	return &tags{byName: byName}
+}
+
+func (t *tags) of(name string, o export.Object) (string, error) {
+	if tag, known := t.byName.Get(name); known {
+		return tag, nil
+	}
+	tag, err := contentTag(name, o)
+	if err == nil {
+		t.byName.Add(name, tag)
+	}
+	return tag, err
+}
