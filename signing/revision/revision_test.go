@@ -1,0 +1,165 @@
+package revision_test
+
+import (
+	"bytes"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"carillon/signing/revision"
+)
+
+var key = bytes.Repeat([]byte{7}, 32)
+
+func entries(n int) []revision.Entry {
+	list := make([]revision.Entry, n)
+	for i := range list {
+		copy(list[i].TEK[:], fmt.Sprintf("exposure key %03d", i))
+		list[i].RollingStart, list[i].RollingPeriod = 2690352+144*int32(i), 144
+	}
+	return list
+}
+
+func seal(t testing.TB, list []revision.Entry) string {
+	t.Helper()
+	tok, err := revision.Seal("r1", key, "north", list)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tok
+}
+
+func TestTokenComesBack(t *testing.T) {
+	t.Parallel()
+	for _, n := range []int{1, 14, revision.Step, revision.Step + 1, revision.MaxEntries} {
+		want := entries(n)
+		tok := seal(t, want)
+		got, err := revision.Open(key, "north", tok)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("%d keys (-want +got):\n%s", n, diff)
+		}
+		if kid, err := revision.KeyID(tok); err != nil || kid != "r1" {
+			t.Errorf("key ID %q, %v", kid, err)
+		}
+	}
+	extreme := []revision.Entry{{RollingStart: 1<<31 - 1, RollingPeriod: -1 << 31}, {}}
+	got, err := revision.Open(key, "north", seal(t, extreme))
+	if err != nil || !cmp.Equal(extreme, got) {
+		t.Errorf("extremes came back as %d entries, %v", len(got), err)
+	}
+}
+
+// Key server protocol §3.1, DEFECT: the length must not tell how many keys there are,
+// nor what their numbers are.
+func TestLengthTellsOnlyTheStep(t *testing.T) {
+	t.Parallel()
+	for n := 1; n <= revision.MaxEntries; n++ {
+		first := (n-1)/revision.Step*revision.Step + 1
+		zeros := make([]revision.Entry, first)
+		if got, want := len(seal(t, entries(n))), len(seal(t, zeros)); got != want {
+			t.Errorf("%d keys make %d characters, %d make %d", n, got, first, want)
+		}
+	}
+	if len(seal(t, entries(revision.Step))) == len(seal(t, entries(revision.Step+1))) {
+		t.Error("a new step makes no longer token")
+	}
+}
+
+// Key server protocol §3.1: standard base64, decoded tolerantly.
+func TestAnySpellingOfBase64(t *testing.T) {
+	t.Parallel()
+	b, err := base64.StdEncoding.DecodeString(seal(t, entries(3)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range []*base64.Encoding{base64.StdEncoding, base64.RawStdEncoding, base64.URLEncoding, base64.RawURLEncoding} {
+		if _, err := revision.Open(key, "north", e.EncodeToString(b)); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+func TestOpenRefuses(t *testing.T) {
+	t.Parallel()
+	tok := seal(t, entries(3))
+	if _, err := revision.Open(key, "south", tok); !errors.Is(err, revision.ErrMalformed) {
+		t.Errorf("another tenant: %v", err)
+	}
+	if _, err := revision.Open(bytes.Repeat([]byte{8}, 32), "north", tok); !errors.Is(err, revision.ErrMalformed) {
+		t.Errorf("another key: %v", err)
+	}
+	if _, err := revision.Open(key[:16], "north", tok); err == nil || errors.Is(err, revision.ErrMalformed) {
+		t.Errorf("a key of 16 bytes: %v", err)
+	}
+	for name, text := range map[string]string{
+		"nothing":     "",
+		"not base64":  "?",
+		"cut":         tok[:len(tok)-8],
+		"key ID only": base64.StdEncoding.EncodeToString([]byte{1, 2, 'r', '1'}),
+		"version 2":   "Ag" + tok[2:],
+		"huge":        strings.Repeat("A", 1<<20),
+	} {
+		if _, err := revision.Open(key, "north", text); !errors.Is(err, revision.ErrMalformed) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func TestSealRefuses(t *testing.T) {
+	t.Parallel()
+	for _, n := range []int{0, revision.MaxEntries + 1} {
+		if _, err := revision.Seal("r1", key, "north", entries(n)); err == nil {
+			t.Errorf("sealed %d keys", n)
+		}
+	}
+	if _, err := revision.Seal("", key, "north", entries(1)); err == nil {
+		t.Error("sealed without a key ID")
+	}
+	if _, err := revision.Seal("r1", key[:31], "north", entries(1)); err == nil {
+		t.Error("sealed with a short key")
+	}
+}
+
+func TestEntryHidesItself(t *testing.T) {
+	t.Parallel()
+	e := entries(1)[0]
+	var log bytes.Buffer
+	slog.New(slog.NewJSONHandler(&log, nil)).Info("", "e", e)
+	if got := fmt.Sprintf("%v %+v %#v %x", e, e, e, e); got != "[key] [key] [key] [key]" {
+		t.Errorf("prints %s", got)
+	}
+	if !strings.Contains(log.String(), `"e":"[key]"`) {
+		t.Errorf("logs %s", log.String())
+	}
+}
+
+func FuzzOpen(f *testing.F) {
+	for _, n := range []int{1, revision.Step + 1} {
+		f.Add(seal(f, entries(n)))
+	}
+	f.Add("")
+	f.Add("AQJyMQ==")
+	f.Fuzz(func(t *testing.T, tok string) {
+		if _, err := revision.KeyID(tok); err != nil && !errors.Is(err, revision.ErrMalformed) {
+			t.Fatalf("unknown error %v", err)
+		}
+		list, err := revision.Open(key, "north", tok)
+		if err != nil {
+			if !errors.Is(err, revision.ErrMalformed) {
+				t.Fatalf("unknown error %v", err)
+			}
+			return
+		}
+		if len(list) == 0 || len(list) > revision.MaxEntries {
+			t.Fatalf("opened %d entries", len(list))
+		}
+	})
+}
