@@ -1,0 +1,73 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { launch, open, ours, signIn, today } from "./portal.mjs";
+
+async function issue(page) {
+  await signIn(page, ours, "caseworker");
+  await page.getByText("Confirmed positive").click();
+  await page.getByLabel("Test taken").fill(today().iso);
+  await page.getByRole("button", { name: "Issue code" }).click();
+  await page.locator(".code__digits").waitFor();
+}
+
+test("an expired code leaves the screen", async () => {
+  const browser = await launch();
+  try {
+    const { page, faults } = await open(browser);
+    await page.clock.install();
+    await issue(page);
+    const code = (await page.locator(".code__group").allTextContents()).join("");
+    await page.clock.runFor("10:05");
+    assert.match(await page.locator("count-down [role=status]").textContent(), /5$/, "five minutes before, it is said aloud");
+    await page.clock.runFor("05:00");
+    assert.match(await page.locator("count-down").textContent(), /expired/);
+    assert.equal(await page.locator(".code__digits").count(), 0);
+    assert.ok(!(await page.content()).includes(code));
+    assert.deepEqual(faults, []);
+  } finally {
+    await browser.close();
+  }
+});
+
+test("a code that nobody looks at is hidden", async () => {
+  const browser = await launch();
+  try {
+    const { page, faults } = await open(browser);
+    await page.clock.install();
+    await issue(page);
+    const digits = page.locator(".code__digits");
+    await page.evaluate(() => dispatchEvent(new Event("blur")));
+    await page.clock.runFor("00:30");
+    assert.equal(await digits.isVisible(), true, "another window may need the code");
+    await page.clock.runFor("00:31");
+    assert.equal(await digits.isVisible(), false);
+    await page.getByRole("button", { name: "Show code" }).click();
+    assert.equal(await digits.isVisible(), true);
+    await page.evaluate(() => {
+      Object.defineProperty(document, "visibilityState", { value: "hidden", configurable: true });
+      document.dispatchEvent(new Event("visibilitychange"));
+    });
+    assert.equal(await digits.isVisible(), false);
+    assert.deepEqual(faults, []);
+  } finally {
+    await browser.close();
+  }
+});
+
+test("an impatient second click does not lose the code", async () => {
+  const browser = await launch();
+  try {
+    const { page, faults } = await open(browser);
+    await signIn(page, ours, "caseworker");
+    await page.getByText("Confirmed positive").click();
+    await page.getByLabel("Test taken").fill(today().iso);
+    let sent = 0;
+    page.on("request", (request) => (sent += request.method() === "POST" ? 1 : 0));
+    await page.getByRole("button", { name: "Issue code" }).dblclick();
+    await page.locator(".code__digits").waitFor();
+    assert.equal(sent, 1);
+    assert.deepEqual(faults, []);
+  } finally {
+    await browser.close();
+  }
+});

@@ -1,0 +1,104 @@
+// What the journeys share: the running service, the browser, and the checks that
+// every page must pass.
+import assert from "node:assert/strict";
+import { existsSync, mkdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { AxeBuilder } from "@axe-core/playwright";
+import { chromium } from "playwright-core";
+
+const endpoints = JSON.parse(readFileSync(needed("CARILLON_ENDPOINTS"), "utf8"));
+
+/** The two demo departments. */
+export const [ours, theirs] = endpoints.tenants;
+
+function needed(name) {
+  const value = process.env[name];
+  if (!value) throw new Error(`${name} must name the endpoints.json of a running "carillon dev"`);
+  return value;
+}
+
+export function person(department, role) {
+  const found = department.staff.find((p) => p.roles.includes(role));
+  assert.ok(found, `${department.slug} has a ${role}`);
+  return found;
+}
+
+export function launch() {
+  const places = ["/usr/bin/chromium", "/usr/bin/chromium-headless-shell"];
+  return chromium.launch({
+    executablePath: process.env.CARILLON_CHROMIUM || places.find(existsSync),
+    args: [
+      "--disable-background-networking",
+      "--disable-component-update",
+      "--disable-gpu",
+      "--disable-quic",
+      "--disable-sync",
+      "--no-first-run",
+      // Chromium's sandbox does not work as root, and these pages are our own.
+      ...(process.getuid?.() === 0 ? ["--no-sandbox"] : []),
+    ],
+  });
+}
+
+/** A fresh browser profile. Whatever the page reports as an error fails the journey. */
+export async function open(browser, options = {}) {
+  const context = await browser.newContext({ locale: "en-US", timezoneId: "America/Los_Angeles", ...options });
+  const page = await context.newPage();
+  const faults = [];
+  page.on("pageerror", (error) => faults.push(error.message));
+  page.on("console", (message) => {
+    if (message.type() === "error" && !/the server responded with a status of/.test(message.text())) faults.push(message.text());
+  });
+  return { page, context, faults };
+}
+
+/** Checks the page with axe and takes a picture if CARILLON_SCREENSHOTS names a folder. */
+export async function check(page, name, heading) {
+  assert.equal(await page.locator("h1").textContent(), heading);
+  assert.match(await page.title(), new RegExp(`^(Error: )?${heading.replace(/[?.]/g, "\\$&")}`));
+  const { violations } = await new AxeBuilder({ page }).analyze();
+  assert.deepEqual(
+    violations.map((v) => `${v.id}: ${v.nodes.map((n) => n.html).join(" ")}`),
+    [],
+    `accessibility of ${name}`,
+  );
+  const folder = process.env.CARILLON_SCREENSHOTS;
+  if (!folder) return;
+  mkdirSync(folder, { recursive: true });
+  await page.screenshot({ path: join(folder, `${name}.png`), fullPage: true });
+}
+
+/** Presses Tab until what has the focus reads as `words`, then returns. */
+export async function tabTo(page, words) {
+  const passed = [];
+  for (let i = 0; i < 60; i++) {
+    await page.keyboard.press("Tab");
+    const name = await page.evaluate(() => {
+      const e = document.activeElement;
+      const text = (e?.labels?.[0]?.textContent || e?.textContent || "").replace(/\s+/g, " ").trim();
+      return e === document.body ? "" : text;
+    });
+    if (name.startsWith(words)) return;
+    passed.push(name);
+  }
+  assert.fail(`Tab never reaches "${words}"; it reached ${JSON.stringify(passed)}`);
+}
+
+export async function pressEnterOn(page, words) {
+  await tabTo(page, words);
+  await Promise.all([page.waitForEvent("load"), page.keyboard.press("Enter")]);
+}
+
+/** Signs somebody in at the development provider, with the mouse. */
+export async function signIn(page, department, role) {
+  await page.goto(department.portalURL);
+  await page.getByRole("link", { name: "Continue to sign in" }).click();
+  await page.getByRole("button", { name: `Sign in as ${person(department, role).name}` }).click();
+}
+
+/** Today in Los Angeles, which may be yesterday in UTC. */
+export function today() {
+  const parts = new Intl.DateTimeFormat("en-CA", { timeZone: "America/Los_Angeles" }).format(new Date());
+  const [year, month, day] = parts.split("-");
+  return { typed: `${month}${day}${year}`, iso: parts };
+}
