@@ -15,6 +15,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
+	"slices"
 	"time"
 
 	"carillon/signing"
@@ -42,11 +44,14 @@ const Age = 5 * time.Second
 
 const ringSize = 10_000
 
-// Ring opens tenants' keys. It is safe for concurrent use.
+// Ring opens tenants' keys. It is safe for concurrent use. Public halves need
+// neither the root key nor a private half: a process that asks for nothing else
+// opens nothing.
 type Ring struct {
-	db   *tenant.DB
-	root signing.Root
-	sets *cache.Cache[slot, *set]
+	db     *tenant.DB
+	root   signing.Root
+	opened *cache.Cache[slot, opened]
+	public *cache.Cache[slot, []Public]
 }
 
 type slot struct {
@@ -57,11 +62,12 @@ type slot struct {
 // NewRing returns a ring that reads through db and unwraps with root.
 func NewRing(db *tenant.DB, root signing.Root) *Ring {
 	r := &Ring{db: db, root: root}
-	r.sets = cache.New(ringSize, Age, r.load)
+	r.opened = cache.New(ringSize, Age, r.loadOpened)
+	r.public = cache.New(ringSize, Age, r.loadPublic)
 	return r
 }
 
-// Signer is an active key that signs. It prints as a fixed word.
+// Signer is an active key that signs. It prints and logs as a fixed word.
 type Signer struct {
 	// KeyID is the key's name on the wire; Label an export key's version string.
 	KeyID, Label string
@@ -69,9 +75,12 @@ type Signer struct {
 }
 
 // Format hides the key from every verb of package fmt.
-func (Signer) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, "[signing key]") }
+func (Signer) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, hiddenSigner) }
 
-// Secret is a symmetric key. It prints as a fixed word.
+// LogValue hides the key from package slog.
+func (Signer) LogValue() slog.Value { return slog.StringValue(hiddenSigner) }
+
+// Secret is a symmetric key. It prints and logs as a fixed word.
 type Secret struct {
 	KeyID string
 	State State
@@ -79,57 +88,91 @@ type Secret struct {
 }
 
 // Format hides the key from every verb of package fmt.
-func (Secret) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, "[secret key]") }
+func (Secret) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, hiddenSecret) }
+
+// LogValue hides the key from package slog.
+func (Secret) LogValue() slog.Value { return slog.StringValue(hiddenSecret) }
+
+const (
+	hiddenSigner = "[signing key]"
+	hiddenSecret = "[secret key]"
+)
 
 // Public is the public half of a key that signs.
 type Public struct {
-	KeyID, Label string
-	State        State
-	DER          []byte
-	Key          *ecdsa.PublicKey
-}
-
-// set is all that a tenant has for one purpose, opened.
-type set struct {
-	signer  *Signer // nil if none is active, or the purpose has no signatures
-	secrets []Secret
-	public  []Public
+	KeyID string `db:"key_id"`
+	Label string
+	State State
+	// DER is the key as DER-encoded SPKI; Key is the same, parsed.
+	DER []byte           `db:"public_der"`
+	Key *ecdsa.PublicKey `db:"-"`
 }
 
 // Signer returns the tenant's active key for a purpose that signs: [ErrNoKey] if
 // there is none.
 func (r *Ring) Signer(ctx context.Context, id tenant.ID, p signing.Purpose) (Signer, error) {
-	s, err := r.sets.Get(ctx, slot{id, p})
+	o, err := r.opened.Get(ctx, slot{id, p})
 	if err != nil {
 		return Signer{}, err
 	}
-	if s.signer == nil {
-		return Signer{}, fmt.Errorf("%s: %w", p, ErrNoKey)
+	if o.signer == nil {
+		return Signer{}, noKey(p)
 	}
-	return *s.signer, nil
+	return *o.signer, nil
+}
+
+// Secrets returns the active symmetric key first, then the others that are not
+// destroyed, the newest first: [ErrNoKey] if none is active. Those that are next
+// are among them because another process may have seen them become active a
+// moment ago, and what it seals must open here.
+func (r *Ring) Secrets(ctx context.Context, id tenant.ID, p signing.Purpose) ([]Secret, error) {
+	o, err := r.opened.Get(ctx, slot{id, p})
+	if err != nil {
+		return nil, err
+	}
+	if len(o.secrets) == 0 || o.secrets[0].State != Active {
+		return nil, noKey(p)
+	}
+	return slices.Clone(o.secrets), nil
 }
 
 // Public returns the public keys that are next, active or verify-only, the newest
 // first. The list may be empty.
 func (r *Ring) Public(ctx context.Context, id tenant.ID, p signing.Purpose) ([]Public, error) {
-	s, err := r.sets.Get(ctx, slot{id, p})
-	if err != nil {
-		return nil, err
-	}
-	return s.public, nil
+	list, err := r.public.Get(ctx, slot{id, p})
+	return slices.Clone(list), err
 }
 
-// Secrets returns the active symmetric key first, then those that are verify-only:
-// [ErrNoKey] if none is active.
-func (r *Ring) Secrets(ctx context.Context, id tenant.ID, p signing.Purpose) ([]Secret, error) {
-	s, err := r.sets.Get(ctx, slot{id, p})
+func noKey(p signing.Purpose) error { return fmt.Errorf("%s: %w", p, ErrNoKey) }
+
+const publicSQL = `
+  select key_id, label, state, public_der
+    from signing_key
+   where purpose = $1
+     and state <> 'destroyed'
+     and public_der is not null
+order by version desc`
+
+func (r *Ring) loadPublic(ctx context.Context, sl slot) ([]Public, error) {
+	var list []Public
+	err := r.db.In(ctx, sl.tenant, func(tx *tenant.Tx) error {
+		return tx.Select(ctx, &list, publicSQL, string(sl.purpose))
+	})
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("read public keys: %w", err)
 	}
-	if len(s.secrets) == 0 || s.secrets[0].State != Active {
-		return nil, fmt.Errorf("%s: %w", p, ErrNoKey)
+	for i := range list {
+		if list[i].Key, err = signing.ParsePublicDER(list[i].DER); err != nil {
+			return nil, fmt.Errorf("%s key %s: %w", sl.purpose, list[i].KeyID, err)
+		}
 	}
-	return s.secrets, nil
+	return list, nil
+}
+
+// opened is what a tenant has for one purpose and this process may use.
+type opened struct {
+	signer  *Signer // nil if none is active, or the purpose has no signatures
+	secrets []Secret
 }
 
 type version struct {
@@ -137,21 +180,23 @@ type version struct {
 	Label  string `db:"label"`
 	State  State  `db:"state"`
 	Sealed []byte `db:"sealed"`
-	Public []byte `db:"public_der"`
+	Signs  bool   `db:"signs"`
 }
 
 const (
 	wrappedSQL = `select wrapped from data_key`
 
+	// Of the keys that sign, only the active one is ever used.
 	versionsSQL = `
-  select key_id, label, state, sealed, public_der
+  select key_id, label, state, sealed, public_der is not null as signs
     from signing_key
    where purpose = $1
      and state <> 'destroyed'
+     and (state = 'active' or public_der is null)
 order by state = 'active' desc, version desc`
 )
 
-func (r *Ring) load(ctx context.Context, sl slot) (*set, error) {
+func (r *Ring) loadOpened(ctx context.Context, sl slot) (opened, error) {
 	var wrapped []byte
 	var versions []version
 	err := r.db.In(ctx, sl.tenant, func(tx *tenant.Tx) error {
@@ -161,41 +206,33 @@ func (r *Ring) load(ctx context.Context, sl slot) (*set, error) {
 		return tx.Select(ctx, &versions, versionsSQL, string(sl.purpose))
 	})
 	if errors.Is(err, sql.ErrNoRows) {
-		return nil, fmt.Errorf("%s: %w", sl.purpose, ErrNoKey)
+		return opened{}, noKey(sl.purpose)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("read keys: %w", err)
+		return opened{}, fmt.Errorf("read keys: %w", err)
 	}
 	dk, err := signing.OpenDataKey(ctx, r.root, sl.tenant.String(), wrapped)
 	if err != nil {
-		return nil, err
+		return opened{}, err
 	}
-	s := &set{}
+	var o opened
 	for _, v := range versions {
-		if err := s.add(dk, sl, v); err != nil {
-			return nil, fmt.Errorf("%s key %s: %w", sl.purpose, v.KeyID, err)
+		if err := o.open(dk, sl, v); err != nil {
+			return opened{}, fmt.Errorf("%s key %s: %w", sl.purpose, v.KeyID, err)
 		}
 	}
-	return s, nil
+	return o, nil
 }
 
-func (s *set) add(dk *signing.DataKey, sl slot, v version) error {
+func (o *opened) open(dk *signing.DataKey, sl slot, v version) error {
 	b := binding(sl.tenant, sl.purpose, v.KeyID, v.Label)
-	if v.Public == nil {
-		secret, err := signing.OpenSecret(dk, b, v.Sealed)
-		s.secrets = append(s.secrets, Secret{KeyID: v.KeyID, State: v.State, Bytes: secret})
+	if v.Signs {
+		private, err := signing.OpenP256(dk, b, v.Sealed)
+		o.signer = &Signer{KeyID: v.KeyID, Label: v.Label, Key: private}
 		return err
 	}
-	public, err := signing.ParsePublicDER(v.Public)
-	if err != nil {
-		return err
-	}
-	s.public = append(s.public, Public{KeyID: v.KeyID, Label: v.Label, State: v.State, DER: v.Public, Key: public})
-	if v.State != Active {
-		return nil
-	}
-	private, err := signing.OpenP256(dk, b, v.Sealed)
-	s.signer = &Signer{KeyID: v.KeyID, Label: v.Label, Key: private}
+	secret, err := signing.OpenSecret(dk, b, v.Sealed)
+	o.secrets = append(o.secrets, Secret{KeyID: v.KeyID, State: v.State, Bytes: secret})
 	return err
 }
 
