@@ -8,18 +8,31 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
 	"time"
 )
 
 // FileStore is a [Store] in a folder. It survives a power failure between any two
-// system calls: an object that was put is on disk before PutIfAbsent returns.
+// system calls: an object that was put is on disk before PutIfAbsent returns. Several
+// processes may use the folder at once.
 type FileStore struct {
 	dir string
+	// swept are the folders in which this process has looked for leftovers.
+	swept sync.Map
+
+	// step is called after each system call that another process could see; tests
+	// stop there.
+	step func(name string) error
 }
 
 const (
-	dirMode  = 0o755
-	fileMode = 0o644
+	dirMode  = 0o750
+	fileMode = 0o640
+
+	temporaryPrefix = ".new-" // no object's name begins with a dot
+	leftoverAge     = time.Hour
 )
 
 // NewFileStore keeps objects below dir, which is made if it is not there.
@@ -27,7 +40,7 @@ func NewFileStore(dir string) (*FileStore, error) {
 	if err := os.MkdirAll(dir, dirMode); err != nil {
 		return nil, fmt.Errorf("folder of files: %w", err)
 	}
-	return &FileStore{dir: dir}, nil
+	return &FileStore{dir: dir, step: func(string) error { return nil }}, nil
 }
 
 func (s *FileStore) path(name string) (string, error) {
@@ -44,7 +57,7 @@ func (s *FileStore) PutIfAbsent(_ context.Context, name string, body []byte) err
 	if err != nil {
 		return err
 	}
-	temporary, err := write(path, body)
+	temporary, err := s.write(path, body)
 	if err != nil {
 		return err
 	}
@@ -53,7 +66,7 @@ func (s *FileStore) PutIfAbsent(_ context.Context, name string, body []byte) err
 	if errors.Is(err, fs.ErrExist) {
 		return same(path, body)
 	}
-	if err != nil {
+	if err = errors.Join(err, s.step("linked")); err != nil {
 		return err
 	}
 	return syncDir(filepath.Dir(path))
@@ -76,31 +89,52 @@ func (s *FileStore) Replace(_ context.Context, name string, body []byte) error {
 	if err != nil {
 		return err
 	}
-	temporary, err := write(path, body)
+	temporary, err := s.write(path, body)
 	if err != nil {
 		return err
 	}
 	if err := os.Rename(temporary, path); err != nil {
 		return errors.Join(err, os.Remove(temporary))
 	}
+	if err := s.step("renamed"); err != nil {
+		return err
+	}
 	return syncDir(filepath.Dir(path))
 }
 
-// write puts the body into a temporary file beside path, safely on disk. Its name
-// begins with a dot, so no object has it.
-func write(path string, body []byte) (temporary string, err error) {
-	if err := os.MkdirAll(filepath.Dir(path), dirMode); err != nil {
+// write puts the body into a temporary file beside path, safely on disk.
+func (s *FileStore) write(path string, body []byte) (temporary string, err error) {
+	dir := filepath.Dir(path)
+	if err := makeDirs(dir); err != nil {
 		return "", err
 	}
-	f, err := os.CreateTemp(filepath.Dir(path), ".new-*")
+	f, err := os.CreateTemp(dir, temporaryPrefix+"*")
 	if err != nil {
 		return "", err
 	}
 	_, err = f.Write(body)
-	if err = errors.Join(err, f.Chmod(fileMode), f.Sync(), f.Close()); err != nil {
+	if err = errors.Join(err, f.Chmod(fileMode), f.Sync(), f.Close()); err == nil {
+		err = s.step("written")
+	}
+	if err != nil {
 		return "", errors.Join(err, os.Remove(f.Name()))
 	}
+	s.sweep(f.Name())
 	return f.Name(), nil
+}
+
+// makeDirs makes a folder and those above it, each safely on disk.
+func makeDirs(dir string) error {
+	if _, err := os.Stat(dir); err == nil {
+		return nil
+	}
+	if err := makeDirs(filepath.Dir(dir)); err != nil {
+		return err
+	}
+	if err := os.Mkdir(dir, dirMode); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	return syncDir(filepath.Dir(dir))
 }
 
 func syncDir(dir string) error {
@@ -109,6 +143,27 @@ func syncDir(dir string) error {
 		return err
 	}
 	return errors.Join(d.Sync(), d.Close())
+}
+
+// sweep removes what processes that died have left beside a file that was just
+// written, once for each folder. Ages are by the file system's own clock. It is a
+// courtesy: leftovers harm nobody.
+func (s *FileStore) sweep(fresh string) {
+	dir := filepath.Dir(fresh)
+	if _, done := s.swept.LoadOrStore(dir, true); done {
+		return
+	}
+	info, err := os.Stat(fresh)
+	if err != nil {
+		return
+	}
+	leftovers, _ := filepath.Glob(filepath.Join(dir, temporaryPrefix+"*")) // the pattern is well formed
+	for _, path := range leftovers {
+		old, err := os.Stat(path)
+		if err == nil && info.ModTime().Sub(old.ModTime()) > leftoverAge {
+			_ = os.Remove(path)
+		}
+	}
 }
 
 // Open implements [Store].
@@ -153,4 +208,26 @@ func (s *FileStore) Delete(_ context.Context, name string) error {
 		return ErrNotFound
 	}
 	return err
+}
+
+// List implements [Store].
+func (s *FileStore) List(_ context.Context, prefix string) ([]string, error) {
+	if !ValidPrefix(prefix) {
+		return nil, fmt.Errorf("%w: %q", ErrName, prefix)
+	}
+	var names []string
+	root := filepath.Join(s.dir, filepath.FromSlash(prefix))
+	err := filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
+		if errors.Is(err, fs.ErrNotExist) { // deleted while we walk, or never there
+			return nil
+		}
+		if err != nil || !entry.Type().IsRegular() || strings.HasPrefix(entry.Name(), temporaryPrefix) {
+			return err
+		}
+		name, err := filepath.Rel(s.dir, path)
+		names = append(names, filepath.ToSlash(name))
+		return err
+	})
+	slices.Sort(names)
+	return names, err
 }

@@ -7,169 +7,240 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+
 	"carillon/tenant/export"
 )
 
-// Run runs the suite against stores that open makes; each is empty.
-func Run(t *testing.T, open func(t *testing.T) export.Store) {
-	t.Run("put and read", func(t *testing.T) { t.Parallel(); putAndRead(t, open(t)) })
-	t.Run("put is only for absent names", func(t *testing.T) { t.Parallel(); conflict(t, open(t)) })
-	t.Run("one of many creators wins", func(t *testing.T) { t.Parallel(); race(t, open(t)) })
-	t.Run("replace", func(t *testing.T) { t.Parallel(); replace(t, open(t)) })
-	t.Run("readers see whole objects", func(t *testing.T) { t.Parallel(); whole(t, open(t)) })
-	t.Run("absent", func(t *testing.T) { t.Parallel(); absent(t, open(t)) })
-	t.Run("names", func(t *testing.T) { t.Parallel(); names(t, open(t)) })
-}
-
-func read(ctx context.Context, s export.Store, name string) ([]byte, error) {
-	o, err := s.Open(ctx, name)
-	if err != nil {
-		return nil, err
-	}
-	defer o.Close()
-	body, err := io.ReadAll(o)
-	if err == nil && int64(len(body)) != o.Size() {
-		err = fmt.Errorf("%d bytes, but size %d", len(body), o.Size())
-	}
-	return body, err
-}
-
-func want(t *testing.T, s export.Store, name, body string) {
+// Run tests the stores that open makes. Each is empty; two with the same place, as
+// two processes have, share their objects.
+func Run(t *testing.T, open func(t *testing.T, place string) export.Store) {
 	t.Helper()
-	got, err := read(t.Context(), s, name)
-	if err != nil || string(got) != body {
-		t.Errorf("%s: %q, %v; want %q", name, got, err, body)
+	for name, test := range map[string]func(t *testing.T, one, two export.Store){
+		"put":     testPut,
+		"replace": testReplace,
+		"reading": testReading,
+		"delete":  testDelete,
+		"list":    testList,
+		"names":   testNames,
+		"race":    testRace,
+		"readers": testReaders,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			place := t.TempDir()
+			test(t, open(t, place), open(t, place))
+		})
 	}
 }
 
-func putAndRead(t *testing.T, s export.Store) {
-	if err := s.PutIfAbsent(t.Context(), "a/b/1.zip", []byte("body")); err != nil {
+func testPut(t *testing.T, one, two export.Store) {
+	ctx := t.Context()
+	big := bytes.Repeat([]byte("0123456789abcdef"), 1<<16)
+	for name, body := range map[string][]byte{"north/1-2-00001.zip": []byte("first"), "north/deep/er/file.zip": big, "north/empty": {}, "top": []byte("x")} {
+		if err := one.PutIfAbsent(ctx, name, body); err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		if got := read(t, two, name); !bytes.Equal(got, body) {
+			t.Errorf("%s: %d bytes, want %d", name, len(got), len(body))
+		}
+		if err := two.PutIfAbsent(ctx, name, body); err != nil {
+			t.Errorf("%s: the same again: %v", name, err)
+		}
+		if err := two.PutIfAbsent(ctx, name, append(slices.Clone(body), '!')); !errors.Is(err, export.ErrConflict) {
+			t.Errorf("%s: other bytes: %v, want ErrConflict", name, err)
+		}
+		if got := read(t, one, name); !bytes.Equal(got, body) {
+			t.Errorf("%s was changed", name)
+		}
+	}
+}
+
+func testReplace(t *testing.T, one, two export.Store) {
+	ctx := t.Context()
+	for _, body := range []string{"", "longer", "short", "short"} {
+		if err := one.Replace(ctx, "north/index.txt", []byte(body)); err != nil {
+			t.Fatal(err)
+		}
+		if got := string(read(t, two, "north/index.txt")); got != body {
+			t.Errorf("got %q, want %q", got, body)
+		}
+	}
+}
+
+func testReading(t *testing.T, one, two export.Store) {
+	ctx := t.Context()
+	if err := one.Replace(ctx, "n/index.txt", []byte("before")); err != nil {
 		t.Fatal(err)
 	}
-	want(t, s, "a/b/1.zip", "body")
-	o, err := s.Open(t.Context(), "a/b/1.zip")
+	o, err := two.Open(ctx, "n/index.txt")
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer o.Close()
-	if o.Modified().IsZero() {
-		t.Error("no time of modification")
+	if o.Size() != 6 || o.Modified().IsZero() {
+		t.Errorf("size %d, modified %v", o.Size(), o.Modified())
 	}
-	if _, err := o.Seek(2, io.SeekStart); err != nil {
+	if err := one.Replace(ctx, "n/index.txt", []byte("afterwards")); err != nil {
 		t.Fatal(err)
 	}
-	if rest, err := io.ReadAll(o); err != nil || string(rest) != "dy" {
-		t.Errorf("after seeking: %q, %v", rest, err)
+	for range 2 {
+		if _, err := o.Seek(0, io.SeekStart); err != nil {
+			t.Fatal(err)
+		}
+		if b, err := io.ReadAll(o); err != nil || string(b) != "before" {
+			t.Errorf("an open object reads %q, %v", b, err)
+		}
+	}
+	if _, err := two.Open(ctx, "n/missing"); !errors.Is(err, export.ErrNotFound) {
+		t.Errorf("missing: %v", err)
+	}
+	if _, err := two.Open(ctx, "n"); !errors.Is(err, export.ErrNotFound) {
+		t.Errorf("a prefix: %v", err)
 	}
 }
 
-func conflict(t *testing.T, s export.Store) {
-	put := func(body string) error { return s.PutIfAbsent(t.Context(), "a/1.zip", []byte(body)) }
-	if err := put("first"); err != nil {
+func testDelete(t *testing.T, one, two export.Store) {
+	ctx := t.Context()
+	if err := one.PutIfAbsent(ctx, "n/a", []byte("a")); err != nil {
 		t.Fatal(err)
 	}
-	if err := put("first"); err != nil {
-		t.Errorf("the same bytes again: %v", err)
+	if err := two.Delete(ctx, "n/a"); err != nil {
+		t.Fatal(err)
 	}
-	if err := put("other"); !errors.Is(err, export.ErrConflict) {
-		t.Errorf("other bytes: %v, want ErrConflict", err)
+	if _, err := one.Open(ctx, "n/a"); !errors.Is(err, export.ErrNotFound) {
+		t.Errorf("open: %v", err)
 	}
-	want(t, s, "a/1.zip", "first")
+	if err := one.Delete(ctx, "n/a"); !errors.Is(err, export.ErrNotFound) {
+		t.Errorf("delete again: %v", err)
+	}
+	if err := one.PutIfAbsent(ctx, "n/a", []byte("other")); err != nil {
+		t.Errorf("put again: %v", err)
+	}
 }
 
-func race(t *testing.T, s export.Store) {
-	const rounds, creators = 100, 8
+func testList(t *testing.T, one, two export.Store) {
+	ctx := t.Context()
+	for _, name := range []string{"n/b", "n/a", "n/d/c", "nn/x", "z"} {
+		if err := one.PutIfAbsent(ctx, name, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for prefix, want := range map[string][]string{
+		"": {"n/a", "n/b", "n/d/c", "nn/x", "z"}, "n/": {"n/a", "n/b", "n/d/c"}, "n/d/": {"n/d/c"}, "none/": nil,
+	} {
+		got, err := two.List(ctx, prefix)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("below %q (-want +got):\n%s", prefix, diff)
+		}
+	}
+	if _, err := two.List(ctx, "n"); !errors.Is(err, export.ErrName) {
+		t.Errorf("a prefix without a slash: %v", err)
+	}
+}
+
+func testNames(t *testing.T, one, _ export.Store) {
+	ctx := t.Context()
+	for _, name := range []string{
+		"", "/", "/a", "a/", "a//b", ".", "..", "../a", "a/../b", "a/./b", ".hidden", "a/.hidden", "A", "a b", "a\\b", "a\x00", "a\n",
+		"ü", "-a", strings.Repeat("a/", 200) + "a", strings.Repeat("a", 200),
+	} {
+		if err := one.PutIfAbsent(ctx, name, []byte("x")); !errors.Is(err, export.ErrName) {
+			t.Errorf("put %q: %v", name, err)
+		}
+		if err := one.Replace(ctx, name, []byte("x")); !errors.Is(err, export.ErrName) {
+			t.Errorf("replace %q: %v", name, err)
+		}
+		if _, err := one.Open(ctx, name); !errors.Is(err, export.ErrName) {
+			t.Errorf("open %q: %v", name, err)
+		}
+		if err := one.Delete(ctx, name); !errors.Is(err, export.ErrName) {
+			t.Errorf("delete %q: %v", name, err)
+		}
+	}
+}
+
+// Of creators with different bytes exactly one wins, and its bytes stay.
+func testRace(t *testing.T, one, two export.Store) {
+	const creators, rounds = 8, 100
 	for round := range rounds {
-		name := fmt.Sprintf("race/%d.zip", round)
-		var won atomic.Int32
-		var group sync.WaitGroup
+		name := fmt.Sprintf("race/%d", round)
+		var winners atomic.Int32
+		var winner atomic.Value
+		var wg sync.WaitGroup
+		start := make(chan struct{})
 		for i := range creators {
-			group.Go(func() {
-				err := s.PutIfAbsent(t.Context(), name, []byte(fmt.Sprint("creator ", i)))
+			store := []export.Store{one, two}[i%2]
+			body := fmt.Sprintf("creator %d", i)
+			wg.Go(func() {
+				<-start
+				err := store.PutIfAbsent(t.Context(), name, []byte(body))
 				switch {
 				case err == nil:
-					won.Add(1)
+					winners.Add(1)
+					winner.Store(body)
 				case !errors.Is(err, export.ErrConflict):
-					t.Errorf("creator: %v", err)
+					t.Errorf("%s: %v", name, err)
 				}
 			})
 		}
-		group.Wait()
-		if n := won.Load(); n != 1 {
-			t.Fatalf("round %d has %d winners", round, n)
+		close(start)
+		wg.Wait()
+		if winners.Load() != 1 || string(read(t, one, name)) != winner.Load() {
+			t.Fatalf("%s: %d winners", name, winners.Load())
 		}
 	}
 }
 
-func replace(t *testing.T, s export.Store) {
-	for _, body := range []string{"one", "", "three"} {
-		if err := s.Replace(t.Context(), "a/index.txt", []byte(body)); err != nil {
-			t.Fatal(err)
-		}
-		want(t, s, "a/index.txt", body)
-	}
-}
-
-// whole reads while an object is replaced again and again.
-func whole(t *testing.T, s export.Store) {
-	versions := [][]byte{bytes.Repeat([]byte("a"), 100_000), bytes.Repeat([]byte("b"), 50_000)}
-	if err := s.Replace(t.Context(), "index.txt", versions[0]); err != nil {
+// Whoever reads while an object is replaced reads one of its contents whole.
+func testReaders(t *testing.T, one, two export.Store) {
+	ctx := t.Context()
+	contents := []string{strings.Repeat("a", 100_000), strings.Repeat("b", 10), ""}
+	if err := one.Replace(ctx, "index.txt", nil); err != nil {
 		t.Fatal(err)
 	}
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		for i := range 100 {
-			if err := s.Replace(t.Context(), "index.txt", versions[i%2]); err != nil {
-				t.Errorf("replace: %v", err)
+	var done atomic.Bool
+	var wg sync.WaitGroup
+	for range 4 {
+		wg.Go(func() {
+			for !done.Load() {
+				if got := string(read(t, two, "index.txt")); !slices.Contains(contents, got) {
+					t.Errorf("read %d bytes of a mixture", len(got))
+					return
+				}
 			}
-		}
-	}()
-	for {
-		body, err := read(t.Context(), s, "index.txt")
-		if err != nil || (!bytes.Equal(body, versions[0]) && !bytes.Equal(body, versions[1])) {
-			t.Fatalf("%d bytes that are neither version, %v", len(body), err)
-		}
-		select {
-		case <-done:
-			return
-		default:
+		})
+	}
+	for i := range 50 {
+		if err := one.Replace(ctx, "index.txt", []byte(contents[i%len(contents)])); err != nil {
+			t.Error(err)
 		}
 	}
+	done.Store(true)
+	wg.Wait()
 }
 
-func absent(t *testing.T, s export.Store) {
-	if _, err := s.Open(t.Context(), "no/such.zip"); !errors.Is(err, export.ErrNotFound) {
-		t.Errorf("open: %v", err)
+// read returns an object's content, which must be there.
+func read(tb testing.TB, s export.Store, name string) []byte {
+	tb.Helper()
+	o, err := s.Open(context.WithoutCancel(tb.Context()), name)
+	if err != nil {
+		tb.Errorf("open %s: %v", name, err)
+		return nil
 	}
-	if err := s.Delete(t.Context(), "no/such.zip"); !errors.Is(err, export.ErrNotFound) {
-		t.Errorf("delete: %v", err)
+	defer o.Close()
+	b, err := io.ReadAll(o)
+	if err != nil {
+		tb.Errorf("read %s: %v", name, err)
 	}
-	if err := s.PutIfAbsent(t.Context(), "a/1.zip", nil); err != nil {
-		t.Fatal(err)
-	}
-	if err := s.Delete(t.Context(), "a/1.zip"); err != nil {
-		t.Errorf("delete: %v", err)
-	}
-	if _, err := s.Open(t.Context(), "a/1.zip"); !errors.Is(err, export.ErrNotFound) {
-		t.Errorf("open after delete: %v", err)
-	}
-	if _, err := s.Open(t.Context(), "a"); !errors.Is(err, export.ErrNotFound) {
-		t.Errorf("open a folder: %v", err)
-	}
-}
-
-func names(t *testing.T, s export.Store) {
-	for _, name := range []string{"", "/", "..", "../a", "a/../b", "a//b", "/a", "a/", ".hidden", "a/.hidden", "A.zip", "a\x00b", "a b", "a\\b"} {
-		if err := s.PutIfAbsent(t.Context(), name, nil); !errors.Is(err, export.ErrName) {
-			t.Errorf("put %q: %v, want ErrName", name, err)
-		}
-		if _, err := s.Open(t.Context(), name); !errors.Is(err, export.ErrName) {
-			t.Errorf("open %q: %v, want ErrName", name, err)
-		}
-	}
+	return b
 }
