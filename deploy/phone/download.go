@@ -60,7 +60,7 @@ func (p *Phone) get(ctx context.Context, step, url string) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", step, err)
 	}
-	response, err := p.client().Do(request)
+	response, err := client(p.HTTP).Do(request)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", step, err)
 	}

@@ -2,10 +2,16 @@
 // against a verification server and a key server, over HTTP, with nothing but their
 // addresses and an API key. It shares formats with the service but no state, so it
 // works against any implementation.
+//
+// It does what phones do and no more: an answer that is no success in the sense of
+// Google's client (a 2xx, JSON, without an error member) is a [Refusal] that names the
+// step, redirects are not followed, a listed file that is missing fails the whole
+// download, and no file counts whose signature is not by the key that was given.
 package phone
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/base64"
@@ -60,44 +66,70 @@ const (
 	requestTimeout = 60 * time.Second
 	maxAnswer      = 1 << 20
 	maxDownload    = 20 << 20
-	// requestPadding brings a request to about the size that phones send.
 	requestPadding = 3 << 10
 )
 
-var defaultClient = &http.Client{Timeout: requestTimeout}
-
-func (p *Phone) client() *http.Client {
-	if p.HTTP != nil {
-		return p.HTTP
+func client(given *http.Client) *http.Client {
+	if given != nil {
+		return given
 	}
-	return defaultClient
+	return &http.Client{
+		Timeout:       requestTimeout,
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
 }
 
-// post sends JSON with an API key, if there is one, and decodes a success.
-func post(ctx context.Context, client *http.Client, step, url, apiKey string, body, into any) error {
+func random(n int) []byte {
+	b := make([]byte, n)
+	rand.Read(b)
+	return b
+}
+
+// call is one request that sends JSON.
+type call struct {
+	client    *http.Client
+	step, url string
+	apiKey    string // none if empty
+	chaff     bool
+}
+
+// post sends a body and decodes a success.
+func (c call) post(ctx context.Context, body, into any) error {
 	text, err := json.Marshal(body)
 	if err != nil {
-		return fmt.Errorf("%s: %w", step, err)
+		return fmt.Errorf("%s: %w", c.step, err)
 	}
-	request, err := http.NewRequestWithContext(ctx, http.MethodPost, url, bytes.NewReader(text))
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, c.url, bytes.NewReader(text))
 	if err != nil {
-		return fmt.Errorf("%s: %w", step, err)
+		return fmt.Errorf("%s: %w", c.step, err)
 	}
 	request.Header.Set("Content-Type", "application/json")
 	request.Header.Set("Accept", "application/json")
-	if apiKey != "" {
-		request.Header.Set("X-API-Key", apiKey)
+	if c.apiKey != "" {
+		request.Header.Set("X-API-Key", c.apiKey)
 	}
-	response, err := client.Do(request)
+	if c.chaff {
+		request.Header.Set("X-Chaff", "1")
+	}
+	response, err := c.client.Do(request)
 	if err != nil {
-		return fmt.Errorf("%s: %w", step, err)
+		return fmt.Errorf("%s: %w", c.step, err)
 	}
 	defer response.Body.Close()
 	answer, err := io.ReadAll(io.LimitReader(response.Body, maxAnswer))
 	if err != nil {
-		return fmt.Errorf("%s: read answer: %w", step, err)
+		return fmt.Errorf("%s: read answer: %w", c.step, err)
 	}
-	return understand(step, response, answer, into)
+	return understand(c.step, response, answer, into)
+}
+
+// device is a call to the verification server, publishing one to the key server.
+func (p *Phone) device(step, path string) call {
+	return call{client: client(p.HTTP), step: step, url: p.Server.DeviceBase + path, apiKey: p.Server.DeviceKey}
+}
+
+func (p *Phone) publishing(step string) call {
+	return call{client: client(p.HTTP), step: step, url: p.Server.PublishURL}
 }
 
 // understand accepts what the reference's own client accepts: a 2xx answer, JSON,
@@ -117,7 +149,7 @@ func understand(step string, response *http.Response, answer []byte, into any) e
 		if text == "" {
 			text = string(answer[:min(len(answer), 200)])
 		}
-		return &Refusal{Step: step, Status: response.StatusCode, Code: first(said.Code, said.ErrorCode), Text: text}
+		return &Refusal{Step: step, Status: response.StatusCode, Code: cmp.Or(said.Code, said.ErrorCode), Text: text}
 	}
 	if err := json.Unmarshal(answer, into); err != nil {
 		return fmt.Errorf("%s: answer: %w", step, err)
@@ -125,18 +157,8 @@ func understand(step string, response *http.Response, answer []byte, into any) e
 	return nil
 }
 
-func first(a, b string) string {
-	if a != "" {
-		return a
-	}
-	return b
-}
-
-func padding() string {
-	b := make([]byte, requestPadding)
-	rand.Read(b)
-	return base64.StdEncoding.EncodeToString(b)
-}
+// padding brings a request to about the size that phones send.
+func padding() string { return base64.StdEncoding.EncodeToString(random(requestPadding)) }
 
 // Diagnosis is what a verified code stands for.
 type Diagnosis struct {
@@ -150,7 +172,7 @@ type Diagnosis struct {
 // Verify swaps a code for a token (verification protocol §1).
 func (p *Phone) Verify(ctx context.Context, code string) (Diagnosis, error) {
 	var d Diagnosis
-	err := post(ctx, p.client(), "verify", p.Server.DeviceBase+"api/verify", p.Server.DeviceKey, map[string]any{
+	err := p.device("verify", "api/verify").post(ctx, map[string]any{
 		"code": code, "accept": []string{"confirmed", "likely", "negative", "user-report"}, "padding": padding(),
 	}, &d)
 	if err == nil && d.Token == "" {
@@ -167,25 +189,23 @@ type Keys struct {
 }
 
 const (
+	intervalSeconds = 600
 	intervalsPerDay = 144
 	secretSize      = 16
 	tekSize         = 16
 )
 
 // NewKeys makes n keys of a day each, the newest that of yesterday, or of today if
-// withToday.
+// withToday: a server holds that one back until it has ended.
 func (p *Phone) NewKeys(n int, withToday bool) Keys {
-	midnight := p.Now().UTC().Truncate(24*time.Hour).Unix() / 600
+	midnight := p.Now().UTC().Truncate(24*time.Hour).Unix() / intervalSeconds
 	if !withToday {
 		midnight -= intervalsPerDay
 	}
-	k := Keys{Secret: make([]byte, secretSize)}
-	rand.Read(k.Secret)
+	k := Keys{Secret: random(secretSize)}
 	for i := range n {
-		tek := make([]byte, tekSize)
-		rand.Read(tek)
 		k.TEKs = append(k.TEKs, certificate.TEK{
-			Key:          base64.StdEncoding.EncodeToString(tek),
+			Key:          base64.StdEncoding.EncodeToString(random(tekSize)),
 			RollingStart: int32(midnight - int64(i)*intervalsPerDay), RollingPeriod: intervalsPerDay,
 		})
 	}
@@ -201,7 +221,7 @@ func (p *Phone) Certificate(ctx context.Context, token string, k Keys) (string, 
 	var answer struct {
 		Certificate string `json:"certificate"`
 	}
-	err = post(ctx, p.client(), "certificate", p.Server.DeviceBase+"api/certificate", p.Server.DeviceKey, map[string]any{
+	err = p.device("certificate", "api/certificate").post(ctx, map[string]any{
 		"token": token, "ekeyhmac": base64.StdEncoding.EncodeToString(mac), "padding": padding(),
 	}, &answer)
 	if err == nil && answer.Certificate == "" {
@@ -227,15 +247,50 @@ type wireKey struct {
 // Publish uploads keys with their certificate (key server protocol §1).
 // revisionToken is that of an earlier answer, or empty.
 func (p *Phone) Publish(ctx context.Context, k Keys, cert, revisionToken string) (Published, error) {
+	return p.upload(ctx, "publish", k, cert, revisionToken)
+}
+
+// ErrNoRevisionToken means that an earlier upload gave no power to revise it.
+var ErrNoRevisionToken = errors.New("the earlier answer has no revision token")
+
+// Revise uploads keys again with a certificate of another report type, which may also
+// cover new ones (key server protocol §3). [ErrNoRevisionToken] if the earlier answer
+// does not allow it.
+func (p *Phone) Revise(ctx context.Context, k Keys, cert string, earlier Published) (Published, error) {
+	const step = "revise"
+	if earlier.RevisionToken == "" {
+		return Published{}, fmt.Errorf("%s: %w", step, ErrNoRevisionToken)
+	}
+	return p.upload(ctx, step, k, cert, earlier.RevisionToken)
+}
+
+func (p *Phone) upload(ctx context.Context, step string, k Keys, cert, revisionToken string) (Published, error) {
 	keys := make([]wireKey, len(k.TEKs))
 	for i, t := range k.TEKs {
 		keys[i] = wireKey(t)
 	}
 	var answer Published
-	err := post(ctx, p.client(), "publish", p.Server.PublishURL, "", map[string]any{
+	err := p.publishing(step).post(ctx, map[string]any{
 		"temporaryExposureKeys": keys, "healthAuthorityID": p.Server.HealthAuthorityID,
 		"verificationPayload": cert, "hmacKey": base64.StdEncoding.EncodeToString(k.Secret),
 		"revisionToken": revisionToken, "traveler": false, "padding": padding(),
 	}, &answer)
 	return answer, err
+}
+
+// Chaff sends the whole sequence of an upload as cover traffic, as phones do every
+// now and then. The answers mean nothing; each must be a success.
+func (p *Phone) Chaff(ctx context.Context) error {
+	for _, c := range []call{
+		p.device("chaff for verify", "api/verify"),
+		p.device("chaff for certificate", "api/certificate"),
+		p.publishing("chaff for publish"),
+	} {
+		c.chaff = true
+		var ignored struct{}
+		if err := c.post(ctx, map[string]any{"padding": padding()}, &ignored); err != nil {
+			return err
+		}
+	}
+	return nil
 }
