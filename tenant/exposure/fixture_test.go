@@ -35,8 +35,14 @@ func setUp(tb testing.TB) *fixture {
 	w := tenanttest.New(tb)
 	f := &fixture{world: w, north: w.Create("north"), south: w.Create("south")}
 	f.phone, f.other = f.newPhone(tb, f.north), f.newPhone(tb, f.south)
-	f.service = exposure.New(exposure.Config{DB: w.Publish, Keys: key.NewRing(w.Publish, w.Root), Now: w.Now})
+	f.restart()
 	return f
+}
+
+// restart makes the service anew, with a ring that has not seen any key yet.
+func (f *fixture) restart() {
+	w := f.world
+	f.service = exposure.New(exposure.Config{DB: w.Publish, Keys: key.NewRing(w.Publish, w.Root), Now: w.Now})
 }
 
 func (f *fixture) newPhone(tb testing.TB, t *tenant.Tenant) *exposuretest.Phone {

@@ -114,8 +114,8 @@ func (in *intake) take(i int, k UploadKey, onset int64, set tenant.Settings, l L
 		return
 	}
 	days := floorDiv(int64(r.rollingStart), dayIntervals) - floorDiv(onset, dayIntervals)
-	if days > int64(l.MaxOnsetDays) || days < -int64(l.MaxOnsetDays) {
-		text := fmt.Sprintf("key %d symptom onset is too large, %d > %d - saving without this key", i, days, l.MaxOnsetDays)
+	if distance := max(days, -days); distance > int64(l.MaxOnsetDays) {
+		text := fmt.Sprintf("key %d symptom onset is too large, %d > %d - saving without this key", i, distance, l.MaxOnsetDays)
 		in.warnings = append(in.warnings, drop{i, text})
 		return
 	}

@@ -106,7 +106,7 @@ func TestOutcomes(t *testing.T) {
 	good := testKey(1, current-144, 144)
 	bad := testKey(2, current-300, 0)
 	far := testKey(3, int32(interval(at(t, "2021-02-23T00:00:00Z"))), 144)
-	warning := []string{"key 0 symptom onset is too large, -15 > 14 - saving without this key"}
+	warning := []string{"key 0 symptom onset is too large, 15 > 14 - saving without this key"}
 	tests := []struct {
 		name               string
 		keys               []UploadKey

@@ -350,18 +350,6 @@ func TestOnlyWarnings(t *testing.T) {
 	}
 }
 
-// The token's length says nothing about the number of keys.
-func TestTokenLength(t *testing.T) {
-	t.Parallel()
-	f := setUp(t)
-	length := len(f.publish(t, f.phone.Upload(confirmed, f.phone.Keys(1))).RevisionToken)
-	for _, n := range []int{2, 7, 14} {
-		if got := len(f.publish(t, f.phone.Upload(confirmed, f.phone.Keys(n))).RevisionToken); got != length {
-			t.Errorf("%d keys: %d characters, want %d", n, got, length)
-		}
-	}
-}
-
 // A token forgets keys that could not be uploaded any more (§3.2).
 func TestTokenForgets(t *testing.T) {
 	t.Parallel()
