@@ -10,6 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"carillon/tenant"
+	"carillon/tenant/export"
 	"carillon/tenant/tenanttest"
 )
 
@@ -169,6 +170,9 @@ func TestJWKS(t *testing.T) {
 func TestRoundTrips(t *testing.T) {
 	t.Parallel()
 	f := setUp(t)
+	if err := f.files.Replace(t.Context(), export.Prefix(f.north.Tenant)+export.IndexName, nil); err != nil {
+		t.Fatal(err)
+	}
 	// Caches live for seconds only, so one of several runs meets them warm.
 	least := func(prepare func() func() answer) int {
 		fewest := 1 << 30
@@ -202,7 +206,10 @@ func TestRoundTrips(t *testing.T) {
 				return f.post(t, f.north.Tenant, "/api/issue", f.north.admin, object{"testType": "confirmed"})
 			}
 		}),
-		"index": f.world.Trips(func() { f.ask(t, http.MethodGet, "/t/north/exports/index.txt", nil, "") }),
+		"index": least(func() func() answer {
+			f.ask(t, http.MethodGet, "/t/north/exports/index.txt", nil, "")
+			return func() answer { return f.ask(t, http.MethodGet, "/t/north/exports/index.txt", nil, "") }
+		}),
 	}
 	want := map[string]int{"verify": 3, "certificate": 3, "publish": 3, "issue": 3, "index": 0}
 	if diff := cmp.Diff(want, got); diff != "" {
