@@ -1,0 +1,349 @@
+package client_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/uuid"
+
+	"carillon/authz"
+	"carillon/tenant"
+	"carillon/tenant/audit"
+	"carillon/tenant/client"
+	"carillon/tenant/tenanttest"
+)
+
+var (
+	administrator = authz.Subject{Kind: authz.Person, ID: "77aa", Name: "Robin", Roles: []authz.Role{authz.Administrator}}
+	caseworker    = authz.Subject{Kind: authz.Person, ID: "00bb", Name: "Sam", Roles: []authz.Role{authz.Caseworker}}
+)
+
+func TestAuthenticate(t *testing.T) {
+	t.Parallel()
+	w := tenanttest.New(t)
+	north := w.Create("north")
+	known := client.NewAuthenticator(w.Device)
+	for kind, role := range map[client.Kind]authz.Role{
+		client.Device: authz.KeyDevice, client.Admin: authz.KeyAdmin, client.Stats: authz.KeyStats,
+	} {
+		text, id := create(t, w, north, kind, "of kind "+string(kind))
+		want := authz.Subject{Kind: authz.APIKey, ID: id.String(), Name: "of kind " + string(kind), Roles: []authz.Role{role}}
+		for _, presented := range []string{text, " \t" + text + "\r\n"} {
+			got, err := known.Authenticate(t.Context(), north, kind, presented)
+			if err != nil {
+				t.Errorf("%s: %v", kind, err)
+			}
+			if !cmp.Equal(want, got) {
+				t.Errorf("%s: subject %v named %q", kind, got, got.Name)
+			}
+		}
+	}
+}
+
+// Whatever is wrong with a key, the answer is the same.
+func TestUnknownKeys(t *testing.T) {
+	t.Parallel()
+	w := tenanttest.New(t)
+	north, south := w.Create("north"), w.Create("south")
+	device, id := create(t, w, north, client.Device, "phones")
+	admin, _ := create(t, w, north, client.Admin, "back end")
+	disabled, disabledID := create(t, w, north, client.Device, "old phones")
+	disable(t, w, north, disabledID)
+
+	for name, db := range map[string]*tenant.DB{"device": w.Device, "issuer": w.Issuer} {
+		known := client.NewAuthenticator(db)
+		for what, c := range map[string]struct {
+			at   *tenant.Tenant
+			kind client.Kind
+			text string
+		}{
+			"no key":               {north, client.Device, ""},
+			"blanks":               {north, client.Device, strings.Repeat(" ", len(device))},
+			"cut short":            {north, client.Device, device[:len(device)-1]},
+			"too long":             {north, client.Device, device + "A"},
+			"another last letter":  {north, client.Device, device[:len(device)-1] + "!"},
+			"its ID":               {north, client.Device, id.String()},
+			"its preview":          {north, client.Device, device[:6]},
+			"an admin key":         {north, client.Device, admin},
+			"for another work":     {north, client.Admin, device},
+			"for statistics":       {north, client.Stats, device},
+			"for an unknown kind":  {north, "root", device},
+			"another tenant's":     {south, client.Device, device},
+			"a disabled one":       {north, client.Device, disabled},
+			"of no tenant at all":  {&tenant.Tenant{ID: tenant.NewID()}, client.Device, device},
+			"of the zero tenant":   {&tenant.Tenant{}, client.Device, device},
+			"with a zero byte":     {north, client.Device, "\x00" + device[1:]},
+			"not in UTF-8":         {north, client.Device, "\xff" + device[1:]},
+			"two keys at once":     {north, client.Device, device + "," + device},
+			"in another case":      {north, client.Device, swapCase(device)},
+			"with a blank between": {north, client.Device, device[:40] + " " + device[41:]},
+		} {
+			subject, err := known.Authenticate(t.Context(), c.at, c.kind, c.text)
+			if err != client.ErrUnknownKey { //nolint:errorlint // the very same answer, bare
+				t.Errorf("%s, %s: %v", name, what, err)
+			}
+			if !cmp.Equal(authz.Subject{}, subject) {
+				t.Errorf("%s, %s: subject %v", name, what, subject)
+			}
+		}
+	}
+}
+
+// Nothing that is stored would be accepted as a key.
+func TestOnlyADigestIsStored(t *testing.T) {
+	t.Parallel()
+	w := tenanttest.New(t)
+	north := w.Create("north")
+	text, id := create(t, w, north, client.Device, "phones")
+	var row, preview string
+	var digest []byte
+	err := w.Database.Super().QueryRowContext(t.Context(),
+		`select k::text, preview, digest from api_key k where api_key_id = $1`, id).Scan(&row, &preview, &digest)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if strings.Contains(row, text[:10]) {
+		t.Error("the row holds more of the key than its preview")
+	}
+	if want := sha256.Sum256([]byte(text)); !bytes.Equal(digest, want[:]) {
+		t.Error("the digest is not that of the text")
+	}
+	if preview != text[:6] {
+		t.Errorf("preview = %q", preview)
+	}
+	other, _ := create(t, w, north, client.Device, "more phones")
+	if len(text) != 86 || other == text {
+		t.Errorf("keys have %d characters, and two of them differ: %v", len(text), other != text)
+	}
+}
+
+func TestNames(t *testing.T) {
+	t.Parallel()
+	w := tenanttest.New(t)
+	north, south := w.Create("north"), w.Create("south")
+	_, id := create(t, w, north, client.Device, "phones")
+	create(t, w, south, client.Device, "phones")
+	disable(t, w, north, id)
+	for _, kind := range []client.Kind{client.Device, client.Admin} {
+		if text, err := tryCreate(t.Context(), w.Portal, north, kind, "phones"); !errors.Is(err, client.ErrNameTaken) || text != "" {
+			t.Errorf("%s: %v, want ErrNameTaken, also for a disabled key's name", kind, err)
+		}
+	}
+	for name, c := range map[string]struct {
+		kind       client.Kind
+		name       string
+		constraint string
+	}{
+		"no name":      {client.Device, "", "api_key_name_length"},
+		"long name":    {client.Device, strings.Repeat("é", 101), "api_key_name_length"},
+		"unknown kind": {"root", "root", "api_key_kind_known"},
+	} {
+		if _, err := tryCreate(t.Context(), w.Portal, north, c.kind, c.name); !tenant.Violates(err, c.constraint) {
+			t.Errorf("%s: %v, want a violation of %s", name, err, c.constraint)
+		}
+	}
+	create(t, w, north, client.Device, strings.Repeat("é", 100))
+}
+
+func TestDisable(t *testing.T) {
+	t.Parallel()
+	w := tenanttest.New(t)
+	north, south := w.Create("north"), w.Create("south")
+	text, id := create(t, w, north, client.Device, "phones")
+	known := client.NewAuthenticator(w.Device)
+	mustKnow(t, known, north, text)
+	policies := authz.NewPolicies(nil, 10)
+
+	if err := client.Disable(t.Context(), w.Portal, policies, north.ID, caseworker, id, w.Now()); !errors.Is(err, authz.ErrForbidden) {
+		t.Errorf("a caseworker's try: %v, want ErrForbidden", err)
+	}
+	if err := client.Disable(t.Context(), w.Portal, policies, south.ID, administrator, id, w.Now()); !errors.Is(err, client.ErrUnknownKey) {
+		t.Errorf("under another tenant: %v, want ErrUnknownKey", err)
+	}
+	if err := client.Disable(t.Context(), w.Portal, policies, north.ID, administrator, uuid.New(), w.Now()); !errors.Is(err, client.ErrUnknownKey) {
+		t.Errorf("unknown ID: %v, want ErrUnknownKey", err)
+	}
+	mustKnow(t, client.NewAuthenticator(w.Device), north, text)
+	if got := disablings(t, w, north); len(got) != 0 {
+		t.Errorf("refusals left entries: %+v", got)
+	}
+
+	if err := client.Disable(t.Context(), w.Portal, policies, north.ID, administrator, id, w.Now()); err != nil {
+		t.Fatal(err)
+	}
+	if err := client.Disable(t.Context(), w.Portal, policies, north.ID, administrator, id, w.Now()); !errors.Is(err, client.ErrUnknownKey) {
+		t.Errorf("second time: %v, want ErrUnknownKey", err)
+	}
+	got := disablings(t, w, north)
+	if len(got) != 1 || got[0].ActorID != administrator.ID || got[0].Target != id.String() || !got[0].At.Equal(w.Now()) {
+		t.Errorf("entries = %+v, want one", got)
+	}
+	if len(disablings(t, w, south)) != 0 {
+		t.Error("the other tenant has an entry")
+	}
+	if _, err := client.NewAuthenticator(w.Device).Authenticate(t.Context(), north, client.Device, text); !errors.Is(err, client.ErrUnknownKey) {
+		t.Errorf("after Disable: %v, want ErrUnknownKey", err)
+	}
+}
+
+// A process that has seen a key accepts it for a while, and not for ever.
+func TestDisabledKeysAreForgotten(t *testing.T) {
+	t.Parallel()
+	w := tenanttest.New(t)
+	north := w.Create("north")
+	text, id := create(t, w, north, client.Device, "phones")
+	known := client.NewAuthenticator(w.Device)
+	mustKnow(t, known, north, text)
+	disable(t, w, north, id)
+	ctx, cancel := context.WithTimeout(t.Context(), client.Age+time.Minute)
+	defer cancel()
+	look := time.NewTicker(20 * time.Millisecond)
+	defer look.Stop()
+	for {
+		_, err := known.Authenticate(ctx, north, client.Device, text)
+		if errors.Is(err, client.ErrUnknownKey) {
+			return
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		select {
+		case <-look.C:
+		case <-ctx.Done():
+			t.Fatal("a disabled key is accepted for ever")
+		}
+	}
+}
+
+// Known keys cost nothing, unknown ones a transaction each, malformed ones nothing.
+func TestRoundTrips(t *testing.T) {
+	t.Parallel()
+	w := tenanttest.New(t)
+	north := w.Create("north")
+	text := w.Key(north, client.Device)
+	known := client.NewAuthenticator(w.Device)
+	ask := func(text string) func() {
+		return func() { _, _ = known.Authenticate(t.Context(), north, client.Device, text) }
+	}
+	unknown := strings.Repeat("A", len(text))
+	const transaction = 3 // begin, one statement, commit
+	for i, c := range []struct {
+		text string
+		want int
+	}{{text, transaction}, {text, 0}, {unknown, transaction}, {unknown, transaction}, {"short", 0}, {"", 0}} {
+		if got := w.Trips(ask(c.text)); got != c.want {
+			t.Errorf("step %d: %d round trips, want %d", i, got, c.want)
+		}
+	}
+}
+
+// Many want the same name, one gets it.
+func TestNameRace(t *testing.T) {
+	t.Parallel()
+	w := tenanttest.New(t)
+	north := w.Create("north")
+	var made atomic.Int32
+	var all sync.WaitGroup
+	for range 16 {
+		all.Go(func() {
+			_, err := tryCreate(t.Context(), w.Portal, north, client.Device, "phones")
+			if err == nil {
+				made.Add(1)
+			} else if !errors.Is(err, client.ErrNameTaken) {
+				t.Error(err)
+			}
+		})
+	}
+	all.Wait()
+	if n := made.Load(); n != 1 {
+		t.Errorf("%d keys of one name", n)
+	}
+}
+
+// An error on the way to the database is not an answer about the key, and tells
+// nothing of it.
+func TestDatabaseDown(t *testing.T) {
+	t.Parallel()
+	w := tenanttest.New(t)
+	north := w.Create("north")
+	text := w.Key(north, client.Device)
+	db := w.Open("carillon_device")
+	if err := db.Close(); err != nil {
+		t.Fatal(err)
+	}
+	_, err := client.NewAuthenticator(db).Authenticate(t.Context(), north, client.Device, text)
+	if err == nil || errors.Is(err, client.ErrUnknownKey) {
+		t.Errorf("Authenticate: %v, want an error of the database", err)
+	}
+	if strings.Contains(fmt.Sprintf("%v %+v", err, err), text[:6]) {
+		t.Error("the error shows the key")
+	}
+}
+
+func create(t *testing.T, w *tenanttest.World, of *tenant.Tenant, kind client.Kind, name string) (text string, id uuid.UUID) {
+	t.Helper()
+	err := w.Portal.In(t.Context(), of.ID, func(tx *tenant.Tx) (err error) {
+		text, id, err = client.Create(t.Context(), tx, kind, name)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return text, id
+}
+
+func tryCreate(ctx context.Context, db *tenant.DB, of *tenant.Tenant, kind client.Kind, name string) (text string, err error) {
+	err = db.In(ctx, of.ID, func(tx *tenant.Tx) (err error) {
+		text, _, err = client.Create(ctx, tx, kind, name)
+		return err
+	})
+	return text, err
+}
+
+func disable(t *testing.T, w *tenanttest.World, of *tenant.Tenant, id uuid.UUID) {
+	t.Helper()
+	err := client.Disable(t.Context(), w.Portal, authz.NewPolicies(nil, 1), of.ID, administrator, id, w.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func mustKnow(t *testing.T, known *client.Authenticator, at *tenant.Tenant, text string) {
+	t.Helper()
+	if _, err := known.Authenticate(t.Context(), at, client.Device, text); err != nil {
+		t.Errorf("the key is not known: %v", err)
+	}
+}
+
+func disablings(t *testing.T, w *tenanttest.World, of *tenant.Tenant) (found []audit.Entry) {
+	t.Helper()
+	err := w.Portal.In(t.Context(), of.ID, func(tx *tenant.Tx) error {
+		all, err := audit.List(t.Context(), tx, 100)
+		for _, e := range all {
+			if e.Action == "apikey:disable" {
+				found = append(found, e)
+			}
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return found
+}
+
+func swapCase(s string) string {
+	if upper := strings.ToUpper(s); upper != s {
+		return upper
+	}
+	return strings.ToLower(s)
+}
