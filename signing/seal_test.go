@@ -2,8 +2,11 @@ package signing_test
 
 import (
 	"bytes"
+	"encoding/base64"
 	"errors"
 	"log/slog"
+	"os"
+	"path/filepath"
 	"testing"
 
 	"carillon/signing"
@@ -108,6 +111,41 @@ func TestDamagedBlobDoesNotOpen(t *testing.T) {
 	if _, err := dk.Open(b, append(sealed, 0)); !errors.Is(err, signing.ErrSealed) {
 		t.Errorf("with a byte more: %v", err)
 	}
+}
+
+// What was stored long ago still opens: the forms, associated data included, cannot
+// change without a new version.
+func TestStoredBlobsOpen(t *testing.T) {
+	t.Parallel()
+	const (
+		wrapped = "ARyppHr1ewIVrp7NCoQ1IV+u2eUhMo65P8015pNsnRz4eHKfDIqrDrzh8N2M/w/Odt+3Z0JCSHy2HWJHTg=="
+		sealed  = "AYCZ2mx3DkYszeg56smq2Dq4uuQn9PSAhkkB3a3Y1gfj19sW8ryufo90anw="
+	)
+	path := filepath.Join(t.TempDir(), "root")
+	if err := os.WriteFile(path, bytes.Repeat([]byte{5}, 32), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	root, err := signing.OpenRootFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dk, err := signing.OpenDataKey(t.Context(), root, "north", decode(t, wrapped))
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := dk.Open(signing.Binding{Tenant: "north", Purpose: signing.CodeMAC, KeyID: "m1"}, decode(t, sealed))
+	if err != nil || string(got) != "stored long ago" {
+		t.Errorf("opened %q, %v", got, err)
+	}
+}
+
+func decode(t *testing.T, text string) []byte {
+	t.Helper()
+	b, err := base64.StdEncoding.DecodeString(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
 }
 
 // The stored form is fixed: version 1, nonce, ciphertext, tag; never twice the same.

@@ -87,6 +87,29 @@ func TestAnySpellingOfBase64(t *testing.T) {
 	}
 }
 
+// A token that a phone holds stays good when the program is replaced.
+func TestEarlierTokenOpens(t *testing.T) {
+	t.Parallel()
+	const tok = "" +
+		"AQJyMZyR12F8QXVJaY4B1UBuxbTzDbvxegrgO1CiaLOkriS086bNh8JwguadcpUux5Fy+LicI8c/9gm2p6eodA+DUlVlplmu0bzj" +
+		"hQJbuApR1sRsQABEukaS91xTQasuzbfIbSvZJPAFyfPY+uBkK+RYft2isJkUlKfoIp2yjSxi3zLlNm8K2tirzQ0262Eevk51UicL" +
+		"ELN4O+/uUOWzzbnu4nLOeNNc+7PMekY3SC179QUHZw+MAVI+TNUGIuCN2vUTPq7JJgA4hUUsoEoC02IbWalg5CFfIRpDNVs5bFiv" +
+		"hyJgvdf/slm4BRLgGmRwzMBiH6k7skTbdbEBaFXYzPMhwCRR6xQtU2ohYxBAu9walaYRUTQHtG11XLweoz1YVP8EDRChux82lRtc" +
+		"1WrGAvVF+Tuno88EGdYWf1ACvy4BfPULBrkbScsmFyKXsyYukixNkbMoQtfyNkOE/wDVFtQJjIPjDyNjdcpR2D7vERMxxnjOMzRC" +
+		"CPNlRDg0m+GLycshC1CwsAZRQbrGqisATFsADMH0ncUZ+T9YboM0Qkx54EUfQ+5KYNDJgO5GTlvgZdeW/5bc4GgfJkdRfC7TsHy2" +
+		"jm9raK/4kzsEKJiurbpKTXlH8k9M8QD8VylOrdEl+Q7FFR+ef/inveh6q6Tmf/GaorG+d3CYaEFewf7Mhux5q2NzYdXbi/bCB2wY" +
+		"NibCEZoAasVrBK4mgvb9LrSwpDkjJElaCZZdBsNPsEXnh88QFEoLMHx3o3nCsZdX/4WEumNA0xYsiZLcjRVndyF6A9y2nWnU5Hnh" +
+		"Wqbcrnyg4fwCsgGllzz6j0X4JX856gHSX2KcI0ZbkjiOoit8DVuBNH/1iUwf++8PUj4zrM8GaFwWehxyGV65leX2wkCXRIQkflUW" +
+		"IL8/FEKdaijpa9jSsZPwmpkjGt8lGRKR8S7fvqRRwg=="
+	got, err := revision.Open(key, "north", tok)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(entries(2), got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
 func TestOpenRefuses(t *testing.T) {
 	t.Parallel()
 	tok := seal(t, entries(3))

@@ -99,6 +99,19 @@ func TestTokenTellsNothing(t *testing.T) {
 	}
 }
 
+// A token that a phone holds stays good when the program is replaced.
+func TestEarlierTokenOpens(t *testing.T) {
+	t.Parallel()
+	const tok = "AQJ0MRpaKBxKsUaBPRMRy0gRrZOcDhGo6nesjuWfmgoomwHFDfn4OUQd9_L4lJbU07ML9-5j5E9ktoKsK0ai85iIWCJE8VUpeCzt2OVyQaN-"
+	got, err := token.Open(key, "north", tok)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(contents(), got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
 func TestOpenRefuses(t *testing.T) {
 	t.Parallel()
 	tok := seal(t, contents())
