@@ -98,7 +98,7 @@ select member_id, name, roles, subject is null as unbound
 update member
    set subject = $2
  where member_id = $1
-   and subject is null`
+   and (subject is null or subject = $2)`
 )
 
 // Authenticate returns a person who has signed in as a subject of the tenant:
@@ -119,7 +119,7 @@ func Authenticate(ctx context.Context, db *tenant.DB, t *tenant.Tenant, who oidc
 		}
 		rows, err := tx.Exec(ctx, bindSQL, found[0].ID, who.Subject)
 		if err == nil && rows == 0 {
-			return ErrNotMember // another subject was bound a moment ago
+			return ErrNotMember // somebody else was bound a moment ago
 		}
 		return err
 	})
