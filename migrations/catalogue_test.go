@@ -49,16 +49,31 @@ var rules = []struct{ name, query string }{
     left join pg_attribute a on a.attrelid = i.indrelid and a.attnum = i.indkey[0]
    where a.attname is distinct from 'tenant_id'`},
 
-	{"a foreign key between tenants' tables leaves the tenant out", `
+	{"a foreign key to a tenants' table does not begin with the tenant", `
   select con.conname
     from pg_constraint con
-    join tenant_tables source on source.oid = con.conrelid
     join tenant_tables target on target.oid = con.confrelid
+    left join pg_attribute m on m.attrelid = con.conrelid  and m.attnum = con.conkey[1]
+    left join pg_attribute f on f.attrelid = con.confrelid and f.attnum = con.confkey[1]
    where con.contype = 'f'
-     and not exists (
-         select from unnest(con.conkey, con.confkey) as k (mine, theirs)
-           join pg_attribute m on m.attrelid = con.conrelid  and m.attnum = k.mine   and m.attname = 'tenant_id'
-           join pg_attribute f on f.attrelid = con.confrelid and f.attnum = k.theirs and f.attname = 'tenant_id')`},
+     and (m.attname is distinct from 'tenant_id' or f.attname is distinct from 'tenant_id')`},
+
+	{"a view reads with its owner's rights", `
+  select c.relname
+    from pg_class c
+   where c.relkind in ('v', 'm') and c.relnamespace = 'public'::regnamespace
+     and not coalesce('security_invoker=true' = any (c.reloptions), false)`},
+
+	{"a function runs with its owner's rights", `
+  select p.proname
+    from pg_proc p
+   where p.pronamespace = 'public'::regnamespace and p.prosecdef`},
+
+	{"a check has no name of its own", `
+  select con.conname
+    from pg_constraint con
+   where con.contype = 'c' and con.connamespace = 'public'::regnamespace
+     and con.conname ~ '_check[0-9]*$'`},
 
 	{"the tenant may be null", `
   select t.relname
@@ -152,7 +167,13 @@ func TestCarelessTablesAreFound(t *testing.T) {
 		{"no key", `create table careless (tenant_id uuid not null);` + secure + policy + comment, "no primary key: careless"},
 		{"key led by another column", `create table careless (id uuid, tenant_id uuid, constraint careless_pkey primary key (id, tenant_id));` + secure + policy + comment, "an index does not begin with the tenant: careless_pkey"},
 		{"index without the tenant", `create table careless (tenant_id uuid primary key, x text); create index careless_x on careless (x);` + secure + policy + comment, "an index does not begin with the tenant: careless_x"},
-		{"simple foreign key", `create unique index member_id_alone on member (member_id); create table careless (tenant_id uuid primary key, m uuid, constraint careless_fkey foreign key (m) references member (member_id));` + secure + policy + comment, "a foreign key between tenants' tables leaves the tenant out: careless_fkey"},
+		{"simple foreign key", `create unique index member_id_alone on member (member_id); create table careless (tenant_id uuid primary key, m uuid, constraint careless_fkey foreign key (m) references member (member_id));` + secure + policy + comment, "a foreign key to a tenants' table does not begin with the tenant: careless_fkey"},
+		{"foreign key with the tenant last", `create unique index member_reversed on member (member_id, tenant_id); create table careless (tenant_id uuid primary key, m uuid, constraint careless_fkey foreign key (m, tenant_id) references member (member_id, tenant_id));` + secure + policy + comment, "a foreign key to a tenants' table does not begin with the tenant: careless_fkey"},
+		{"foreign key from a table without a tenant", `create table careless (t uuid, constraint careless_fkey foreign key (t) references tenant_setting);` + comment, "a foreign key to a tenants' table does not begin with the tenant: careless_fkey"},
+		{"view of all rows", `create view careless as select email from member;`, "a view reads with its owner's rights: careless"},
+		{"materialised view of all rows", `create materialized view careless as select email from member;`, "a view reads with its owner's rights: careless"},
+		{"function above the policies", `create function careless() returns bigint language sql security definer return (select count(*) from member);`, "a function runs with its owner's rights: careless"},
+		{"check without a name", `create table careless (tenant_id uuid primary key, x int check (x > 0));` + secure + policy + comment, "a check has no name of its own: careless_x_check"},
 		{"tenant may be null", `create table careless (tenant_id uuid);` + secure + policy + comment, "the tenant may be null: careless"},
 		{"no comment", `create table careless (tenant_id uuid primary key);` + secure + policy, "a table has no comment: careless"},
 	} {
@@ -179,6 +200,21 @@ func TestPlatformTablesHaveReasons(t *testing.T) {
      and not exists (select from pg_attribute a where a.attrelid = c.oid and a.attname = 'tenant_id' and not a.attisdropped)`)
 	if diff := cmp.Diff(listed(t, "testdata/platform_tables.txt"), got); diff != "" {
 		t.Errorf("tables without a tenant (-listed +found):\n%s", diff)
+	}
+}
+
+// Permissive policies are alternatives: one that lets more than the tenant's own rows
+// through opens the table, however good the others are. Each has a reason.
+func TestWiderPoliciesHaveReasons(t *testing.T) {
+	t.Parallel()
+	got := texts(t, testdb.New(t).Super(), `
+  select format('%s.%s', tablename, policyname)
+    from pg_policies
+   where schemaname = 'public' and permissive = 'PERMISSIVE'
+     and (qual is distinct from '(tenant_id = current_tenant())'
+          or coalesce(with_check, qual) is distinct from '(tenant_id = current_tenant())')`)
+	if diff := cmp.Diff(listed(t, "testdata/wider_policies.txt"), got); diff != "" {
+		t.Errorf("policies that let more through (-listed +found):\n%s", diff)
 	}
 }
 
@@ -211,7 +247,10 @@ func TestProcessRolesAreUnprivileged(t *testing.T) {
     from pg_roles r
    where r.rolname like 'carillon\_%'
      and (r.rolsuper or r.rolbypassrls or r.rolcreaterole or r.rolcreatedb
-          or exists (select from pg_class c where c.relowner = r.oid)
+          or r.rolreplication
+          or exists (select from pg_shdepend o
+                      where o.refclassid = 'pg_authid'::regclass and o.refobjid = r.oid
+                        and o.deptype = 'o' and o.dbid in (0, (select oid from pg_database where datname = current_database())))
           or exists (select from pg_auth_members m where m.member = r.oid))`); len(bad) > 0 {
 		t.Errorf("privileged: %q", bad)
 	}

@@ -24,7 +24,7 @@ func Install(ctx context.Context, privateDir string, log io.Writer) (BinDir, err
 		return "", ErrCannotInstall
 	}
 	if dir, err := installed(privateDir); err == nil {
-		return dir, nil
+		return dir, trust(privateDir, nil)
 	}
 	if asRoot, ok := rootCommand(ctx); ok {
 		return installSystem(ctx, asRoot, log)

@@ -45,6 +45,8 @@ type Config struct {
 var (
 	// ErrBusy means that another program uses the folder.
 	ErrBusy = errors.New("another program is using this Postgres folder")
+	// ErrForeign means that the folder belongs to another user, or is open to others.
+	ErrForeign = errors.New("the folder belongs to another user, or others may write into it")
 	// ErrUnreachable means that the user the server runs as cannot enter the folder.
 	ErrUnreachable = errors.New("the user that Postgres runs as cannot reach its folder: make every folder above it passable (chmod o+x), or choose another one")
 )
@@ -104,6 +106,9 @@ func (p *Instance) prepare(ctx context.Context) error {
 	if p.owner, err = serverUser(); err != nil {
 		return err
 	}
+	if err := trust(p.config.Dir, p.owner); err != nil {
+		return err
+	}
 	if err := p.lockDir(); err != nil {
 		return err
 	}
@@ -139,6 +144,22 @@ func serverUser() (*syscall.Credential, error) {
 		return nil, fmt.Errorf("a user to run Postgres as: %w", err)
 	}
 	return &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}, nil
+}
+
+// trust refuses a folder, or a link to one, that somebody else put there or may
+// write into: it would get at the data, or have root give away what it points to.
+func trust(path string, server *syscall.Credential) error {
+	info, err := os.Lstat(path)
+	if err != nil {
+		return err
+	}
+	stat, ok := info.Sys().(*syscall.Stat_t)
+	owned := ok && (int(stat.Uid) == os.Geteuid() || server != nil && stat.Uid == server.Uid)
+	public := info.Mode()&os.ModeSymlink == 0 && info.Mode().Perm()&0o002 != 0
+	if !owned || public {
+		return fmt.Errorf("%s: %w", path, ErrForeign)
+	}
+	return nil
 }
 
 // lockDir holds the folder for as long as this program lives.

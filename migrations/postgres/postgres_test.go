@@ -300,3 +300,29 @@ func TestFindRefusesAnEmptyFolder(t *testing.T) {
 		t.Errorf("got %v, want ErrNotFound", err)
 	}
 }
+
+// A folder with a guessable name may have been put there by somebody else.
+func TestForeignFolderIsRefused(t *testing.T) {
+	t.Parallel()
+	base := folder(t)
+	ours, public := filepath.Join(base, "ours"), filepath.Join(base, "public")
+	if err := errors.Join(os.MkdirAll(ours, 0o755), os.Mkdir(public, 0o755), os.Chmod(public, 0o777)); err != nil {
+		t.Fatal(err)
+	}
+	refused := []string{public}
+	if os.Geteuid() == 0 {
+		planted := filepath.Join(base, "planted")
+		if err := errors.Join(os.Symlink(ours, planted), os.Lchown(planted, 65534, 65534)); err != nil {
+			t.Fatal(err)
+		}
+		refused = append(refused, planted)
+	}
+	for _, dir := range refused {
+		if _, err := Start(t.Context(), Config{BinDir: bin(t), Dir: dir}); !errors.Is(err, ErrForeign) {
+			t.Errorf("%s: got %v, want ErrForeign", dir, err)
+		}
+	}
+	if err := trust(ours, nil); err != nil {
+		t.Error(err)
+	}
+}
