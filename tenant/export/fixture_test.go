@@ -117,7 +117,7 @@ func publishTo(ctx context.Context, p *exposure.Service, signer key.Signer, to *
 	}
 	upload.VerificationPayload, err = certificate.Sign(signer.Key, signer.KeyID, certificate.Claims{
 		Issuer: to.Settings.Issuer, Audience: to.Settings.Audience,
-		IssuedAt: now, NotBefore: now, Expires: now.Add(15 * time.Minute),
+		IssuedAt: now, NotBefore: now, Expires: now.Add(24 * time.Hour), // publishers advance the clock for each other
 		ReportType: certificate.Confirmed, SymptomOnsetInterval: uint32(midnight - 2*144),
 		TEKMAC: base64.StdEncoding.EncodeToString(mac),
 	})
