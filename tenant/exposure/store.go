@@ -89,43 +89,51 @@ with sent as (
 left join fresh f on f.tek = s.tek
 left join exposure e on e.tek = s.tek`
 
+// arrival is what became of one key that was sent.
+type arrival struct {
+	Inserted bool `db:"inserted"`
+	Known    bool `db:"known"`
+	known
+}
+
 func (in *intake) insert(ctx context.Context, tx *tenant.Tx, done *outcome) ([]known, error) {
-	var rows []struct {
-		Inserted bool `db:"inserted"`
-		Known    bool `db:"known"`
-		known
-	}
+	var arrivals []arrival
 	c := columnsOf(in.records)
-	err := tx.Select(ctx, &rows, insertSQL,
+	err := tx.Select(ctx, &arrivals, insertSQL,
 		c.teks, c.starts, c.periods, c.risks, c.days, c.created,
 		string(in.reportType), in.traveler, pq.StringArray{in.region})
 	if err != nil {
 		return nil, fmt.Errorf("insert keys: %w", err)
 	}
-	var found []known
-	var unseen []record
-	for _, row := range rows {
-		switch {
-		case row.Inserted:
-			done.inserted[[keySize]byte(row.TEK)] = true
-		case row.Known:
-			found = append(found, row.known)
-		default: // someone else inserted it after the statement had begun
-			r, err := in.record(row.TEK)
-			if err != nil {
-				return nil, err
-			}
-			unseen = append(unseen, r)
-		}
-	}
-	if len(unseen) == 0 {
-		return found, nil
+	found, unseen, err := in.sort(arrivals, done)
+	if err != nil || len(unseen) == 0 {
+		return found, err
 	}
 	late, err := lookUp(ctx, tx, unseen)
 	if err == nil && len(late) != len(unseen) {
 		err = errVanished
 	}
 	return append(found, late...), err
+}
+
+// sort notes what was inserted and returns what was known. Unseen are the keys that
+// someone else inserted after the statement had begun.
+func (in *intake) sort(arrivals []arrival, done *outcome) (found []known, unseen []record, err error) {
+	for _, a := range arrivals {
+		switch {
+		case a.Inserted:
+			done.inserted[[keySize]byte(a.TEK)] = true
+		case a.Known:
+			found = append(found, a.known)
+		default:
+			r, err := in.record(a.TEK)
+			if err != nil {
+				return nil, nil, err
+			}
+			unseen = append(unseen, r)
+		}
+	}
+	return found, unseen, nil
 }
 
 const knownSQL = `
