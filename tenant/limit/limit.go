@@ -1,6 +1,9 @@
 // Package limit bounds how often one caller may ask one tenant (verification
 // protocol §0.2).
 //
+// A caller's first request opens a window; after as many requests as the limit the
+// caller waits for the window to end. Requests that are refused do not count.
+//
 // Counting is per process and in memory: it costs no round trip and no shared row.
 // Callers are known by a keyed digest whose key dies with the process, so that no
 // network address is kept. Under a flood of callers the ones not seen for longest
