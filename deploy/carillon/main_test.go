@@ -28,7 +28,7 @@ func TestExitCodes(t *testing.T) {
 		{"unknown flag", []string{"migrate", "--sideways"}, exitUsage},
 		{"a file that is not there", []string{"export", "verify", "missing.zip", "--key", "missing.pem"}, exitUsage},
 		{"a database that is not there", []string{"migrate", "--database", "host=/nowhere sslmode=disable"}, exitFailed},
-		{"a phone without a code", []string{"phone", "upload", "--device-base", "http://127.0.0.1:1/", "--device-key", "k", "--publish-url", "http://127.0.0.1:1/", "--health-authority-id", "x"}, exitFailed},
+		{"a phone without a code", []string{"phone", "--device-base", "http://127.0.0.1:1/", "--device-key", "k", "--publish-url", "http://127.0.0.1:1/", "--health-authority-id", "x"}, exitFailed},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()

@@ -12,11 +12,38 @@ import (
 )
 
 type phoneCommands struct {
-	Upload   phoneUploadCommand   `cmd:"" help:"Take a code (or issue one) through verify, certificate and publish."`
-	Download phoneDownloadCommand `cmd:"" help:"Download the index and its files."`
+	Flow     phoneFlowCommand     `cmd:"" default:"withargs" help:"The whole flow: a code, verify, certificate, publish and, given a public key, download."`
+	Download phoneDownloadCommand `cmd:"" help:"Download the index and its files, and check every signature."`
 }
 
-type phoneUploadCommand struct {
+// phoneFiles is how a phone reaches export files, and whom it believes.
+type phoneFiles struct {
+	Index      string `help:"URL of the index." placeholder:"URL"`
+	Base       string `help:"What precedes each name in the index, ending in a slash." placeholder:"URL"`
+	Key        string `help:"File with the authority's public export key, PEM." placeholder:"PEM"`
+	KeyID      string `name:"key-id" help:"Key ID that a signature must name."`
+	KeyVersion string `name:"key-version" default:"v1" help:"Key version that a signature must name."`
+}
+
+var errNoFiles = errors.New("downloading needs --index, --base, --key and --key-id")
+
+// trust is whom to believe: errNoFiles unless all is given.
+func (c phoneFiles) trust() (phone.Trust, error) {
+	if c.Index == "" || c.Base == "" || c.Key == "" || c.KeyID == "" {
+		return phone.Trust{}, errNoFiles
+	}
+	text, err := os.ReadFile(c.Key)
+	if err != nil {
+		return phone.Trust{}, err
+	}
+	public, err := signing.ParsePublicPEM(text)
+	if err != nil {
+		return phone.Trust{}, fmt.Errorf("%s: %w", c.Key, err)
+	}
+	return phone.Trust{KeyID: c.KeyID, KeyVersion: c.KeyVersion, Key: public}, nil
+}
+
+type phoneFlowCommand struct {
 	DeviceBase        string `name:"device-base" required:"" help:"Base URL of the device API, ending in a slash; api/verify follows." placeholder:"URL"`
 	DeviceKey         string `name:"device-key" required:"" env:"CARILLON_DEVICE_KEY" help:"API key of kind device." placeholder:"KEY"`
 	PublishURL        string `name:"publish-url" required:"" help:"Where keys are published." placeholder:"URL"`
@@ -25,87 +52,72 @@ type phoneUploadCommand struct {
 	IssueBase         string `name:"issue-base" help:"Base URL of the admin API, ending in a slash." placeholder:"URL"`
 	AdminKey          string `name:"admin-key" env:"CARILLON_ADMIN_KEY" help:"API key of kind admin." placeholder:"KEY"`
 	Keys              int    `default:"14" help:"How many exposure keys to publish, a day each."`
-	Today             bool   `help:"Let the newest key be today's, which a server holds back until tomorrow."`
+	Today             bool   `help:"Let the newest key be today's, which a server may hold back until tomorrow."`
+
+	phoneFiles `prefix:""`
+	Wait       time.Duration `default:"2m" help:"How long to wait for the keys to appear in a file, if --index and the rest are given."`
 }
 
-func (c phoneUploadCommand) Run(ctx context.Context) error {
+// Run prints each step as it ends.
+func (c phoneFlowCommand) Run(ctx context.Context) error {
+	if c.Code == "" && (c.IssueBase == "" || c.AdminKey == "") {
+		return errors.New("give --code, or --issue-base and --admin-key to issue one")
+	}
+	plan := phone.Plan{
+		Issuer: phone.Issuer{Base: c.IssueBase, AdminKey: c.AdminKey}, Code: c.Code,
+		Keys: c.Keys, Today: c.Today, Pause: time.Second, Done: printStep,
+	}
+	if c.Index != "" {
+		trust, err := c.trust()
+		if err != nil {
+			return err
+		}
+		plan.Trust = &trust
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, c.Wait)
+		defer cancel()
+	}
 	p := phone.Phone{
 		Server: phone.Server{
-			DeviceBase: c.DeviceBase, DeviceKey: c.DeviceKey, PublishURL: c.PublishURL, HealthAuthorityID: c.HealthAuthorityID,
+			DeviceBase: c.DeviceBase, DeviceKey: c.DeviceKey, PublishURL: c.PublishURL,
+			HealthAuthorityID: c.HealthAuthorityID, IndexURL: c.Index, DownloadBase: c.Base,
 		},
 		Now: time.Now,
 	}
-	code, err := c.code(ctx)
-	if err != nil {
-		return err
+	if _, err := p.Flow(ctx, plan); err != nil {
+		return errReported // its step was printed
 	}
-	diagnosis, err := p.Verify(ctx, code)
-	if err != nil {
-		return err
-	}
-	fmt.Printf("verify       test type %s, symptoms since %s\n", diagnosis.TestType, orNone(diagnosis.SymptomDate))
-	keys := p.NewKeys(c.Keys, c.Today)
-	certificate, err := p.Certificate(ctx, diagnosis.Token, keys)
-	if err != nil {
-		return err
-	}
-	fmt.Printf("certificate  over %d keys\n", len(keys.TEKs))
-	answer, err := p.Publish(ctx, keys, certificate, "")
-	if err != nil {
-		return err
-	}
-	fmt.Printf("publish      %d keys inserted, %d warnings\n", answer.Inserted, len(answer.Warnings))
 	return nil
 }
 
-func orNone(s string) string {
-	if s == "" {
-		return "no date"
+func printStep(s phone.Step) {
+	result := "ok"
+	if s.Err != nil {
+		result = s.Err.Error()
 	}
-	return s
-}
-
-func (c phoneUploadCommand) code(ctx context.Context) (string, error) {
-	if c.Code != "" {
-		return c.Code, nil
-	}
-	if c.IssueBase == "" || c.AdminKey == "" {
-		return "", errors.New("give --code, or --issue-base and --admin-key to issue one")
-	}
-	const onsetAge = 48 * time.Hour
-	issued, err := phone.Issuer{Base: c.IssueBase, AdminKey: c.AdminKey}.Issue(ctx, "confirmed", time.Now().Add(-onsetAge))
-	if err != nil {
-		return "", err
-	}
-	fmt.Printf("issue        code %s\n", issued.UUID)
-	return issued.Code, nil
+	fmt.Printf("%-40s %8s  %s\n", s.Name, s.Took.Round(time.Millisecond), result)
 }
 
 type phoneDownloadCommand struct {
-	Index      string `required:"" help:"URL of the index." placeholder:"URL"`
-	Base       string `required:"" help:"What precedes each name in the index, ending in a slash." placeholder:"URL"`
-	Key        string `required:"" type:"existingfile" help:"The authority's public export key, PEM." placeholder:"PEM"`
-	KeyID      string `name:"key-id" required:"" help:"Key ID that a signature must name."`
-	KeyVersion string `name:"key-version" default:"v1" help:"Key version that a signature must name."`
-	Verify     bool   `default:"true" negatable:"" hidden:"" help:"Check signatures; a phone always does."`
+	phoneFiles `prefix:""`
+	Verify     bool `default:"true" help:"Check signatures. A phone believes no file without a valid one, so this cannot be off."`
 }
 
 func (c phoneDownloadCommand) Run(ctx context.Context) error {
-	text, err := os.ReadFile(c.Key)
+	if !c.Verify {
+		return errors.New("a phone believes no file without a valid signature: --verify cannot be off")
+	}
+	trust, err := c.trust()
 	if err != nil {
 		return err
 	}
-	public, err := signing.ParsePublicPEM(text)
-	if err != nil {
-		return fmt.Errorf("%s: %w", c.Key, err)
-	}
 	p := phone.Phone{Server: phone.Server{IndexURL: c.Index, DownloadBase: c.Base}, Now: time.Now}
-	files, err := p.Download(ctx, phone.Trust{KeyID: c.KeyID, KeyVersion: c.KeyVersion, Key: public}, nil)
+	files, err := p.Download(ctx, trust, nil)
 	if err != nil {
 		return err
 	}
 	for _, f := range files {
-		fmt.Printf("%s  %6d bytes  region %s  %5d keys  %d revised  signature valid\n", f.Name, f.Size, f.File.Region, len(f.File.Keys), len(f.File.Revised))
+		fmt.Printf("%s  %7d bytes  region %s  %6d keys  %d revised  signature valid\n", f.Name, f.Size, f.File.Region, len(f.File.Keys), len(f.File.Revised))
 	}
 	fmt.Printf("%d files, every signature valid\n", len(files))
 	return nil

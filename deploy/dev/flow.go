@@ -17,7 +17,6 @@ import (
 )
 
 const (
-	keysPerPhone = 14
 	// seedPhones is how many simulated phones publish on the first start.
 	seedPhones = 3
 	onsetAge   = 2 * day
@@ -57,66 +56,11 @@ func (s stack) seedOne(ctx context.Context, e endpoint) error {
 		return nil
 	}
 	for range seedPhones {
-		if _, err := upload(ctx, e, nil); err != nil {
+		if _, err := e.phone().Flow(ctx, phone.Plan{Issuer: e.issuerClient(), Today: true}); err != nil {
 			return fmt.Errorf("%s: %w", e.Slug, err)
 		}
 	}
 	return marker.make()
-}
-
-// upload issues a code and takes a phone through verify, certificate and publish.
-// Each step is told to done, if that is not nil.
-func upload(ctx context.Context, e endpoint, done func(name string, began time.Time, err error)) ([]certificate.TEK, error) {
-	if done == nil {
-		done = func(string, time.Time, error) {}
-	}
-	p := e.phone()
-	keys := p.NewKeys(keysPerPhone, true)
-	var code phone.Code
-	var diagnosis phone.Diagnosis
-	var cert string
-	for _, st := range []struct {
-		name string
-		do   func() error
-	}{
-		{"issue a code", func() (err error) {
-			code, err = e.issuerClient().Issue(ctx, "confirmed", time.Now().Add(-onsetAge))
-			return err
-		}},
-		{"verify: code to token", func() (err error) { diagnosis, err = p.Verify(ctx, code.Code); return err }},
-		{"the code is claimed", func() error { return wantClaimed(ctx, e, code) }},
-		{"certificate", func() (err error) { cert, err = p.Certificate(ctx, diagnosis.Token, keys); return err }},
-		{fmt.Sprintf("publish %d keys", keysPerPhone), func() error { return wantInserted(ctx, p, keys, cert) }},
-	} {
-		began := time.Now()
-		err := st.do()
-		done(st.name, began, err)
-		if err != nil {
-			return nil, err
-		}
-	}
-	return keys.TEKs, nil
-}
-
-func wantClaimed(ctx context.Context, e endpoint, code phone.Code) error {
-	claimed, err := e.issuerClient().Claimed(ctx, code.UUID)
-	if err == nil && !claimed {
-		err = errors.New("the code's status does not say that it was claimed")
-	}
-	return err
-}
-
-func wantInserted(ctx context.Context, p *phone.Phone, keys phone.Keys, cert string) error {
-	answer, err := p.Publish(ctx, keys, cert, "")
-	switch {
-	case err != nil:
-		return err
-	case answer.Inserted != keysPerPhone:
-		return fmt.Errorf("%d of %d keys were inserted", answer.Inserted, keysPerPhone)
-	case answer.RevisionToken == "":
-		return errors.New("the answer has no revision token")
-	}
-	return nil
 }
 
 // check runs the whole flow for all departments at once, looks for what must not
@@ -146,40 +90,27 @@ type checker struct {
 	steps []step // guarded by mu
 }
 
-func (c *checker) note(e endpoint, name string, began time.Time, err error) {
+func (c *checker) note(s step) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.steps = append(c.steps, step{department: e.Slug, name: name, took: time.Since(began), err: err})
+	c.steps = append(c.steps, s)
 }
 
-// department is one phone's upload and another phone's download.
+// department is one phone's upload, and another phone's download of its keys.
 func (c *checker) department(ctx context.Context, i int, e endpoint) {
-	keys, err := upload(ctx, e, func(name string, began time.Time, err error) { c.note(e, name, began, err) })
-	if err != nil {
-		return // noted
-	}
-	c.keys[i] = keys
-	began := time.Now()
-	err = c.download(ctx, e, keys)
-	c.note(e, "another phone finds the keys, signature valid", began, err)
-}
-
-func (c *checker) download(ctx context.Context, e endpoint, keys []certificate.TEK) error {
 	const slack = 30 * time.Second
 	ctx, cancel := context.WithTimeout(ctx, 3*c.stack.options.ExportPeriod+slack)
 	defer cancel()
 	trust, err := e.trust()
 	if err != nil {
-		return err
+		c.note(step{department: e.Slug, name: "read the public key", err: err})
+		return
 	}
-	files, err := e.phone().AwaitKeys(ctx, trust, keys, 200*time.Millisecond)
-	if err != nil {
-		return err
-	}
-	if _, most := phone.Contains(files, keys); most > 1 {
-		return fmt.Errorf("a key is in %d files", most)
-	}
-	return nil
+	report, _ := e.phone().Flow(ctx, phone.Plan{ // each step's error is noted
+		Issuer: e.issuerClient(), Today: true, Trust: &trust, Pause: 200 * time.Millisecond,
+		Done: func(s phone.Step) { c.note(step{department: e.Slug, name: s.Name, took: s.Took, err: s.Err}) },
+	})
+	c.keys[i] = report.Keys.TEKs
 }
 
 // apart tries a department's credentials and keys at every other one.
@@ -188,11 +119,15 @@ func (c *checker) apart(ctx context.Context, e endpoint, i int, all endpoints) {
 		if i == j {
 			continue
 		}
-		began := time.Now()
-		c.note(e, "API keys are unknown at "+other.Slug, began, crossedKeys(ctx, e, other))
-		began = time.Now()
-		c.note(e, "keys are in no file of "+other.Slug, began, c.crossedFiles(ctx, c.keys[i], other))
+		c.timed(e, "API keys are unknown at "+other.Slug, func() error { return crossedKeys(ctx, e, other) })
+		c.timed(e, "keys are in no file of "+other.Slug, func() error { return crossedFiles(ctx, c.keys[i], other) })
 	}
+}
+
+func (c *checker) timed(e endpoint, name string, do func() error) {
+	began := time.Now()
+	err := do()
+	c.note(step{department: e.Slug, name: name, took: time.Since(began), err: err})
 }
 
 func crossedKeys(ctx context.Context, mine, other endpoint) error {
@@ -211,7 +146,7 @@ func crossedKeys(ctx context.Context, mine, other endpoint) error {
 	return nil
 }
 
-func (c *checker) crossedFiles(ctx context.Context, keys []certificate.TEK, other endpoint) error {
+func crossedFiles(ctx context.Context, keys []certificate.TEK, other endpoint) error {
 	trust, err := other.trust()
 	if err != nil {
 		return err

@@ -20,6 +20,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"golang.org/x/sync/errgroup"
 
+	"carillon/api"
 	"carillon/authz"
 	"carillon/authz/oidc"
 	"carillon/signing"
@@ -137,13 +138,8 @@ func (s *Service) Routes() []authz.Route { return s.routes }
 // Handler serves the roles' URLs.
 func (s *Service) Handler() http.Handler { return s.handler }
 
-const (
-	readHeaderTimeout = 10 * time.Second
-	readTimeout       = 20 * time.Second
-	writeTimeout      = 60 * time.Second
-	idleTimeout       = 2 * time.Minute
-	drainTimeout      = 15 * time.Second
-)
+// drainTimeout is how long requests under way may take to finish.
+const drainTimeout = 15 * time.Second
 
 // Run serves until ctx ends, then lets requests under way finish. operations may
 // be nil: then there are no metrics.
@@ -162,14 +158,7 @@ func (s *Service) Run(ctx context.Context, world, operations net.Listener) error
 }
 
 func serve(ctx context.Context, l net.Listener, h http.Handler) error {
-	server := &http.Server{
-		Handler:           h,
-		ReadHeaderTimeout: readHeaderTimeout,
-		ReadTimeout:       readTimeout,
-		WriteTimeout:      writeTimeout,
-		IdleTimeout:       idleTimeout,
-		MaxHeaderBytes:    32 << 10,
-	}
+	server := api.NewHTTPServer(h)
 	stopped := make(chan error, 1)
 	go func() {
 		<-ctx.Done()
