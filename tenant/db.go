@@ -244,11 +244,35 @@ func (tx *Tx) Each(ctx context.Context, scan func(*sqlx.Rows) error, query strin
 // note remembers a failed statement: after it, Postgres would answer commit with
 // a silent rollback.
 func (tx *Tx) note(err error) error {
+	var answer *pq.Error
+	if errors.As(err, &answer) {
+		err = &statementError{answer: answer, cause: err}
+	}
 	if err != nil && !errors.Is(err, sql.ErrNoRows) && tx.failed == nil {
 		tx.failed = err
 	}
 	return err
 }
+
+// statementError is Postgres's answer to a statement, without its words: they may
+// quote a value, and errors are logged.
+type statementError struct {
+	answer *pq.Error
+	cause  error // the answer, and what else the driver says
+}
+
+func (e *statementError) Error() string {
+	text := "database answers " + string(e.answer.Code) + " (" + e.answer.Code.Name() + ")"
+	for _, part := range []string{e.answer.Table, e.answer.Column, e.answer.Constraint} {
+		if part != "" {
+			text += " " + part
+		}
+	}
+	return text
+}
+
+// Unwrap lets errors.As find the answer, and errors.Is a cancellation.
+func (e *statementError) Unwrap() error { return e.cause }
 
 // Violates reports whether err is a violation of the named constraint.
 func Violates(err error, constraint string) bool {
