@@ -1,0 +1,103 @@
+package main
+
+import (
+	"context"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"carillon/migrations/testdb"
+)
+
+// freeAddress is one that nobody listens on, a moment ago.
+func freeAddress(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
+
+// eventually asks a URL until it answers with the status.
+func eventually(t *testing.T, url string, status int) string {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if response, err := http.DefaultClient.Do(request); err == nil {
+			body, _ := io.ReadAll(response.Body)
+			_ = response.Body.Close()
+			if response.StatusCode == status {
+				return string(body)
+			}
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			t.Fatalf("%s does not answer %d", url, status)
+		}
+	}
+}
+
+// What the operators' page says, from an empty service to a health authority with an
+// index: a tenant is made by command, the processes run as roles of their own, and an
+// interrupt ends them in order.
+func TestServeFromNothing(t *testing.T) {
+	t.Parallel()
+	database := testdb.New(t).DSN("")
+	dir := t.TempDir()
+	root := filepath.Join(dir, "root.key")
+	create := []string{
+		"tenant", "create", "north", "--name", "Health of the north", "--region", "XA-N", "--health-authority-id", "org.north",
+		"--issuer", "north.example", "--export-key-id", "310", "--database", database, "--root-key", root,
+	}
+	if code := run(t.Context(), create); code != 0 {
+		t.Fatalf("tenant create: exit code %d", code)
+	}
+	if code := run(t.Context(), create); code != exitFailed {
+		t.Errorf("the same tenant again: exit code %d", code)
+	}
+	listen, operations := freeAddress(t), freeAddress(t)
+	ctx, interrupt := context.WithCancel(t.Context())
+	ended := make(chan int, 1)
+	go func() {
+		ended <- run(ctx, []string{
+			"serve", "device", "issuer", "publish", "jobs", "--database", database, "--root-key", root,
+			"--exports", filepath.Join(dir, "exports"), "--listen", listen, "--operations", operations, "--job-interval", "100ms",
+		})
+	}()
+	eventually(t, "http://"+listen+"/ready", http.StatusOK)
+	if index := eventually(t, "http://"+listen+"/t/north/exports/index.txt", http.StatusOK); index != "" {
+		t.Errorf("index: %q", index)
+	}
+	if keys := eventually(t, "http://"+listen+"/t/north/jwks", http.StatusOK); !strings.HasPrefix(keys, `[{"kid":"north-c1"`) {
+		t.Errorf("jwks: %s", keys)
+	}
+	if m := eventually(t, "http://"+operations+"/metrics", http.StatusOK); !strings.Contains(m, "carillon_requests_total") {
+		t.Error("metrics do not count requests")
+	}
+	eventually(t, "http://"+listen+"/portal/north/", http.StatusNotFound) // not a role of this process
+	interrupt()
+	if code := <-ended; code != 0 {
+		t.Errorf("serve: exit code %d", code)
+	}
+	if err := os.Chmod(root, 0o640); err != nil {
+		t.Fatal(err)
+	}
+	if code := run(t.Context(), append([]string{"serve", "jobs", "--database", database, "--root-key", root}, "--exports", dir)); code != exitFailed {
+		t.Errorf("a root key that others can read: exit code %d", code)
+	}
+}
