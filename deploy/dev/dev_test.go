@@ -39,7 +39,7 @@ func (b *buffer) String() string {
 // dataDir is one that Postgres's own user can reach.
 func dataDir(t *testing.T) string {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "carillon-dev-")
+	dir, err := os.MkdirTemp("", "carillon-dev-") //nolint:usetesting // t.TempDir lets nobody else in
 	if err != nil {
 		t.Fatal(err)
 	}

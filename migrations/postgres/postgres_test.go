@@ -32,7 +32,7 @@ func bin(t *testing.T) BinDir {
 // folder is one that the server's own user can reach.
 func folder(t *testing.T) string {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "carillon-launcher-")
+	dir, err := os.MkdirTemp("", "carillon-launcher-") //nolint:usetesting // t.TempDir lets nobody else in
 	if err != nil {
 		t.Fatal(err)
 	}

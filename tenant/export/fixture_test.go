@@ -2,7 +2,6 @@ package export
 
 import (
 	"context"
-	"crypto/ecdsa"
 	"crypto/rand"
 	"encoding/base64"
 	"errors"
@@ -33,7 +32,6 @@ type fixture struct {
 	store     Store
 	publisher *exposure.Service
 	signer    key.Signer // of certificates
-	public    *ecdsa.PublicKey
 	exportKey key.Public
 }
 
