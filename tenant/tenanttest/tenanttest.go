@@ -6,12 +6,15 @@ package tenanttest
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"net"
 	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/lib/pq"
 
 	"carillon/migrations/testdb"
 	"carillon/signing"
@@ -138,6 +141,13 @@ func (w *World) Key(t *tenant.Tenant, kind client.Kind) string {
 		w.t.Fatalf("API key: %v", err)
 	}
 	return text
+}
+
+// Denied reports whether err is the database's refusal to let a role do something:
+// a missing grant, or a row that a policy does not admit.
+func Denied(err error) bool {
+	var answer *pq.Error
+	return errors.As(err, &answer) && answer.Code == "42501"
 }
 
 // Trips returns how many round trips to the database the world's handles make
