@@ -521,7 +521,17 @@ func TestOpenRefusesPrivileged(t *testing.T) {
 			}
 		}
 	}
-	// Roles belong to the server; this is the only test of it that makes these.
+	// Roles belong to the server, not to the test's database.
+	created := []string{"test_harmless"}
+	t.Cleanup(func() {
+		for _, role := range created {
+			for _, s := range []string{`drop owned by ` + role + ` cascade`, `drop role ` + role} {
+				if _, err := super.ExecContext(context.Background(), s); err != nil {
+					t.Errorf("%s: %v", s, err)
+				}
+			}
+		}
+	})
 	for name, statements := range map[string][]string{
 		"test_bypasses":        {`create role test_bypasses login bypassrls`},
 		"test_super":           {`create role test_super login superuser`},
@@ -532,6 +542,11 @@ func TestOpenRefusesPrivileged(t *testing.T) {
 		"test_inherits_not":    {`create role test_mighty_3 bypassrls`, `create role test_inherits_not login noinherit`, `grant test_mighty_3 to test_inherits_not`},
 		"test_is_another":      {`create role test_is_another login`, `grant carillon_device to test_is_another`, `alter role test_is_another set role = carillon_device`},
 	} {
+		for _, s := range statements {
+			if words := strings.Fields(s); words[1] == "role" && words[0] == "create" {
+				created = append(created, words[2])
+			}
+		}
 		exec(statements...)
 		db, err := tenant.Open(t.Context(), tenant.Config{DSN: w.Database.DSN(name)})
 		if !errors.Is(err, tenant.ErrPrivileged) || db != nil {
@@ -542,8 +557,12 @@ func TestOpenRefusesPrivileged(t *testing.T) {
 		t.Errorf("the server's superuser: %v, want ErrPrivileged", err)
 	}
 	exec(`create role test_harmless login`)
-	if _, err := tenant.Open(t.Context(), tenant.Config{DSN: w.Database.DSN("test_harmless")}); err != nil {
-		t.Errorf("a role without any privilege: %v", err)
+	db, err := tenant.Open(t.Context(), tenant.Config{DSN: w.Database.DSN("test_harmless")})
+	if err != nil {
+		t.Fatalf("a role without any privilege: %v", err)
+	}
+	if err := db.Close(); err != nil {
+		t.Error(err)
 	}
 }
 

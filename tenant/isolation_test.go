@@ -1,0 +1,306 @@
+package tenant_test
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/lib/pq"
+
+	"carillon/tenant"
+	"carillon/tenant/client"
+	"carillon/tenant/tenanttest"
+)
+
+// fillSQL makes a row for a tenant, $1, in each table that onboarding leaves empty.
+// A new table fails the test until it has a statement here.
+var fillSQL = []string{
+	`insert into member (tenant_id, member_id, issuer, email, name, roles)
+	 values ($1, gen_random_uuid(), 'https://idp.example', 'robin@health.example', 'Robin', '{owner}')`,
+	`insert into verification_code (tenant_id, code_id, short_mac, long_mac, test_type, issued_at, expires_at, long_expires_at, issuer_kind, issuer_id)
+	 values ($1, gen_random_uuid(), sha512('short'), sha512('long'), 'confirmed', now(), now(), now(), 'system', '')`,
+	`insert into verification_token (tenant_id, token_digest, expires_at)
+	 values ($1, sha256('token'), now())`,
+	`insert into exposure (tenant_id, tek, rolling_start, rolling_period, transmission_risk, report_type, traveler, regions, created_at)
+	 values ($1, decode(repeat('00', 16), 'hex'), 1, 144, 0, 'confirmed', false, '{}', now())`,
+	`insert into export_batch (tenant_id, config_id, starts_at, ends_at)
+	 select tenant_id, config_id, now(), now() + interval '1 hour' from export_config where tenant_id = $1`,
+	`insert into export_file (tenant_id, config_id, starts_at, file_no, name, key_count, revised_count, size, sha256, body)
+	 select tenant_id, config_id, starts_at, 1, 'name', 0, 0, 0, sha256(''), '' from export_batch where tenant_id = $1`,
+}
+
+// table is one with rows of tenants, as the catalogue and a role's grants have it.
+type table struct {
+	name string
+	// columns are those that can be written.
+	columns []string
+	// row is the victim's, as JSON.
+	row string
+}
+
+// Whatever a role may do to a table, it does to the rows of its transaction's tenant
+// and to no others: not while bound to another tenant, not while bound to none.
+func TestTenantsAreApart(t *testing.T) {
+	t.Parallel()
+	w := tenanttest.New(t)
+	victim, twin := w.Create("victim"), w.Create("twin")
+	for _, of := range []*tenant.Tenant{victim, twin} {
+		w.Key(of, client.Device)
+		for _, statement := range fillSQL {
+			if _, err := w.Database.Super().ExecContext(t.Context(), statement, of.ID); err != nil {
+				t.Fatalf("%s: %v", statement, err)
+			}
+		}
+	}
+	tables := tenantTables(t, w.Database.Super(), victim.ID)
+	before := contents(t, w.Database.Super(), tables, victim.ID)
+
+	roles := map[string]*tenant.DB{
+		"carillon_device": w.Device, "carillon_issuer": w.Issuer, "carillon_publish": w.Publish,
+		"carillon_portal": w.Portal, "carillon_jobs": w.Jobs, "carillon_operator": w.Operator,
+	}
+	if known := strings.Join(processRoles(t, w.Database.Super()), " "); len(strings.Fields(known)) != len(roles) {
+		t.Errorf("the schema's roles are %s: test all of them", known)
+	}
+	for role, db := range roles {
+		for _, tab := range tables {
+			p := prober{
+				t: t, role: role, table: tab, victim: victim.ID,
+				grants: grantsOf(t, w.Database.Super(), role, tab.name),
+			}
+			p.probe("bound to its own tenant", own, func(ctx context.Context, fn func(*tenant.Tx) error) error { return db.In(ctx, victim.ID, fn) })
+			p.probe("bound to another tenant", foreign, func(ctx context.Context, fn func(*tenant.Tx) error) error { return db.In(ctx, twin.ID, fn) })
+			p.probe("bound to a tenant that does not exist", foreign, func(ctx context.Context, fn func(*tenant.Tx) error) error { return db.In(ctx, tenant.NewID(), fn) })
+			p.probe("bound to no tenant", foreign, db.Platform)
+			p.probe("at sign-in", foreign, func(ctx context.Context, fn func(*tenant.Tx) error) error {
+				return db.ForLogin(ctx, "https://idp.example", "sam@health.example", fn)
+			})
+		}
+	}
+	if after := contents(t, w.Database.Super(), tables, victim.ID); after != before {
+		t.Error("the victim's rows changed")
+	}
+}
+
+type side string
+
+const (
+	own     side = "own"
+	foreign side = "foreign"
+)
+
+// grants are what a role may do to a table. The texts are columns it may use so.
+type grants struct {
+	read, update []string
+	delete       bool
+}
+
+// prober tries all that a role may do to a table's row of the victim.
+type prober struct {
+	t      *testing.T
+	role   string
+	table  table
+	victim tenant.ID
+	grants grants
+}
+
+type binding func(context.Context, func(*tenant.Tx) error) error
+
+func (p prober) probe(how string, s side, in binding) {
+	p.t.Helper()
+	what := fmt.Sprintf("%s, %s, %s", p.role, p.table.name, how)
+	p.read(what, s, in)
+	p.update(what, s, in)
+	p.delete(what, s, in)
+	if s == foreign {
+		p.insert(what, in)
+		p.move(what, in)
+	}
+}
+
+func (p prober) read(what string, s side, in binding) {
+	p.t.Helper()
+	query := `select count(*) from ` + p.table.name
+	if slices.Contains(p.grants.read, "tenant_id") {
+		query += fmt.Sprintf(` where tenant_id = '%s'`, p.victim)
+	}
+	n, err := p.count(in, query)
+	switch {
+	case len(p.grants.read) == 0:
+		if !tenanttest.Denied(err) {
+			p.t.Errorf("%s: reads without a grant (%v)", what, err)
+		}
+	case err != nil:
+		p.t.Errorf("%s: read: %v", what, err)
+	case s == own && n == 0:
+		p.t.Errorf("%s: sees no row: nothing is proved", what)
+	case s == foreign && n != 0:
+		p.t.Errorf("%s: sees %d rows", what, n)
+	}
+}
+
+// update needs no more than one column that may be changed: rows that a policy hides
+// are not changed to what they are, either.
+func (p prober) update(what string, s side, in binding) {
+	p.t.Helper()
+	column := p.table.columns[0]
+	if len(p.grants.update) > 0 {
+		column = p.grants.update[0]
+	}
+	n, err := p.exec(in, fmt.Sprintf(`update %s set %s = %[2]s where tenant_id = '%s'`, p.table.name, column, p.victim))
+	p.judge(what+": update", s, len(p.grants.update) > 0, n, err)
+}
+
+func (p prober) delete(what string, s side, in binding) {
+	p.t.Helper()
+	n, err := p.exec(in, fmt.Sprintf(`delete from %s where tenant_id = '%s'`, p.table.name, p.victim))
+	if s == own && isCode(err, "23503") {
+		return // the row was seen: others refer to it
+	}
+	p.judge(what+": delete", s, p.grants.delete, n, err)
+}
+
+func (p prober) judge(what string, s side, granted bool, n int64, err error) {
+	p.t.Helper()
+	switch {
+	case !granted:
+		if !tenanttest.Denied(err) {
+			p.t.Errorf("%s: done to %d rows without a grant (%v)", what, n, err)
+		}
+	case err != nil:
+		p.t.Errorf("%s: %v", what, err)
+	case s == own && n == 0:
+		p.t.Errorf("%s: no row: nothing is proved", what)
+	case s == foreign && n != 0:
+		p.t.Errorf("%s: %d rows", what, n)
+	}
+}
+
+// insert writes a copy of the victim's row, as the victim's.
+func (p prober) insert(what string, in binding) {
+	p.t.Helper()
+	columns := strings.Join(p.table.columns, ", ")
+	n, err := p.exec(in, fmt.Sprintf(`insert into %s (%s) select %[2]s from jsonb_populate_record(null::%[1]s, $1::jsonb)`, p.table.name, columns), p.table.row)
+	if !tenanttest.Denied(err) {
+		p.t.Errorf("%s: insert: %d rows (%v), want a refusal", what, n, err)
+	}
+}
+
+// move gives the role's own rows to the victim.
+func (p prober) move(what string, in binding) {
+	p.t.Helper()
+	n, err := p.exec(in, fmt.Sprintf(`update %s set tenant_id = '%s'`, p.table.name, p.victim))
+	if n != 0 || (err != nil && !tenanttest.Denied(err)) {
+		p.t.Errorf("%s: moved %d rows to another tenant (%v)", what, n, err)
+	}
+}
+
+var errUndo = errors.New("undo")
+
+// exec runs a statement in a transaction of its own and undoes it.
+func (p prober) exec(in binding, query string, args ...any) (n int64, err error) {
+	err = in(p.t.Context(), func(tx *tenant.Tx) (err error) {
+		if n, err = tx.Exec(p.t.Context(), query, args...); err != nil {
+			return err
+		}
+		return errUndo
+	})
+	if errors.Is(err, errUndo) {
+		err = nil
+	}
+	return n, err
+}
+
+func (p prober) count(in binding, query string) (n int, err error) {
+	err = in(p.t.Context(), func(tx *tenant.Tx) error { return tx.Get(p.t.Context(), &n, query) })
+	return n, err
+}
+
+func isCode(err error, code string) bool {
+	var answer *pq.Error
+	return errors.As(err, &answer) && string(answer.Code) == code
+}
+
+const tablesSQL = `
+  select c.relname,
+         (select array_agg(a.attname order by a.attnum)
+            from pg_attribute a
+           where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped and a.attidentity <> 'a')
+    from pg_class c
+   where c.relnamespace = 'public'::regnamespace
+     and c.relkind in ('r', 'p')
+     and exists (select from pg_attribute a where a.attrelid = c.oid and a.attname = 'tenant_id')
+order by c.relname`
+
+// tenantTables finds all tables with rows of tenants, and a row of one tenant in each.
+func tenantTables(t *testing.T, super *sql.DB, of tenant.ID) []table {
+	t.Helper()
+	rows, err := super.QueryContext(t.Context(), tablesSQL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer rows.Close()
+	var tables []table
+	for rows.Next() {
+		var tab table
+		if err := rows.Scan(&tab.name, pq.Array(&tab.columns)); err != nil {
+			t.Fatal(err)
+		}
+		tables = append(tables, tab)
+	}
+	if err := rows.Err(); err != nil {
+		t.Fatal(err)
+	}
+	for i, tab := range tables {
+		query := fmt.Sprintf(`select to_jsonb(x)::text from %s x where tenant_id = $1 limit 1`, tab.name)
+		if err := super.QueryRowContext(t.Context(), query, of).Scan(&tables[i].row); err != nil {
+			t.Fatalf("a row of %s to test with: %v", tab.name, err)
+		}
+	}
+	return tables
+}
+
+// contents is a digest of all rows of a tenant.
+func contents(t *testing.T, super *sql.DB, tables []table, of tenant.ID) (all string) {
+	t.Helper()
+	for _, tab := range tables {
+		var digest string
+		query := fmt.Sprintf(`select md5(string_agg(x::text, ' ' order by x::text)) from %s x where tenant_id = $1`, tab.name)
+		if err := super.QueryRowContext(t.Context(), query, of).Scan(&digest); err != nil {
+			t.Fatal(err)
+		}
+		all += tab.name + " " + digest + "\n"
+	}
+	return all
+}
+
+const grantsSQL = `
+select (select coalesce(array_agg(a.attname order by a.attnum) filter (where has_column_privilege($1, c.oid, a.attnum, 'select')), '{}')
+          from pg_attribute a where a.attrelid = c.oid and a.attnum > 0),
+       (select coalesce(array_agg(a.attname order by a.attnum) filter (where has_column_privilege($1, c.oid, a.attnum, 'update')), '{}')
+          from pg_attribute a where a.attrelid = c.oid and a.attnum > 0),
+       has_table_privilege($1, c.oid, 'delete')
+  from pg_class c
+ where c.oid = $2::regclass`
+
+func grantsOf(t *testing.T, super *sql.DB, role, table string) (g grants) {
+	t.Helper()
+	err := super.QueryRowContext(t.Context(), grantsSQL, role, table).Scan(pq.Array(&g.read), pq.Array(&g.update), &g.delete)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return g
+}
+
+func processRoles(t *testing.T, super *sql.DB) (names []string) {
+	t.Helper()
+	err := super.QueryRowContext(t.Context(), `select array_agg(rolname order by rolname) from pg_roles where rolname like 'carillon\_%'`).Scan(pq.Array(&names))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return names
+}
