@@ -106,23 +106,35 @@ func New(c Config) (*Server, error) {
 		config: c, metrics: newMetrics(c.Metrics), chaff: newProfiles(),
 		crossings: newCrossings(), tags: newTags(),
 	}
-	routes := s.routes()
-	if err := authz.ValidateRoutes(declared(routes)); err != nil {
-		return nil, err
-	}
-	s.hosted = hostForms(routes)
 	gin.SetMode(gin.ReleaseMode)
 	s.engine = gin.New()
 	s.engine.HandleMethodNotAllowed = true
 	s.engine.RedirectTrailingSlash = false
 	s.engine.RedirectFixedPath = false
 	s.engine.Use(s.observe, s.recover, securityHeaders)
-	for _, r := range routes {
-		s.engine.Handle(r.Method, r.Path, s.guard(r)...)
+	if err := s.install(s.routes()); err != nil {
+		return nil, err
 	}
 	s.engine.NoMethod(noMethod)
 	s.engine.NoRoute(s.notFound)
 	return s, nil
+}
+
+// install gives the router every route with its guard: [authz.ErrRoute] if one has
+// none.
+func (s *Server) install(routes []route) error {
+	if err := authz.ValidateRoutes(declared(routes)); err != nil {
+		return err
+	}
+	for _, r := range routes {
+		chain, err := s.guard(r)
+		if err != nil {
+			return err
+		}
+		s.engine.Handle(r.Method, r.Path, chain...)
+	}
+	s.hosted = hostForms(routes)
+	return nil
 }
 
 // Handler serves the routes, in their path form and in their host form.
@@ -163,6 +175,7 @@ func noMethod(c *gin.Context) {
 
 func (s *Server) notFound(c *gin.Context) {
 	if s.config.NotFound != nil {
+		c.Status(http.StatusOK) // gin has set 404; whoever answers knows better
 		s.config.NotFound.ServeHTTP(c.Writer, c.Request)
 		return
 	}

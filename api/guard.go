@@ -2,9 +2,11 @@ package api
 
 import (
 	"errors"
+	"fmt"
 	"net"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -17,8 +19,12 @@ import (
 )
 
 // guard is what stands before a handler, in the order of the verification protocol
-// §0.2: key, cover traffic, rate limit.
-func (s *Server) guard(r route) []gin.HandlerFunc {
+// §0.2: key, cover traffic, rate limit. What is declared but not built here is
+// [authz.ErrRoute], or the route would be open.
+func (s *Server) guard(r route) ([]gin.HandlerFunc, error) {
+	if !built(r) {
+		return nil, fmt.Errorf("%w: %s %s: this surface has no such guard", authz.ErrRoute, r.Method, r.Path)
+	}
 	chain := []gin.HandlerFunc{func(c *gin.Context) { of(c).route = &r }}
 	if r.TenantFrom == authz.TenantFromURL {
 		chain = append(chain, s.findTenant)
@@ -40,7 +46,17 @@ func (s *Server) guard(r route) []gin.HandlerFunc {
 	if r.Limit == perCaller {
 		chain = append(chain, s.limitCaller)
 	}
-	return append(chain, r.handle)
+	return append(chain, r.handle), nil
+}
+
+// built reports whether guard knows everything that a route declares.
+func built(r route) bool {
+	credentials := []authz.Credential{
+		authz.CredentialNone, authz.CredentialDeviceKey, authz.CredentialAdminKey, authz.CredentialCertificate,
+	}
+	return slices.Contains(credentials, r.Credential) &&
+		slices.Contains([]string{authz.LimitNone, perCaller}, r.Limit) &&
+		slices.Contains([]authz.TenantFrom{authz.TenantFromURL, authz.TenantFromNone}, r.TenantFrom)
 }
 
 // findTenant looks up the tenant of the URL. A suspended one is none; what none means

@@ -3,7 +3,6 @@ package api
 import (
 	"errors"
 	"fmt"
-	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -92,10 +91,7 @@ func TestWordsOfTheDomain(t *testing.T) {
 // The router has the declared routes and no others.
 func TestRouterHasTheList(t *testing.T) {
 	t.Parallel()
-	s, err := New(Config{Metrics: prometheus.NewRegistry(), Log: slog.New(slog.DiscardHandler), Now: time.Now})
-	if err != nil {
-		t.Fatal(err)
-	}
+	s := emptyServer(t)
 	var want, got []string
 	for _, r := range s.Routes() {
 		want = append(want, r.Method+" "+r.Path)
