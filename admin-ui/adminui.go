@@ -161,7 +161,10 @@ func (s *Server) engine() http.Handler {
 	for _, r := range s.routes() {
 		e.Handle(r.Method, r.Path, func(c *gin.Context) { s.serve(c.Writer, c.Request, c.Params, r) })
 	}
-	e.NoRoute(func(c *gin.Context) { s.notFound(c.Writer, c.Request) })
+	e.NoRoute(func(c *gin.Context) {
+		c.Status(http.StatusOK) // gin has set 404; whoever answers knows better
+		s.notFound(c.Writer, c.Request)
+	})
 	e.NoMethod(func(c *gin.Context) { s.fail(c.Writer, c.Request, fmt.Errorf("%w: %s", errMethod, c.Request.Method)) })
 	return e
 }

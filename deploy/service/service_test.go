@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"strings"
 	"testing"
@@ -93,6 +94,27 @@ func TestRolesServeTheirOwn(t *testing.T) {
 				t.Errorf("serves\n%s", table)
 			}
 		})
+	}
+}
+
+// What no surface knows is the extra handler's, with its own status.
+func TestExtraHandlerAnswers(t *testing.T) {
+	t.Parallel()
+	c := config(t, tenanttest.New(t), Roles()...)
+	c.Extra = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/dev/page" {
+			_, _ = io.WriteString(w, "here")
+			return
+		}
+		http.NotFound(w, r)
+	})
+	h := open(t, c).Handler()
+	for path, want := range map[string]int{"/dev/page": http.StatusOK, "/dev/none": http.StatusNotFound} {
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodGet, path, nil))
+		if w.Code != want {
+			t.Errorf("%s: status %d, want %d", path, w.Code, want)
+		}
 	}
 }
 
