@@ -1,0 +1,238 @@
+package tenant_test
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"carillon/tenant"
+	"carillon/tenant/onboarding"
+	"carillon/tenant/tenanttest"
+)
+
+func TestDirectory(t *testing.T) {
+	t.Parallel()
+	w := tenanttest.New(t)
+	north := w.Create("north", func(s *onboarding.Spec) { s.HealthAuthorityID = "Org.North.Health" })
+	w.Create("south")
+	exec(t, w, `insert into directory_host (host, tenant) values ('north.example', $1), ('en.north.example', $1)`, north.ID)
+
+	type lookup func(*tenant.Directory, context.Context) (*tenant.Tenant, error)
+	bySlug := func(s string) lookup {
+		return func(d *tenant.Directory, ctx context.Context) (*tenant.Tenant, error) { return d.BySlug(ctx, s) }
+	}
+	byAuthority := func(s string) lookup {
+		return func(d *tenant.Directory, ctx context.Context) (*tenant.Tenant, error) {
+			return d.ByHealthAuthorityID(ctx, s)
+		}
+	}
+	byHost := func(s string) lookup {
+		return func(d *tenant.Directory, ctx context.Context) (*tenant.Tenant, error) { return d.ByHost(ctx, s) }
+	}
+	byID := func(id tenant.ID) lookup {
+		return func(d *tenant.Directory, ctx context.Context) (*tenant.Tenant, error) { return d.ByID(ctx, id) }
+	}
+	found := map[string]lookup{
+		"slug":                   bySlug("north"),
+		"authority":              byAuthority("org.north.health"),
+		"authority in any case":  byAuthority("ORG.north.HEALTH"),
+		"host":                   byHost("north.example"),
+		"another host":           byHost("en.north.example"),
+		"host in any case":       byHost("North.Example"),
+		"host with trailing dot": byHost("north.example."),
+		"ID":                     byID(north.ID),
+	}
+	unknown := map[string]lookup{
+		"slug":                 bySlug("nowhere"),
+		"slug in capitals":     bySlug("NORTH"),
+		"no slug":              bySlug(""),
+		"reserved slug":        bySlug("api"),
+		"slug with zero":       bySlug("north\x00"),
+		"slug with a path":     bySlug("north/../south"),
+		"authority":            byAuthority("org.nowhere.health"),
+		"no authority":         byAuthority(""),
+		"pattern":              byAuthority("%"),
+		"authority with blank": byAuthority(" org.north.health"),
+		"authority with zero":  byAuthority("org.north.health\x00"),
+		"long authority":       byAuthority(strings.Repeat("a", 257)),
+		"authority is a slug":  byAuthority("north"),
+		"authority not UTF-8":  byAuthority("\xff"),
+		"host not UTF-8":       byHost("\xff"),
+		"host":                 byHost("nowhere.example"),
+		"no host":              byHost(""),
+		"a dot":                byHost("."),
+		"parent host":          byHost("example"),
+		"child host":           byHost("www.north.example"),
+		"host with port":       byHost("north.example:443"),
+		"two trailing dots":    byHost("north.example.."),
+		"long host":            byHost(strings.Repeat("a", 254)),
+		"ID":                   byID(tenant.NewID()),
+		"no ID":                byID(tenant.ID{}),
+	}
+	for role, db := range map[string]*tenant.DB{
+		"device": w.Device, "issuer": w.Issuer, "publish": w.Publish,
+		"portal": w.Portal, "jobs": w.Jobs, "operator": w.Operator,
+	} {
+		d := tenant.NewDirectory(db)
+		for name, look := range found {
+			got, err := look(d, t.Context())
+			if err != nil {
+				t.Errorf("%s: by %s: %v", role, name, err)
+				continue
+			}
+			if diff := cmp.Diff(north, got); diff != "" {
+				t.Errorf("%s: by %s (-want +got):\n%s", role, name, diff)
+			}
+		}
+		for name, look := range unknown {
+			if got, err := look(d, t.Context()); !errors.Is(err, tenant.ErrUnknown) || got != nil {
+				t.Errorf("%s: %s: %v, %v, want ErrUnknown", role, name, got, err)
+			}
+		}
+	}
+}
+
+// Each setting arrives in its own field.
+func TestSettings(t *testing.T) {
+	t.Parallel()
+	w := tenanttest.New(t)
+	north := w.Create("north")
+	exec(t, w, `
+update tenant_setting
+   set issuer = 'i', audience = 'a', certificate_seconds = 61, token_seconds = 62, test_types = '{likely,user-report}',
+       require_date = false, issue_user_report = true, code_digits = 7, code_seconds = 63, long_code_length = 13,
+       long_code_seconds = 64, sms_enabled = true, sms_country = 'DE', sms_template = 't', truncate_seconds = 65,
+       release_same_day = true
+ where tenant_id = $1`, north.ID)
+	got, err := tenant.NewDirectory(w.Device).ByID(t.Context(), north.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := tenant.Settings{
+		Issuer: "i", Audience: "a", CertificateLife: 61 * time.Second, TokenLife: 62 * time.Second,
+		TestTypes: []string{"likely", "user-report"}, IssueUserReport: true, CodeDigits: 7, CodeLife: 63 * time.Second,
+		LongCodeLength: 13, LongCodeLife: 64 * time.Second, SMSEnabled: true, SMSCountry: "DE", SMSTemplate: "t",
+		Truncate: 65 * time.Second, ReleaseSameDay: true,
+	}
+	if diff := cmp.Diff(want, got.Settings); diff != "" {
+		t.Errorf("settings (-want +got):\n%s", diff)
+	}
+}
+
+// A suspended tenant is found, as suspended, and left out where work is handed out.
+func TestSuspended(t *testing.T) {
+	t.Parallel()
+	w := tenanttest.New(t)
+	north, south := w.Create("north"), w.Create("south")
+	exec(t, w, `update tenant_directory set state = 'suspended' where tenant = $1`, north.ID)
+	d := tenant.NewDirectory(w.Jobs)
+	got, err := d.BySlug(t.Context(), "north")
+	if err != nil || got.State != tenant.Suspended {
+		t.Errorf("north = %+v, %v", got, err)
+	}
+	var visited []tenant.ID
+	err = d.Each(t.Context(), func(id tenant.ID) error {
+		visited = append(visited, id)
+		return nil
+	})
+	if err != nil || !slices.Equal(visited, []tenant.ID{south.ID}) {
+		t.Errorf("Each visits %v (%v), want the active one", visited, err)
+	}
+}
+
+// All tenants are visited once, page by page, until one visit fails.
+func TestEachTenant(t *testing.T) {
+	t.Parallel()
+	w := tenanttest.New(t)
+	const tenants = 2300
+	exec(t, w, `
+insert into tenant_directory (tenant, slug, name, region, health_authority_id)
+select gen_random_uuid(), 'slug-' || n, 'name', 'X' || chr(65 + n / 1000) || '-' || to_char(n % 1000, 'FM000'), 'id-' || n
+  from generate_series(1, $1::int) n`, tenants)
+	d := tenant.NewDirectory(w.Jobs)
+	seen := map[tenant.ID]int{}
+	trips := w.Trips(func() {
+		err := d.Each(t.Context(), func(id tenant.ID) error {
+			seen[id]++
+			return nil
+		})
+		if err != nil {
+			t.Error(err)
+		}
+	})
+	if len(seen) != tenants {
+		t.Errorf("%d tenants were visited, want %d", len(seen), tenants)
+	}
+	for id, n := range seen {
+		if n != 1 {
+			t.Errorf("%s was visited %d times", id, n)
+		}
+	}
+	if trips > 4*3 {
+		t.Errorf("%d round trips for %d tenants", trips, tenants)
+	}
+	visits := 0
+	err := d.Each(t.Context(), func(tenant.ID) error {
+		if visits++; visits == 1200 {
+			return errEnough
+		}
+		return nil
+	})
+	if !errors.Is(err, errEnough) || visits != 1200 {
+		t.Errorf("%d visits, then %v", visits, err)
+	}
+}
+
+// A known name costs nothing. An unknown one is looked for again, so that a tenant is
+// found as soon as it exists.
+func TestDirectoryRoundTrips(t *testing.T) {
+	t.Parallel()
+	w := tenanttest.New(t)
+	d := tenant.NewDirectory(w.Device)
+	look := func() { _, _ = d.BySlug(t.Context(), "north") }
+	const entry, settings = 3, 3 // begin, one statement, commit
+	for range 2 {
+		if got := w.Trips(look); got != entry {
+			t.Errorf("unknown: %d round trips, want %d", got, entry)
+		}
+	}
+	w.Create("north")
+	for i, want := range []int{entry + settings, 0, 0} {
+		if got := w.Trips(look); got != want {
+			t.Errorf("known, look %d: %d round trips, want %d", i+1, got, want)
+		}
+	}
+	if got := w.Trips(func() { _, _ = d.BySlug(t.Context(), "not a slug") }); got != 0 {
+		t.Errorf("not a slug: %d round trips, want none", got)
+	}
+}
+
+// Without the database the answer is not that nobody has the name.
+func TestDirectoryWithoutDatabase(t *testing.T) {
+	t.Parallel()
+	w := tenanttest.New(t)
+	w.Create("north")
+	db := w.Open("carillon_device")
+	d := tenant.NewDirectory(db)
+	if err := db.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := d.ByHealthAuthorityID(t.Context(), "org.north.health"); err == nil || errors.Is(err, tenant.ErrUnknown) {
+		t.Errorf("ByHealthAuthorityID: %v, want an error of the database", err)
+	}
+	if err := d.Each(t.Context(), func(tenant.ID) error { return nil }); err == nil {
+		t.Error("Each visits all of none")
+	}
+}
+
+func exec(t *testing.T, w *tenanttest.World, statement string, args ...any) {
+	t.Helper()
+	if _, err := w.Database.Super().ExecContext(t.Context(), statement, args...); err != nil {
+		t.Fatalf("%s: %v", statement, err)
+	}
+}
