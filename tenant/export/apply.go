@@ -35,6 +35,11 @@ const (
     from export_batch b
     join export_config c using (tenant_id, config_id)
    where b.state = 'staged'
+     and not exists (
+         select from export_batch earlier
+          where earlier.config_id = b.config_id
+            and earlier.starts_at < b.starts_at
+            and earlier.state <> 'published')
 order by b.ends_at
    limit 100`
 
@@ -66,18 +71,26 @@ update export_batch
 // Apply publishes what is staged. It may be repeated and interrupted at will, by
 // any number of processes at once: a batch counts as published only after the index
 // was seen to name its files.
+//
+// Batches of one configuration are published in their order: a phone goes on in the
+// index after the last entry it knows, and would never see a file that is put in
+// before that.
 func (s *Service) Apply(ctx context.Context, t *tenant.Tenant) error {
-	var batches []stagedBatch
-	err := s.db.In(ctx, t.ID, func(tx *tenant.Tx) error { return tx.Select(ctx, &batches, stagedSQL) })
-	if err != nil {
-		return fmt.Errorf("read staged batches: %w", err)
-	}
-	for _, b := range batches {
-		if err := s.apply(ctx, t, b); err != nil {
-			return fmt.Errorf("publish batch %d: %w", b.Start.Unix(), err)
+	for {
+		var batches []stagedBatch
+		err := s.db.In(ctx, t.ID, func(tx *tenant.Tx) error { return tx.Select(ctx, &batches, stagedSQL) })
+		if err != nil {
+			return fmt.Errorf("read staged batches: %w", err)
+		}
+		if len(batches) == 0 {
+			return nil
+		}
+		for _, b := range batches {
+			if err := s.apply(ctx, t, b); err != nil {
+				return fmt.Errorf("publish batch %d: %w", b.Start.Unix(), err)
+			}
 		}
 	}
-	return nil
 }
 
 func (s *Service) apply(ctx context.Context, t *tenant.Tenant, b stagedBatch) error {

@@ -282,6 +282,46 @@ func TestSlowIndexWriterFindsOut(t *testing.T) {
 	f.wantOnce(t, slices.Concat(first, second))
 }
 
+// A file never enters the index before one that phones may have read already.
+func TestBatchesArePublishedInOrder(t *testing.T) {
+	t.Parallel()
+	f := setUp(t)
+	first := f.mustPublish(t, 3)
+	f.world.Advance(period)
+	dying := f.service(func(name string) error {
+		if name == "encoded" {
+			return errCrash
+		}
+		return nil
+	})
+	if err := dying.Turn(t.Context(), f.tenant.ID); !errors.Is(err, errCrash) {
+		t.Fatal(err)
+	}
+	second := f.mustPublish(t, 3)
+	f.world.Advance(period)
+	f.extendLease(t) // the first worker is slow, not dead
+	s := f.service(nil)
+	f.turn(t, s)
+	if index := f.index(t); len(index) != 0 {
+		t.Fatalf("the second window's file is there before the first's: %q", index)
+	}
+	f.world.Advance(2 * lease)
+	f.turn(t, s)
+	f.wantOnce(t, slices.Concat(first, second))
+}
+
+// extendLease keeps the batches that are leased from being leased again for a while.
+func (f *fixture) extendLease(t *testing.T) {
+	t.Helper()
+	err := f.world.Jobs.In(t.Context(), f.tenant.ID, func(tx *tenant.Tx) error {
+		_, err := tx.Exec(t.Context(), `update export_batch set leased_until = $1 where leased_until is not null`, f.world.Now().Add(lease))
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
 // Publishers and several workers at once, over many windows: every acknowledged key
 // is in exactly one file.
 func TestPublishersAndWorkersAtOnce(t *testing.T) {
