@@ -24,6 +24,7 @@ func BenchmarkPublish(b *testing.B) {
 		uploads[i] = f.phone.Upload(confirmed, f.phone.Keys(14))
 	}
 	const commits = 1000
+	spread(b, commits, f.commit) // opens the connections
 	floor := spread(b, commits, f.commit) / commits
 	b.ResetTimer()
 	each := spread(b, b.N, func(ctx context.Context, i int) error {

@@ -1,8 +1,10 @@
 package exposure_test
 
 import (
+	"context"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -448,6 +450,33 @@ func TestRevisionsAtOnce(t *testing.T) {
 	}
 }
 
+// The same mixture of known and new keys at once: each new key is stored once, each
+// known one is revised once, and nobody runs into a deadlock.
+func TestMixedUploadsAtOnce(t *testing.T) {
+	t.Parallel()
+	f := setUp(t)
+	keys := f.phone.Keys(14)
+	known, fresh := keys[:7], keys[7:]
+	token := f.publish(t, f.phone.Upload(likely, known)).RevisionToken
+	var inserted, revised atomic.Int64
+	var wg sync.WaitGroup
+	for range 60 {
+		wg.Go(func() {
+			r, err := f.revise(t, confirmed, append(slices.Clone(known), fresh...), token)
+			if err != nil { // the token does not list keys that another upload brought
+				wantErr(t, err, exposure.ErrInvalidRevisionToken)
+				return
+			}
+			inserted.Add(int64(r.Inserted))
+			revised.Add(int64(r.Revised))
+		})
+	}
+	wg.Wait()
+	if n := f.count(t); n != 14 || inserted.Load() != 7 || revised.Load() != 7 {
+		t.Errorf("%d stored, %d inserted and %d revised by all; want 14, 7 and 7", n, inserted.Load(), revised.Load())
+	}
+}
+
 // An upload that finds its keys revised by another at the last moment is judged by
 // what they have become.
 func TestRevisionOvertaken(t *testing.T) {
@@ -486,15 +515,18 @@ func TestRevisionOvertaken(t *testing.T) {
 	}
 }
 
+// awaitLocks returns when n transactions wait for a lock; if they never do, the test fails.
 func (f *fixture) awaitLocks(t *testing.T, n int) {
 	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
 	const waitingSQL = `
 select count(*)
   from pg_stat_activity
  where datname = current_database() and wait_event_type = 'Lock'`
 	for waiting := 0; waiting < n; {
-		if err := f.world.Database.Super().QueryRowContext(t.Context(), waitingSQL).Scan(&waiting); err != nil {
-			t.Fatal(err)
+		if err := f.world.Database.Super().QueryRowContext(ctx, waitingSQL).Scan(&waiting); err != nil {
+			t.Fatalf("%d of %d wait for a lock: %v", waiting, n, err)
 		}
 	}
 }

@@ -87,6 +87,32 @@ select string_agg(tek, '' order by ctid), string_agg(tek, '' order by tek)
 	}
 }
 
+// A revision adds its region to those of the key, each of them once (§3.3).
+func TestStoredRegions(t *testing.T) {
+	t.Parallel()
+	f := setUp(t)
+	keys := f.phone.Keys(2)
+	here, there := *f.north, *f.north
+	here.Region, there.Region = "XB-B", "XA-A"
+	for i, reviser := range []*tenant.Tenant{&there, &here} {
+		key := keys[i : i+1]
+		first, err := f.service.Publish(t.Context(), &here, f.phone.Upload(likely, key))
+		if err != nil {
+			t.Fatal(explain(err))
+		}
+		u := f.phone.Upload(confirmed, key)
+		u.RevisionToken = first.RevisionToken
+		if _, err := f.service.Publish(t.Context(), reviser, u); err != nil {
+			t.Fatal(explain(err))
+		}
+	}
+	for i, want := range []string{"XA-A,XB-B", "XB-B"} {
+		if got := f.row(t, f.north, keys[i]).Regions; got != want {
+			t.Errorf("key %d: regions %q, want %q", i, got, want)
+		}
+	}
+}
+
 // A transaction of one tenant, and one of none, sees no key of another, nor can it
 // revise one.
 func TestOtherTenantSeesNothing(t *testing.T) {
