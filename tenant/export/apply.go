@@ -1,56 +1,69 @@
 package export
 
 import (
-	"bytes"
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
-	"io"
+	"log/slog"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/google/uuid"
-	"github.com/lib/pq"
 
 	"carillon/tenant"
 )
 
-// IndexName is the name of a configuration's index, below its prefix.
-const IndexName = "index.txt"
-
-// Prefix is the part of object names that a tenant's files share.
-func Prefix(t *tenant.Tenant) string { return string(t.Slug) + "/" }
-
-// stagedBatch is a batch that is not published yet.
-type stagedBatch struct {
+// staged is a batch whose files are decided but not published.
+type staged struct {
 	ConfigID uuid.UUID `db:"config_id"`
 	Start    time.Time `db:"starts_at"`
+	State    string    `db:"state"`
 	Path     string    `db:"path"`
 }
 
-const (
-	stagedSQL = `
-  select b.config_id, b.starts_at, c.path
+// The oldest unfinished batch of each configuration: only that one may be published.
+const firstSQL = `
+  select distinct on (b.config_id) b.config_id, b.starts_at, b.state, c.path
     from export_batch b
     join export_config c using (tenant_id, config_id)
-   where b.state = 'staged'
-     and not exists (
-         select from export_batch earlier
-          where earlier.config_id = b.config_id
-            and earlier.starts_at < b.starts_at
-            and earlier.state <> 'published')
-order by b.ends_at
-   limit 100`
+   where b.state <> 'published'
+order by b.config_id, b.starts_at`
 
-	bodiesSQL = `
-  select name, body
-    from export_file
-   where config_id = $1
-     and starts_at = $2
-     and state = 'staged'
-order by file_no`
+// Apply publishes what is staged, in the order of windows for each configuration. It
+// may be repeated and interrupted at will, by any number of processes at once:
+//
+//   - Files are put first. Their bytes were fixed by staging, so two processes put
+//     the same ones, and putting them again is success.
+//   - A row says that its file is in the store only after that. The index is made of
+//     such rows and of nothing else, so it never names a file that is not there.
+//   - The index comes next, see syncIndex. Only then is the batch published, and the
+//     next one may be.
+func (s *Service) Apply(ctx context.Context, t *tenant.Tenant) error {
+	var errs []error
+	var failed []uuid.UUID
+	for {
+		var first []staged
+		err := s.db.In(ctx, t.ID, func(tx *tenant.Tx) error { return tx.Select(ctx, &first, firstSQL) })
+		if err != nil {
+			return errors.Join(append(errs, fmt.Errorf("read staged batches: %w", err))...)
+		}
+		first = slices.DeleteFunc(first, func(b staged) bool {
+			return b.State != "staged" || slices.Contains(failed, b.ConfigID)
+		})
+		if len(first) == 0 {
+			return errors.Join(errs...)
+		}
+		for _, b := range first {
+			if err := s.apply(ctx, t, b); err != nil {
+				errs = append(errs, fmt.Errorf("publish batch %d: %w", b.Start.Unix(), err))
+				failed = append(failed, b.ConfigID)
+			}
+		}
+	}
+}
 
+const (
 	storedSQL = `
 update export_file
    set state = 'published',
@@ -68,200 +81,88 @@ update export_batch
    and state = 'staged'`
 )
 
-// Apply publishes what is staged. It may be repeated and interrupted at will, by
-// any number of processes at once: a batch counts as published only after the index
-// was seen to name its files.
-//
-// Batches of one configuration are published in their order: a phone goes on in the
-// index after the last entry it knows, and would never see a file that is put in
-// before that.
-func (s *Service) Apply(ctx context.Context, t *tenant.Tenant) error {
-	for {
-		var batches []stagedBatch
-		err := s.db.In(ctx, t.ID, func(tx *tenant.Tx) error { return tx.Select(ctx, &batches, stagedSQL) })
-		if err != nil {
-			return fmt.Errorf("read staged batches: %w", err)
-		}
-		if len(batches) == 0 {
-			return nil
-		}
-		for _, b := range batches {
-			if err := s.apply(ctx, t, b); err != nil {
-				return fmt.Errorf("publish batch %d: %w", b.Start.Unix(), err)
-			}
-		}
-	}
-}
-
-func (s *Service) apply(ctx context.Context, t *tenant.Tenant, b stagedBatch) error {
+func (s *Service) apply(ctx context.Context, t *tenant.Tenant, b staged) error {
 	prefix := Prefix(t) + b.Path
 	if err := s.putFiles(ctx, t, b, prefix); err != nil {
 		return err
 	}
 	// The store has the bytes; the rows let go of them.
-	if err := s.update(ctx, t, "stored", storedSQL, b.ConfigID, b.Start); err != nil {
+	if _, err := s.update(ctx, t, storedSQL, b.ConfigID, b.Start); err != nil {
+		return fmt.Errorf("let go of stored files: %w", err)
+	}
+	if err := s.step("stored"); err != nil {
 		return err
 	}
 	if err := s.syncIndex(ctx, t, b.ConfigID, prefix); err != nil {
 		return err
 	}
-	return s.update(ctx, t, "published", publishedSQL, b.ConfigID, b.Start, s.now())
+	rows, err := s.update(ctx, t, publishedSQL, b.ConfigID, b.Start, s.now())
+	if err != nil {
+		return fmt.Errorf("note publication: %w", err)
+	}
+	if rows > 0 {
+		s.log.InfoContext(ctx, "export batch published", slog.String("tenant", t.ID.String()),
+			slog.String("prefix", prefix), slog.Int64("start", b.Start.Unix()))
+	}
+	return s.step("published")
 }
 
-// update runs a statement in a transaction of its own, after the step of that name.
-func (s *Service) update(ctx context.Context, t *tenant.Tenant, step, query string, args ...any) error {
-	if err := s.step(step); err != nil {
-		return err
-	}
-	return s.db.In(ctx, t.ID, func(tx *tenant.Tx) error {
-		_, err := tx.Exec(ctx, query, args...)
+// update runs one statement in a transaction of its own.
+func (s *Service) update(ctx context.Context, t *tenant.Tenant, query string, args ...any) (rows int64, err error) {
+	err = s.db.In(ctx, t.ID, func(tx *tenant.Tx) (err error) {
+		rows, err = tx.Exec(ctx, query, args...)
 		return err
 	})
+	return rows, err
 }
 
-func (s *Service) putFiles(ctx context.Context, t *tenant.Tenant, b stagedBatch, prefix string) error {
+const (
+	stagedFilesSQL = `
+  select file_no, name
+    from export_file
+   where config_id = $1
+     and starts_at = $2
+     and state = 'staged'
+order by file_no`
+
+	bodySQL = `
+select body
+  from export_file
+ where config_id = $1
+   and starts_at = $2
+   and file_no = $3
+   and state = 'staged'`
+)
+
+// putFiles puts the files of a batch into the store, one in memory at a time.
+func (s *Service) putFiles(ctx context.Context, t *tenant.Tenant, b staged, prefix string) error {
 	var files []struct {
-		Name string
-		Body []byte
+		Number int `db:"file_no"`
+		Name   string
 	}
 	err := s.db.In(ctx, t.ID, func(tx *tenant.Tx) error {
-		return tx.Select(ctx, &files, bodiesSQL, b.ConfigID, b.Start)
+		return tx.Select(ctx, &files, stagedFilesSQL, b.ConfigID, b.Start)
 	})
 	if err != nil {
 		return fmt.Errorf("read staged files: %w", err)
 	}
 	for _, f := range files {
-		if err := s.step("put " + prefix + f.Name); err != nil {
-			return err
+		var body []byte
+		err := s.db.In(ctx, t.ID, func(tx *tenant.Tx) error {
+			return tx.Get(ctx, &body, bodySQL, b.ConfigID, b.Start, f.Number)
+		})
+		if errors.Is(err, sql.ErrNoRows) {
+			continue // another process has put it
 		}
-		if err := s.store.PutIfAbsent(ctx, prefix+f.Name, f.Body); err != nil {
+		if err != nil {
+			return fmt.Errorf("read staged file: %w", err)
+		}
+		if err := s.store.PutIfAbsent(ctx, prefix+f.Name, body); err != nil {
 			return fmt.Errorf("put %s: %w", f.Name, err)
+		}
+		if err := s.step("put " + f.Name); err != nil {
+			return err
 		}
 	}
 	return nil
-}
-
-const listedSQL = `
-  select name
-    from export_file
-   where config_id = $1
-     and state = 'published'
-     and starts_at > $2
-order by name collate "C"`
-
-// index is the text that the index should have: bare names, oldest first, without a
-// final line end (§5.5).
-func (s *Service) index(ctx context.Context, t *tenant.Tenant, configID uuid.UUID) ([]byte, error) {
-	var names []string
-	err := s.db.In(ctx, t.ID, func(tx *tenant.Tx) error {
-		return tx.Select(ctx, &names, listedSQL, configID, s.now().Add(-Retention))
-	})
-	if err != nil {
-		return nil, fmt.Errorf("list files: %w", err)
-	}
-	return []byte(strings.Join(names, "\n")), nil
-}
-
-// syncIndex writes the index from the rows, and then looks whether the rows still
-// say the same. Two processes may overwrite each other's index, but the one that
-// wrote the older list finds out and writes again; if it dies before that, its batch
-// is still staged, and whoever finishes that batch writes the index.
-func (s *Service) syncIndex(ctx context.Context, t *tenant.Tenant, configID uuid.UUID, prefix string) error {
-	name := prefix + IndexName
-	want, err := s.index(ctx, t, configID)
-	for err == nil {
-		if err = s.step("index " + name); err != nil {
-			break
-		}
-		if err = s.store.Replace(ctx, name, want); err != nil {
-			return fmt.Errorf("write index: %w", err)
-		}
-		var now []byte
-		now, err = s.index(ctx, t, configID)
-		if err == nil && bytes.Equal(now, want) {
-			s.indexed.Store(name, true)
-			return nil
-		}
-		want = now
-	}
-	return err
-}
-
-const (
-	unlistSQL = `
-update export_file
-   set state = 'unlisted'
- where config_id = $1
-   and state = 'published'
-   and starts_at <= $2`
-
-	doomedSQL = `
-  select f.name
-    from export_file f
-    join export_batch b using (tenant_id, config_id, starts_at)
-   where f.config_id = $1
-     and f.state = 'unlisted'
-     and b.ends_at < $2
-order by f.name
-   limit 100`
-
-	deletedSQL = `
-update export_file
-   set state = 'deleted'
- where config_id = $1
-   and name = any($2)
-   and state = 'unlisted'`
-)
-
-// tend makes sure that a configuration has an index, from its first day on, and
-// retires files that are past the retention: out of the index first, deleted a day
-// later.
-func (s *Service) tend(ctx context.Context, t *tenant.Tenant, c config) error {
-	prefix := Prefix(t) + c.Path
-	now := s.now()
-	var unlisted int64
-	var doomed []string
-	err := s.db.In(ctx, t.ID, func(tx *tenant.Tx) (err error) {
-		if unlisted, err = tx.Exec(ctx, unlistSQL, c.ID, now.Add(-Retention)); err != nil {
-			return err
-		}
-		return tx.Select(ctx, &doomed, doomedSQL, c.ID, now.Add(-Retention-deletionGrace))
-	})
-	if err != nil {
-		return fmt.Errorf("retire files: %w", err)
-	}
-	if _, known := s.indexed.Load(prefix + IndexName); unlisted > 0 || !known {
-		if err := s.syncIndex(ctx, t, c.ID, prefix); err != nil {
-			return err
-		}
-	}
-	return s.remove(ctx, t, c, prefix, doomed)
-}
-
-// remove deletes files that the index, as phones read it now, does not name.
-func (s *Service) remove(ctx context.Context, t *tenant.Tenant, c config, prefix string, names []string) error {
-	if len(names) == 0 {
-		return nil
-	}
-	listed, err := s.readIndex(ctx, prefix)
-	if err != nil {
-		return err
-	}
-	names = slices.DeleteFunc(names, func(n string) bool { return slices.Contains(listed, n) })
-	for _, n := range names {
-		if err := s.store.Delete(ctx, prefix+n); err != nil && !errors.Is(err, ErrNotFound) {
-			return fmt.Errorf("delete %s: %w", n, err)
-		}
-	}
-	return s.update(ctx, t, "deleted", deletedSQL, c.ID, pq.StringArray(names))
-}
-
-func (s *Service) readIndex(ctx context.Context, prefix string) ([]string, error) {
-	o, err := s.store.Open(ctx, prefix+IndexName)
-	if err != nil {
-		return nil, fmt.Errorf("read index: %w", err)
-	}
-	defer o.Close()
-	text, err := io.ReadAll(o)
-	return strings.Fields(string(text)), err
 }

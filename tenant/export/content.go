@@ -3,41 +3,43 @@ package export
 import (
 	"context"
 	"crypto/rand"
-	"errors"
 	"fmt"
 	"io"
 	"math/big"
+	"strings"
 	"time"
 
+	"github.com/jmoiron/sqlx"
 	"github.com/lib/pq"
 
+	"carillon/signing/certificate"
 	"carillon/signing/exportfile"
 	"carillon/tenant"
 )
 
-// stored is a key as it was read.
+// stored is a key with all that a copy of it needs.
 type stored struct {
-	TEK            []byte         `db:"tek"`
-	RollingStart   int32          `db:"rolling_start"`
-	RollingPeriod  int32          `db:"rolling_period"`
-	Risk           int32          `db:"transmission_risk"`
-	ReportType     string         `db:"report_type"`
-	DaysSinceOnset *int32         `db:"days_since_onset"`
-	Traveler       bool           `db:"traveler"`
-	Regions        pq.StringArray `db:"regions"`
-	CreatedAt      time.Time      `db:"created_at"`
+	TEK            []byte
+	RollingStart   int32
+	RollingPeriod  int32
+	Risk           int32
+	ReportType     string
+	DaysSinceOnset *int32
+	Traveler       bool
+	Regions        pq.StringArray
+	CreatedAt      time.Time
 }
 
-// generatedKey is padding: it looks like the stored key that it copies.
-type generatedKey struct {
-	stored
+func (k *stored) scan(rows *sqlx.Rows) error {
+	return rows.Scan(&k.TEK, &k.RollingStart, &k.RollingPeriod, &k.Risk, &k.ReportType,
+		&k.DaysSinceOnset, &k.Traveler, &k.Regions, &k.CreatedAt)
 }
 
 // key is the form that files have.
-func (k stored) key() exportfile.Key {
+func (k *stored) key() exportfile.Key {
 	f := exportfile.Key{
 		TransmissionRisk: k.Risk, RollingStart: k.RollingStart, RollingPeriod: k.RollingPeriod,
-		ReportType: reportType(k.ReportType),
+		ReportType: reportType(certificate.ReportType(k.ReportType)),
 	}
 	copy(f.Data[:], k.TEK)
 	if k.DaysSinceOnset != nil {
@@ -46,88 +48,155 @@ func (k stored) key() exportfile.Key {
 	return f
 }
 
-func reportType(name string) exportfile.ReportType {
-	switch name {
-	case "confirmed":
+func reportType(r certificate.ReportType) exportfile.ReportType {
+	switch r {
+	case certificate.Confirmed:
 		return exportfile.Confirmed
-	case "likely":
+	case certificate.Likely:
 		return exportfile.Clinical
-	case "user-report":
+	case certificate.UserReport:
 		return exportfile.SelfReport
-	case "negative":
+	case certificate.Negative:
 		return exportfile.Revoked
 	default:
 		return exportfile.Unknown
 	}
 }
 
-// divide fills files, new keys first, then revised ones, and pads the last one that
-// has new keys in it (§5.3, §5.4).
-func divide(fresh, revised []stored, c config, b batch, random io.Reader) (*content, error) {
-	made := &content{region: c.Region}
-	if len(fresh)+len(revised) == 0 {
-		return made, nil
-	}
-	last := lastNewKeys(fresh, revised, c.MaxRecords)
-	generated, err := pad(last, c, c.MaxRecords-len(revisedBeside(last, fresh, revised, c.MaxRecords)), random)
-	if err != nil {
-		return nil, err
-	}
-	made.generated = generated
-	for _, g := range generated {
-		fresh = append(fresh, g.stored)
-	}
-	made.files = fill(fresh, revised, c, b)
-	return made, nil
+// selection are the keys of a batch, each list in the order of their bytes.
+type selection struct {
+	fresh, revised []exportfile.Key
+	// tail are the new keys of the file that is filled last, if they are so few
+	// that it will be padded. The others are not needed whole.
+	tail []stored
 }
 
-// lastNewKeys are the new keys of the last file, which alone is padded.
-func lastNewKeys(fresh, revised []stored, size int) []stored {
-	full := len(fresh) / size * size
-	if rest := fresh[full:]; len(rest) > 0 {
-		if len(rest)+len(revised) > size {
-			return nil // the last file has revised keys only
+// add appends a new key.
+func (sel *selection) add(k stored, c config) {
+	if len(sel.fresh)%c.MaxRecords == 0 {
+		sel.tail = nil
+	}
+	sel.fresh = append(sel.fresh, k.key())
+	if len(sel.tail) <= c.MinRecords {
+		sel.tail = append(sel.tail, k)
+	}
+}
+
+// content is what goes into the files of a batch.
+type content struct {
+	files []exportfile.File
+	// generated are the padding among them.
+	generated []stored
+}
+
+const (
+	configSQL = `
+select config_id, path, region, input_regions, exclude_regions, travelers, period_seconds,
+       min_age_seconds, min_records, padding_range, max_records, active_from, active_thru
+  from export_config
+ where config_id = $1`
+
+	// matching is true intersection of regions, for any number of them (§5.1).
+	matching = `
+   and ((regions && $3 and ($5 <> 'exclude' or not traveler)) or ($5 = 'include' and traveler))
+   and not regions && $4`
+
+	newSQL = `
+  select tek, rolling_start, rolling_period, transmission_risk, report_type, days_since_onset,
+         traveler, regions, created_at
+    from exposure
+   where created_at >= $1
+     and created_at < $2` + matching + `
+order by tek`
+
+	revisedSQL = `
+  select tek, rolling_start, rolling_period, revised_risk, revised_type, revised_days,
+         traveler, regions, revised_at
+    from exposure
+   where revised_at >= $1
+     and revised_at < $2` + matching + `
+order by tek`
+)
+
+// choose reads the keys of a batch's window and divides them into files.
+func (s *Service) choose(ctx context.Context, t *tenant.Tenant, b batch) (*content, error) {
+	var c config
+	var sel selection
+	err := s.db.In(ctx, t.ID, func(tx *tenant.Tx) error {
+		if err := tx.Get(ctx, &c, configSQL, b.ConfigID); err != nil {
+			return err
 		}
-		return rest
+		inputs := c.InputRegions
+		if len(inputs) == 0 {
+			inputs = pq.StringArray{c.Region}
+		}
+		args := []any{b.Start, b.End, inputs, c.ExcludeRegions, c.Travelers}
+		err := tx.Each(ctx, func(rows *sqlx.Rows) error {
+			var k stored
+			err := k.scan(rows)
+			sel.add(k, c)
+			return err
+		}, newSQL, args...)
+		if err != nil {
+			return err
+		}
+		return tx.Each(ctx, func(rows *sqlx.Rows) error {
+			var k stored
+			err := k.scan(rows)
+			sel.revised = append(sel.revised, k.key())
+			return err
+		}, revisedSQL, args...)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read keys: %w", err)
 	}
-	return nil
+	return sel.divide(c, b, s.random)
 }
 
-// revisedBeside are the revised keys that share the file of the last new keys.
-func revisedBeside(last, fresh, revised []stored, size int) []stored {
-	if len(last) == 0 {
-		return nil
+// divide fills files, new keys first, then revised ones, and pads the last one if it
+// has new keys (§5.3, §5.4).
+func (sel *selection) divide(c config, b batch, random io.Reader) (*content, error) {
+	made := &content{}
+	last := len(sel.fresh) % c.MaxRecords // new keys of the file that is not full of them
+	room := c.MaxRecords - last - len(sel.revised)
+	if last > 0 && room > 0 && last < c.MinRecords {
+		var err error
+		if made.generated, err = pad(sel.tail, c, room, random); err != nil {
+			return nil, fmt.Errorf("padding: %w", err)
+		}
 	}
-	return revised[:min(len(revised), size-len(fresh)%size)]
+	fresh := sel.fresh
+	for i := range made.generated {
+		fresh = append(fresh, made.generated[i].key())
+	}
+	made.files = fill(fresh, sel.revised, c, b)
+	return made, nil
 }
 
 // pad makes generated keys: whole passes over the real ones, until there are enough
 // or the file has no room.
-func pad(real []stored, c config, room int, random io.Reader) ([]generatedKey, error) {
-	if len(real) == 0 || len(real) >= c.MinRecords {
-		return nil, nil
-	}
+func pad(real []stored, c config, room int, random io.Reader) ([]stored, error) {
 	extra, err := rand.Int(random, big.NewInt(int64(c.PaddingRange)+1))
 	if err != nil {
-		return nil, fmt.Errorf("padding: %w", err)
+		return nil, err
 	}
 	target := c.MinRecords + int(extra.Int64())
 	newest := real[0].CreatedAt
 	for _, k := range real {
 		newest = latest(newest, k.CreatedAt)
 	}
-	var generated []generatedKey
+	var generated []stored
 	for len(real)+len(generated) < target {
 		for _, k := range real {
-			if len(real)+len(generated) >= room {
+			if len(generated) == room {
 				return generated, nil
 			}
 			k.TEK = make([]byte, len(exportfile.Key{}.Data))
 			if _, err := io.ReadFull(random, k.TEK); err != nil {
-				return nil, errors.Join(errors.New("padding"), err)
+				return nil, err
 			}
 			k.CreatedAt = newest
-			generated = append(generated, generatedKey{k})
+			generated = append(generated, k)
 		}
 	}
 	return generated, nil
@@ -135,15 +204,15 @@ func pad(real []stored, c config, room int, random io.Reader) ([]generatedKey, e
 
 // fill cuts a file each time it is full. Files of a split batch differ in their end,
 // by which phones tell them apart (§5.5).
-func fill(fresh, revised []stored, c config, b batch) []exportfile.File {
+func fill(fresh, revised []exportfile.Key, c config, b batch) []exportfile.File {
 	var files []exportfile.File
 	for len(fresh)+len(revised) > 0 {
-		f := exportfile.File{Start: b.Start, End: b.End, Region: c.Region}
 		n := min(len(fresh), c.MaxRecords)
 		m := min(len(revised), c.MaxRecords-n)
-		f.Keys, f.Revised = keys(fresh[:n]), keys(revised[:m])
+		files = append(files, exportfile.File{
+			Start: b.Start, End: b.End, Region: c.Region, Keys: fresh[:n], Revised: revised[:m],
+		})
 		fresh, revised = fresh[n:], revised[m:]
-		files = append(files, f)
 	}
 	if len(files) > 1 {
 		for i := range files {
@@ -151,14 +220,6 @@ func fill(fresh, revised []stored, c config, b batch) []exportfile.File {
 		}
 	}
 	return files
-}
-
-func keys(list []stored) []exportfile.Key {
-	all := make([]exportfile.Key, len(list))
-	for i, k := range list {
-		all[i] = k.key()
-	}
-	return all
 }
 
 const generatedSQL = `
@@ -174,7 +235,9 @@ order by k.tek`
 
 // storeGenerated keeps all padding, so that other configurations' files of the same
 // window have it too: an observer of two files cannot tell real keys by difference.
-func storeGenerated(ctx context.Context, tx *tenant.Tx, generated []generatedKey) error {
+// They are dated into a closed window: the batch that they pad has been chosen, and
+// the batch of another configuration either has been, or will find them.
+func storeGenerated(ctx context.Context, tx *tenant.Tx, generated []stored) error {
 	if len(generated) == 0 {
 		return nil
 	}
@@ -193,7 +256,7 @@ func storeGenerated(ctx context.Context, tx *tenant.Tx, generated []generatedKey
 		types = append(types, k.ReportType)
 		days = append(days, k.DaysSinceOnset)
 		travelers = append(travelers, k.Traveler)
-		regions = append(regions, join(k.Regions))
+		regions = append(regions, strings.Join(k.Regions, ",")) // codes have no commas
 		dates = append(dates, k.CreatedAt.UTC().Format(time.RFC3339))
 	}
 	_, err := tx.Exec(ctx, generatedSQL, teks, starts, periods, risks, types, pq.Array(days), travelers, regions, dates)
@@ -201,16 +264,4 @@ func storeGenerated(ctx context.Context, tx *tenant.Tx, generated []generatedKey
 		return fmt.Errorf("store padding: %w", err)
 	}
 	return nil
-}
-
-// join writes regions, which have no commas, as one text.
-func join(regions []string) string {
-	text := ""
-	for i, r := range regions {
-		if i > 0 {
-			text += ","
-		}
-		text += r
-	}
-	return text
 }

@@ -1,7 +1,6 @@
 package export
 
 import (
-	"bytes"
 	"crypto/rand"
 	"testing"
 	"time"
@@ -24,7 +23,14 @@ func some(n int) []stored {
 func divideSome(t *testing.T, fresh, revised, minRecords, maxRecords int) *content {
 	t.Helper()
 	c := config{Region: "XA", MinRecords: minRecords, PaddingRange: 100, MaxRecords: maxRecords}
-	made, err := divide(some(fresh), some(revised), c, batch{Start: at("09:00:00"), End: at("10:00:00")}, rand.Reader)
+	var sel selection
+	for _, k := range some(fresh) {
+		sel.add(k, c)
+	}
+	for _, k := range some(revised) {
+		sel.revised = append(sel.revised, k.key())
+	}
+	made, err := sel.divide(c, batch{Start: at("09:00:00"), End: at("10:00:00")}, rand.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -91,6 +97,12 @@ func TestSplitFilesDifferInTheirEnd(t *testing.T) {
 		{10, 1, 0, 10, [][2]int{{10, 0}, {0, 1}}},
 		{25, 3, 0, 10, [][2]int{{10, 0}, {10, 0}, {5, 3}}},
 		{12, 0, 10, 10, [][2]int{{10, 0}, {10, 0}}}, // padded, as far as there is room
+		{12, 3, 10, 10, [][2]int{{10, 0}, {7, 3}}},  // beside the revised keys
+		{12, 8, 10, 10, [][2]int{{10, 0}, {2, 8}}},  // no room
+		{12, 9, 10, 10, [][2]int{{10, 0}, {2, 8}, {0, 1}}},
+		{20, 0, 10, 10, [][2]int{{10, 0}, {10, 0}}},
+		{0, 12, 10, 10, [][2]int{{0, 10}, {0, 2}}},
+		{3, 0, 3, 10, [][2]int{{3, 0}}}, // enough already
 	} {
 		made := divideSome(t, test.fresh, test.revised, test.minRecords, test.maxRecords)
 		if len(made.files) != len(test.want) {
@@ -112,6 +124,20 @@ func TestSplitFilesDifferInTheirEnd(t *testing.T) {
 	}
 }
 
+// Padding copies the keys of its own file only.
+func TestPaddingCopiesTheLastFile(t *testing.T) {
+	t.Parallel()
+	made := divideSome(t, 12, 0, 6, 10)
+	if len(made.generated) < 4 {
+		t.Fatalf("%d generated keys", len(made.generated))
+	}
+	for _, g := range made.generated {
+		if g.RollingStart < 2_990_010 {
+			t.Errorf("copied key %d of the first file", g.RollingStart-2_990_000)
+		}
+	}
+}
+
 // The padding of a file never makes it larger than a file may be.
 func TestPaddingStopsAtTheLimit(t *testing.T) {
 	t.Parallel()
@@ -126,8 +152,5 @@ func TestFileNames(t *testing.T) {
 	b := batch{Start: time.Unix(1614556800, 0), End: time.Unix(1614571200, 0)}
 	if got := fileName(b, 2); got != "1614556800-1614571200-00002.zip" {
 		t.Error(got)
-	}
-	if !bytes.Equal([]byte(join([]string{"XA", "XB"})), []byte("XA,XB")) {
-		t.Error("join")
 	}
 }

@@ -1,9 +1,9 @@
 // Package export turns stored exposure keys into the signed files that phones
 // download (key server protocol §5 and §6).
 //
-// Time is divided into windows, one batch for each. A batch goes through three
-// states, and killing the process between any two lines leaves a state from which
-// the next run goes on:
+// Time is divided into windows, one batch for each window of each configuration. A
+// batch goes through three states, and killing the process between any two lines
+// leaves a state from which the next round goes on:
 //
 //	open       The window is closed: no key will ever be dated into it again.
 //	staged     The batch's files exist as rows, with their exact bytes. This is the
@@ -11,16 +11,20 @@
 //	published  The files are in the store and the index names them.
 //
 // Closing windows and accepting keys exclude each other by the lock
-// [exposure.Arrivals]: whoever closes a window holds it alone and moves the
-// tenant's horizon to the window's end; whoever stores keys shares it and dates
-// them no earlier than the horizon. So a key that was acknowledged is either seen
-// by the batch or belongs to a later one.
+// [exposure.Arrivals]: whoever closes a window holds it alone and moves the tenant's
+// horizon to the window's end; whoever stores keys shares it and dates them no
+// earlier than the horizon. So a key that was acknowledged either was committed
+// before the window closed, and is seen by its batch, or is dated into a later one.
+// Which of two clocks was right does not matter.
 //
 // Work on an open batch is leased with a fencing number, so that a worker which was
-// taken for dead cannot stage. What follows staging needs no lease: it only repeats
-// what is already decided. Files are written if absent and never changed; the index
-// is written from the rows after the files are there, and read back until it agrees
-// with them. The normal path and recovery are the same code.
+// taken for dead cannot stage. Batches may be made in any order, by any number of
+// processes, but those of one configuration are published in theirs: a phone reads
+// the index from the last entry it knows, and would never see a file that is put in
+// before it. What follows staging needs no lease, because it only repeats what is
+// already decided: files are written if absent and never changed, and the index
+// follows from the rows; see [Service.Apply]. The normal path and recovery are the
+// same code.
 package export
 
 import (
@@ -32,6 +36,8 @@ import (
 	"log/slog"
 	"sync"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"carillon/tenant"
 	"carillon/tenant/key"
@@ -47,7 +53,7 @@ type Config struct {
 	Directory *tenant.Directory
 	// Store keeps the files.
 	Store Store
-	// Log is told what went wrong; never keys.
+	// Log is told what was published and what went wrong; never keys.
 	Log *slog.Logger
 	// Now is the clock.
 	Now func() time.Time
@@ -64,10 +70,15 @@ type Service struct {
 	now       func() time.Time
 	random    io.Reader
 
-	// indexed are the indexes that this process has made sure of.
-	indexed sync.Map // of object names
+	// checked says when this process last compared an index with its rows: a
+	// time.Time for each object name.
+	checked sync.Map
 
-	// step is called before each step that a crash could fall on; tests stop there.
+	// renewEvery is how often a lease is renewed.
+	renewEvery time.Duration
+
+	// step is called between any two things that another process could see; tests
+	// stop there.
 	step func(name string) error
 }
 
@@ -75,28 +86,39 @@ type Service struct {
 func New(c Config) *Service {
 	return &Service{
 		db: c.DB, keys: c.Keys, directory: c.Directory, store: c.Store, log: c.Log, now: c.Now,
-		random: rand.Reader, step: func(string) error { return nil },
+		random: rand.Reader, renewEvery: lease / 3, step: func(string) error { return nil },
 	}
 }
 
-// Retention is how long files stay in the index, by the start of their window;
-// a file is deleted a day after its window's end is as old (§5.6).
+// Retention is how long files stay in the index, by the start of their window, and
+// how far back windows are closed (§5.5). It is also how long keys are kept.
 const Retention = 14 * 24 * time.Hour
 
 const (
+	// deletionGrace is for phones that have read an index and are still loading
+	// what it named: a file is deleted when its window's end is that much older
+	// than the retention.
 	deletionGrace = 24 * time.Hour
-	// lease is how long a worker may take to stage a batch before another may try.
+	// lease is how long a worker may be silent before another one gets its batch.
+	// A live worker renews it.
 	lease = 30 * time.Second
+	// retryAfter is how long a batch waits after an attempt that failed.
+	retryAfter = 10 * time.Second
 	// batchesPerTurn keeps a tenant that has much to catch up with from making the
 	// others wait.
 	batchesPerTurn = 8
+	// tenantsAtOnce is how many tenants a process works for at the same time, so
+	// that a big one does not hold up all others.
+	tenantsAtOnce = 4
+	// turnTimeout bounds what a tenant that hangs can hold up.
+	turnTimeout = 10 * time.Minute
+	// indexCheck is how often an index is compared with its rows.
+	indexCheck = 30 * time.Second
 )
 
-// errFenced means that another worker was given the batch.
-var errFenced = errors.New("batch was leased to another worker")
-
 // Run works for all tenants until ctx ends, pausing between rounds. What fails for
-// one tenant is logged, tried again in the next round, and keeps no other waiting.
+// one tenant is logged, tried again in the next round, and keeps no other waiting. A
+// round in which nothing is due costs each tenant three round trips to the database.
 func (s *Service) Run(ctx context.Context, pause time.Duration) error {
 	ticker := time.NewTicker(pause)
 	defer ticker.Stop()
@@ -112,45 +134,62 @@ func (s *Service) Run(ctx context.Context, pause time.Duration) error {
 
 // Round gives each active tenant one turn.
 func (s *Service) Round(ctx context.Context) {
+	var group errgroup.Group
+	group.SetLimit(tenantsAtOnce)
 	err := s.directory.Each(ctx, func(id tenant.ID) error {
-		if err := s.Turn(ctx, id); err != nil && ctx.Err() == nil {
-			s.log.ErrorContext(ctx, "export failed", slog.String("tenant", id.String()), slog.Any("error", err))
-		}
+		group.Go(func() error {
+			s.logged(ctx, id)
+			return nil
+		})
 		return ctx.Err()
 	})
+	_ = group.Wait() // turns report their own errors
 	if err != nil && ctx.Err() == nil {
 		s.log.ErrorContext(ctx, "export round failed", slog.Any("error", err))
 	}
 }
 
+func (s *Service) logged(ctx context.Context, id tenant.ID) {
+	turn, cancel := context.WithTimeout(ctx, turnTimeout)
+	defer cancel()
+	if err := s.Turn(turn, id); err != nil && ctx.Err() == nil {
+		s.log.ErrorContext(ctx, "export failed", slog.String("tenant", id.String()), slog.Any("error", err))
+	}
+}
+
 // Turn does what is due for one tenant: it closes windows, finishes what was left
-// staged, makes the open batches, and retires old files.
+// staged, makes open batches, and retires old files. What fails does not keep the
+// rest from being done.
 func (s *Service) Turn(ctx context.Context, id tenant.ID) error {
 	t, err := s.directory.ByID(ctx, id)
 	if err != nil {
 		return fmt.Errorf("find tenant: %w", err)
 	}
-	configs, err := s.Cut(ctx, t)
+	due, err := s.look(ctx, t)
 	if err != nil {
 		return err
 	}
-	if err := s.Apply(ctx, t); err != nil {
-		return err
+	var errs []error
+	if due.windows {
+		errs = append(errs, s.Cut(ctx, t))
 	}
+	if due.windows || due.batches {
+		errs = append(errs, s.Apply(ctx, t), s.work(ctx, t))
+	}
+	for _, c := range due.configs {
+		errs = append(errs, s.tend(ctx, t, c))
+	}
+	return errors.Join(errs...)
+}
+
+// work makes and publishes some batches.
+func (s *Service) work(ctx context.Context, t *tenant.Tenant) error {
 	for range batchesPerTurn {
 		worked, err := s.Work(ctx, t)
-		if err != nil {
+		if err != nil || !worked {
 			return err
-		}
-		if !worked {
-			break
 		}
 		if err := s.Apply(ctx, t); err != nil {
-			return err
-		}
-	}
-	for _, c := range configs {
-		if err := s.tend(ctx, t, c); err != nil {
 			return err
 		}
 	}

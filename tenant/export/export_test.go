@@ -1,15 +1,23 @@
 package export
 
 import (
+	"bytes"
 	"context"
+	"encoding/base64"
+	"encoding/hex"
 	"errors"
+	"log/slog"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"carillon/signing/exportfile"
 	"carillon/tenant"
+	"carillon/tenant/exposure"
+	"carillon/tenant/exposure/exposuretest"
+	"carillon/tenant/key"
 )
 
 func TestKeysAreExportedOnce(t *testing.T) {
@@ -33,6 +41,7 @@ func TestKeysAreExportedOnce(t *testing.T) {
 	if !slices.IsSorted(f.index(t)) || len(f.index(t)) != 2 {
 		t.Errorf("index: %q", f.index(t))
 	}
+	f.wantTidy(t)
 }
 
 // A tenant has an index, if an empty one, before it has a key.
@@ -40,8 +49,38 @@ func TestIndexIsThereFromTheBeginning(t *testing.T) {
 	t.Parallel()
 	f := setUp(t)
 	f.turn(t, f.service(nil))
-	if _, err := f.object(t.Context(), Prefix(f.tenant)+IndexName); err != nil {
-		t.Errorf("index: %v", err)
+	if body, err := f.object(t.Context(), Prefix(f.tenant)+IndexName); err != nil || len(body) != 0 {
+		t.Errorf("index: %q, %v", body, err)
+	}
+}
+
+// The index ends without a line end (§5.5).
+func TestIndexText(t *testing.T) {
+	t.Parallel()
+	f := setUp(t)
+	for range 2 {
+		f.mustPublish(t, 1)
+		f.world.Advance(period)
+	}
+	f.turn(t, f.service(nil))
+	body, err := f.object(t.Context(), Prefix(f.tenant)+IndexName)
+	const want = "1795618800-1795622400-00001.zip\n1795622400-1795626000-00001.zip"
+	if err != nil || string(body) != want {
+		t.Errorf("index %q, want %q (%v)", body, want, err)
+	}
+}
+
+// Looking whether something is due is cheap.
+func TestIdleTurn(t *testing.T) {
+	t.Parallel()
+	f := setUp(t)
+	s := f.service(nil)
+	f.mustPublish(t, 3)
+	f.world.Advance(period)
+	f.turn(t, s)
+	f.turn(t, s)
+	if n := f.world.Trips(func() { f.turn(t, s) }); n != 3 {
+		t.Errorf("a turn with nothing to do takes %d round trips, want 3", n)
 	}
 }
 
@@ -52,234 +91,397 @@ func TestSmallFilesArePadded(t *testing.T) {
 	f.mustPublish(t, 3)
 	f.world.Advance(period)
 	f.turn(t, f.service(nil))
-	if n := len(f.observe(t)); n < 20 {
-		t.Errorf("the file has %d keys, want at least 20", n)
+	fresh, _ := f.observe(t)
+	if len(fresh) < 20 {
+		t.Errorf("the file has %d keys, want at least 20", len(fresh))
 	}
-	var generated int
-	err := f.world.Jobs.In(t.Context(), f.tenant.ID, func(tx *tenant.Tx) error {
-		return tx.Get(t.Context(), &generated, `select count(*) from exposure where generated`)
-	})
-	if err != nil || generated != len(f.observe(t))-3 {
-		t.Errorf("%d generated keys are stored (%v)", generated, err)
+	if n := f.count(t, `select count(*) from exposure where generated`); n != len(fresh)-3 {
+		t.Errorf("%d generated keys are stored", n)
 	}
 }
 
-func TestTenantsFilesAreApart(t *testing.T) {
+func (f *fixture) count(tb testing.TB, query string, args ...any) (n int) {
+	tb.Helper()
+	if err := f.world.Database.Super().QueryRowContext(tb.Context(), query, args...).Scan(&n); err != nil {
+		tb.Fatal(err)
+	}
+	return n
+}
+
+// Batches without keys leave nothing behind but the fact that they are done.
+func TestEmptyWindows(t *testing.T) {
 	t.Parallel()
 	f := setUp(t)
-	south := f.world.Create("south", hourly)
-	publisher, signer := f.publishing(t, south)
-	theirs, err := publishTo(t.Context(), publisher, signer, south, f.world.Now(), 5)
+	s := f.service(func(name string) error {
+		if name == "leased" {
+			return errors.New("there is nothing to work on")
+		}
+		return nil
+	})
+	f.turn(t, s)
+	f.world.Advance(100 * period)
+	f.turn(t, s)
+	if n := f.count(t, `select count(*) from export_batch where state = 'published'`); n < 100 {
+		t.Errorf("%d windows are done, want 100", n)
+	}
+	f.wantTidy(t)
+}
+
+// A window whose keys are not for the configuration makes no file.
+func TestWindowOfOtherRegions(t *testing.T) {
+	t.Parallel()
+	f := setUp(t)
+	f.mustPublish(t, 3)
+	f.exec(t, `update exposure set regions = '{ZZ}'`)
+	f.world.Advance(period)
+	s := f.service(nil)
+	f.turn(t, s)
+	if index := f.index(t); len(index) != 0 {
+		t.Errorf("index: %q", index)
+	}
+	if n := f.count(t, `select count(*) from export_batch where state <> 'published'`); n != 0 {
+		t.Errorf("%d batches are not done", n)
+	}
+}
+
+// Regions and travelers, §5.1: true intersections, also of several regions.
+func TestSelection(t *testing.T) {
+	t.Parallel()
+	f := setUp(t)
+	const insert = `
+insert into exposure (tenant_id, tek, rolling_start, rolling_period, transmission_risk, report_type, traveler, regions, created_at)
+values ($1, $2, 1, 144, 0, 'confirmed', $3, $4::text[], $5)`
+	keys := []struct {
+		name, regions string
+		traveler      bool
+	}{
+		{"a", "{A}", false},
+		{"at", "{A}", true},
+		{"b", "{B}", false},
+		{"ab", "{A,B}", false},
+		{"c", "{C}", false},
+		{"ct", "{C}", true},
+		{"bct", "{B,C}", true},
+	}
+	for i, k := range keys {
+		f.exec(t, insert, f.tenant.ID, bytes.Repeat([]byte{byte(i)}, 16), k.traveler, k.regions, f.world.Now().Truncate(period))
+	}
+	tests := []struct {
+		name, region, input, exclude, travelers string
+		want                                    string
+	}{
+		{"own region", "A", "{}", "{}", "region", "a at ab"},
+		{"one input", "Z", "{B}", "{}", "region", "b ab bct"},
+		{"two inputs", "Z", "{A,B}", "{}", "region", "a at b ab bct"},
+		{"three inputs", "Z", "{A,B,C}", "{}", "region", "a at b ab c ct bct"},
+		{"no such region", "Z", "{}", "{}", "region", ""},
+		{"excluded", "A", "{A,B}", "{B}", "region", "a at"},
+		{"two excluded", "A", "{A,B,C}", "{B,C}", "region", "a at"},
+		{"with travelers", "A", "{}", "{}", "include", "a at ab ct bct"},
+		{"with travelers, one region excluded", "A", "{}", "{B}", "include", "a at ct"},
+		{"without travelers", "A", "{A,B,C}", "{}", "exclude", "a b ab c"},
+	}
+	const config = `
+update export_config
+   set region = $1, input_regions = $2::text[], exclude_regions = $3::text[], travelers = $4, min_records = 0`
+	start := f.world.Now().Truncate(period)
+	for _, test := range tests {
+		f.exec(t, config, test.region, test.input, test.exclude, test.travelers)
+		id := f.configs(t)[0].ID
+		made, err := f.service(nil).choose(t.Context(), f.tenant, batch{ConfigID: id, Start: start, End: start.Add(period)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for _, file := range made.files {
+			if file.Region != test.region {
+				t.Errorf("%s: region %q", test.name, file.Region)
+			}
+			for _, k := range file.Keys {
+				got = append(got, keys[k.Data[0]].name)
+			}
+		}
+		if strings.Join(got, " ") != test.want {
+			t.Errorf("%s: %q, want %q", test.name, got, test.want)
+		}
+	}
+}
+
+func (f *fixture) configs(tb testing.TB) []standing {
+	tb.Helper()
+	due, err := f.service(nil).look(tb.Context(), f.tenant)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return due.configs
+}
+
+// Two configurations of a tenant: each exports every key once, and the padding of
+// the one is in the files of the other, so that comparing them tells nothing (§5.4).
+func TestTwoConfigurations(t *testing.T) {
+	t.Parallel()
+	f := setUp(t)
+	f.exec(t, `
+insert into export_config
+       (tenant_id, config_id, path, region, period_seconds, min_age_seconds, min_records, padding_range, active_from)
+select tenant_id, gen_random_uuid(), 'daily/', region, 86400, 0, 20, 5, active_from
+  from export_config`)
+	s := f.service(nil)
+	keys := f.mustPublish(t, 4)
+	f.world.Advance(period)
+	f.turn(t, s)
+	keys = append(keys, f.mustPublish(t, 3)...)
+	f.world.Advance(24 * time.Hour)
+	f.turn(t, s)
+	f.turn(t, s)
+	f.wantOnce(t, keys)
+	hourly, _ := f.observe(t)
+	index := f.index(t)
+	names, err := f.store.List(t.Context(), Prefix(f.tenant)+"daily/")
+	if err != nil || len(names) != 2 {
+		t.Fatalf("daily: %q, %v", names, err)
+	}
+	body, err := f.object(t.Context(), names[0])
 	if err != nil {
 		t.Fatal(err)
 	}
-	ours := f.mustPublish(t, 5)
+	file, err := exportfile.Verify(body, f.exportKey.KeyID, f.exportKey.Label, f.exportKey.Key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(file.Keys) != len(hourly) || len(index) != 2 {
+		t.Errorf("%d keys in the daily file, %d in %d hourly ones", len(file.Keys), len(hourly), len(index))
+	}
+	for _, k := range file.Keys {
+		if hourly[k.Data] != 1 {
+			t.Error("the files can be told apart")
+		}
+	}
+}
+
+// Keys of other tenants are in no file, and neither sees the other's batches.
+func TestTenantsFilesAreApart(t *testing.T) {
+	t.Parallel()
+	f := setUp(t)
+	south := f.of(t, f.world.Create("south", hourly))
+	theirs, ours := south.mustPublish(t, 5), f.mustPublish(t, 5)
 	f.world.Advance(period)
-	s := f.service(nil)
-	s.Round(t.Context())
+	f.service(nil).Round(t.Context())
 	f.wantOnce(t, ours)
-	seen := f.observe(t)
+	south.wantOnce(t, theirs)
+	seen, _ := f.observe(t)
 	for _, k := range theirs {
 		if seen[k] != 0 {
 			t.Error("another tenant's key is in the file")
 		}
 	}
-	// The other tenant's own files have them, under its own key.
-	f.tenant = south
-	if f.index(t) == nil {
-		t.Error("the other tenant has no files")
+	f.wantTidy(t)
+	south.wantTidy(t)
+	body, err := f.object(t.Context(), Prefix(south.tenant)+south.index(t)[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := exportfile.Verify(body, south.exportKey.KeyID, south.exportKey.Label, f.exportKey.Key); !errors.Is(err, exportfile.ErrSignature) {
+		t.Errorf("another tenant's file under this tenant's key: %v", err)
 	}
 }
 
-// steps are all the places at which a process can die on its way from an open window
-// to a published file.
-func steps(t *testing.T) []string {
-	t.Helper()
+// A tenant whose work fails is logged, keeps no other waiting, and goes on when the
+// cause is gone. The log has no keys.
+func TestFailingTenant(t *testing.T) {
+	t.Parallel()
 	f := setUp(t)
-	f.mustPublish(t, 3)
+	south := f.of(t, f.world.Create("south", hourly))
+	ours, theirs := f.mustPublish(t, 5), south.mustPublish(t, 5)
 	f.world.Advance(period)
-	var names []string
-	f.turn(t, f.service(func(name string) error {
-		names = append(names, name)
+	f.exec(t, `update signing_key set state = 'verify-only' where purpose = 'export' and tenant_id = $1`, f.tenant.ID)
+	var log bytes.Buffer
+	s := f.service(nil)
+	s.log = slog.New(slog.NewTextHandler(&log, nil))
+	s.Round(t.Context())
+	south.wantOnce(t, theirs)
+	if !strings.Contains(log.String(), "export failed") || !strings.Contains(log.String(), f.tenant.ID.String()) {
+		t.Errorf("log: %s", log.String())
+	}
+	for _, k := range slices.Concat(ours, theirs) {
+		for _, text := range []string{hex.EncodeToString(k[:]), base64.StdEncoding.EncodeToString(k[:])} {
+			if strings.Contains(log.String(), text) {
+				t.Error("the log shows a key")
+			}
+		}
+	}
+	f.exec(t, `update signing_key set state = 'active' where purpose = 'export' and tenant_id = $1`, f.tenant.ID)
+	f.world.Advance(retryAfter)
+	f.turn(t, f.service(nil))
+	f.wantOnce(t, ours)
+}
+
+func TestRunEnds(t *testing.T) {
+	t.Parallel()
+	f := setUp(t)
+	keys := f.mustPublish(t, 3)
+	f.world.Advance(period)
+	ctx, cancel := context.WithCancel(t.Context())
+	s := f.service(func(name string) error {
+		if name == "published" {
+			cancel()
+		}
 		return nil
-	}))
-	return names
-}
-
-var errCrash = errors.New("crash")
-
-// generic gives the kind of a step: names of objects differ from run to run.
-func generic(step string) string {
-	kind, _, _ := strings.Cut(step, " ")
-	return kind
-}
-
-// Whatever step the process dies at, the next one finishes the work: nothing is lost,
-// nothing doubled, and at no moment does the index name a file that is not there.
-func TestDyingAtEachStep(t *testing.T) {
-	t.Parallel()
-	all := steps(t)
-	want := []string{"cut", "leased", "encoded", "staging", "staged", "put", "stored", "index", "published"}
-	if kinds := kindsOf(all); !slices.Equal(kinds, want) {
-		t.Fatalf("steps %q, want %q", kinds, want)
+	})
+	if err := s.Run(ctx, time.Millisecond); err != nil {
+		t.Errorf("Run: %v", err)
 	}
-	for _, kind := range want {
-		t.Run(kind, func(t *testing.T) {
-			t.Parallel()
-			f := setUp(t)
-			keys := f.mustPublish(t, 7)
-			f.world.Advance(period)
-			dying := f.service(func(name string) error {
-				if generic(name) == kind {
-					return errCrash
-				}
-				return nil
-			})
-			if err := dying.Turn(t.Context(), f.tenant.ID); !errors.Is(err, errCrash) {
-				t.Fatalf("turn: %v", err)
-			}
-			f.observe(t)
-			f.world.Advance(lease)
-			f.turn(t, f.service(nil))
-			f.wantOnce(t, keys)
-		})
-	}
+	f.wantOnce(t, keys)
 }
 
-func kindsOf(steps []string) []string {
-	var kinds []string
-	for _, s := range steps {
-		if k := generic(s); !slices.Contains(kinds, k) {
-			kinds = append(kinds, k)
-		}
-	}
-	return kinds
-}
-
-// faulty is a store that fails at one of its calls: before doing the work, or after.
-type faulty struct {
-	Store
-	call  string // "put" or "replace"
-	after bool
-	once  sync.Once
-}
-
-func (s *faulty) fail(call string, do func() error) error {
-	failed := false
-	if s.call == call {
-		s.once.Do(func() { failed = true })
-	}
-	if failed && !s.after {
-		return errCrash
-	}
-	if err := do(); err != nil {
-		return err
-	}
-	if failed {
-		return errCrash
-	}
-	return nil
-}
-
-func (s *faulty) PutIfAbsent(ctx context.Context, name string, body []byte) error {
-	return s.fail("put", func() error { return s.Store.PutIfAbsent(ctx, name, body) })
-}
-
-func (s *faulty) Replace(ctx context.Context, name string, body []byte) error {
-	return s.fail("replace", func() error { return s.Store.Replace(ctx, name, body) })
-}
-
-func TestStoreThatFails(t *testing.T) {
-	t.Parallel()
-	for _, call := range []string{"put", "replace"} {
-		for _, after := range []bool{false, true} {
-			name := call + " failed"
-			if after {
-				name = call + " succeeded but said it failed"
-			}
-			t.Run(name, func(t *testing.T) {
-				t.Parallel()
-				f := setUp(t)
-				f.turn(t, f.service(nil)) // the first index
-				keys := f.mustPublish(t, 7)
-				f.world.Advance(period)
-				real := f.store
-				f.store = &faulty{Store: real, call: call, after: after}
-				s := f.service(nil)
-				if err := s.Turn(t.Context(), f.tenant.ID); !errors.Is(err, errCrash) {
-					t.Fatalf("turn: %v", err)
-				}
-				f.observe(t)
-				f.turn(t, s)
-				f.wantOnce(t, keys)
-			})
-		}
-	}
-}
-
-// A worker that was taken for dead cannot stage what another one has been given.
+// A worker that was taken for dead cannot stage what another one has been given, and
+// leaves no padding behind.
 func TestLateWorkerCannotStage(t *testing.T) {
 	t.Parallel()
 	f := setUp(t)
 	keys := f.mustPublish(t, 7)
 	f.world.Advance(period)
+	s := f.service(nil)
+	if err := s.Cut(t.Context(), f.tenant); err != nil {
+		t.Fatal(err)
+	}
+	taken := false
 	late := f.service(func(name string) error {
-		if name != "encoded" {
-			return nil
+		if name == "encoded" {
+			taken = true
+			f.world.Advance(lease)
+			f.turn(t, s) // the other worker does it all
 		}
-		f.world.Advance(lease)
-		f.turn(t, f.service(nil)) // the other worker does it all
 		return nil
 	})
-	if err := late.Turn(t.Context(), f.tenant.ID); !errors.Is(err, errFenced) {
-		t.Errorf("turn: %v, want errFenced", err)
+	if worked, err := late.Work(t.Context(), f.tenant); !worked || err != nil || !taken {
+		t.Errorf("the late worker: %v, %v", worked, err)
 	}
 	f.wantOnce(t, keys)
+	fresh, _ := f.observe(t)
+	if n := f.count(t, `select count(*) from exposure`); n != len(fresh) {
+		t.Errorf("%d keys are stored, %d in the file", n, len(fresh))
+	}
+	if n := f.count(t, `select max(fence) from export_batch`); n != 2 {
+		t.Errorf("fence %d, want 2", n)
+	}
 }
 
-// Nobody else works on a batch before its lease has run out.
-func TestLeaseHolds(t *testing.T) {
+// Of two workers with one fence, only the rightful one stages.
+func TestStageIsFenced(t *testing.T) {
 	t.Parallel()
 	f := setUp(t)
 	f.mustPublish(t, 7)
 	f.world.Advance(period)
-	dying := f.service(func(name string) error {
+	s := f.service(nil)
+	if err := s.Cut(t.Context(), f.tenant); err != nil {
+		t.Fatal(err)
+	}
+	var b batch
+	take := func() {
+		t.Helper()
+		err := f.world.Jobs.In(t.Context(), f.tenant.ID, func(tx *tenant.Tx) error {
+			return tx.Get(t.Context(), &b, leaseSQL, f.world.Now(), f.world.Now())
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	take()
+	old := b
+	take()
+	if err := s.produce(t.Context(), f.tenant, old); !errors.Is(err, errFenced) {
+		t.Errorf("the old lease: %v, want errFenced", err)
+	}
+	if err := s.renew(t.Context(), f.tenant, old, f.world.Now()); !errors.Is(err, errFenced) {
+		t.Errorf("renew the old lease: %v, want errFenced", err)
+	}
+	if err := s.produce(t.Context(), f.tenant, b); err != nil {
+		t.Errorf("the new lease: %v", err)
+	}
+	if err := s.produce(t.Context(), f.tenant, b); !errors.Is(err, errFenced) {
+		t.Errorf("again: %v, want errFenced", err)
+	}
+}
+
+// Nobody else gets a batch while its worker lives, however long it takes.
+func TestLeaseIsRenewed(t *testing.T) {
+	t.Parallel()
+	f := setUp(t)
+	keys := f.mustPublish(t, 7)
+	f.world.Advance(period)
+	other := f.service(nil)
+	slow := f.service(func(name string) error {
+		if name != "encoded" {
+			return nil
+		}
+		for range 3 {
+			f.world.Advance(lease - time.Second)
+			f.awaitLease(t, f.world.Now().Add(lease))
+			if worked, err := other.Work(t.Context(), f.tenant); worked || err != nil {
+				t.Errorf("another worker: %v, %v", worked, err)
+			}
+		}
+		return nil
+	})
+	slow.renewEvery = time.Millisecond
+	f.turn(t, slow)
+	f.wantOnce(t, keys)
+}
+
+// awaitLease returns when the open batch is leased until then.
+func (f *fixture) awaitLease(t *testing.T, until time.Time) {
+	t.Helper()
+	const sql = `select count(*) from export_batch where state = 'open' and leased_until = $1`
+	for f.count(t, sql, until) == 0 {
+		if t.Context().Err() != nil {
+			t.Fatal("nobody renews the lease")
+		}
+	}
+}
+
+// A worker that loses its lease stops working.
+func TestLostLease(t *testing.T) {
+	t.Parallel()
+	f := setUp(t)
+	f.mustPublish(t, 7)
+	f.world.Advance(period)
+	s := f.service(nil)
+	if err := s.Cut(t.Context(), f.tenant); err != nil {
+		t.Fatal(err)
+	}
+	s.renewEvery = time.Millisecond
+	held, release := s.hold(t.Context(), f.tenant, batch{Fence: 7})
+	<-held.Done()
+	if err := context.Cause(held); !errors.Is(err, errFenced) {
+		t.Errorf("cause: %v, want errFenced", err)
+	}
+	release(nil)
+}
+
+// A batch whose work failed is tried again after a while, not at once, and its
+// windows' successors wait for it.
+func TestFailedBatchIsRetried(t *testing.T) {
+	t.Parallel()
+	f := setUp(t)
+	keys := f.mustPublish(t, 7)
+	f.world.Advance(period)
+	failing := f.service(func(name string) error {
 		if name == "leased" {
 			return errCrash
 		}
 		return nil
 	})
-	if err := dying.Turn(t.Context(), f.tenant.ID); !errors.Is(err, errCrash) {
+	if err := failing.Turn(t.Context(), f.tenant.ID); !errors.Is(err, errCrash) {
 		t.Fatal(err)
 	}
-	f.world.Advance(lease - time.Second)
-	if worked, err := f.service(nil).Work(t.Context(), f.tenant); worked || err != nil {
-		t.Errorf("worked %v, %v", worked, err)
+	s := f.service(nil)
+	if worked, err := s.Work(t.Context(), f.tenant); worked || err != nil {
+		t.Errorf("at once: %v, %v", worked, err)
 	}
-}
-
-// An index that was overwritten by a slower process with an older list is put right.
-func TestSlowIndexWriterFindsOut(t *testing.T) {
-	t.Parallel()
-	f := setUp(t)
-	first := f.mustPublish(t, 3)
-	f.world.Advance(period)
-	var second [][16]byte
-	slow := true
-	s := f.service(func(name string) error {
-		if generic(name) != "index" || !slow {
-			return nil
-		}
-		// The list has been read; while it waits to be written, another process
-		// publishes the next window.
-		slow = false
-		second = f.mustPublish(t, 3)
-		f.world.Advance(period)
-		f.turn(t, f.service(nil))
-		return nil
-	})
+	f.world.Advance(retryAfter)
 	f.turn(t, s)
-	f.wantOnce(t, slices.Concat(first, second))
+	f.wantOnce(t, keys)
 }
 
 // A file never enters the index before one that phones may have read already.
@@ -288,38 +490,154 @@ func TestBatchesArePublishedInOrder(t *testing.T) {
 	f := setUp(t)
 	first := f.mustPublish(t, 3)
 	f.world.Advance(period)
-	dying := f.service(func(name string) error {
-		if name == "encoded" {
-			return errCrash
+	var second []tek
+	s := f.service(nil)
+	slow := f.service(func(name string) error {
+		if name != "encoded" {
+			return nil
+		}
+		// The first worker is slow, not dead, when the next window closes.
+		second = f.mustPublish(t, 3)
+		f.world.Advance(period)
+		f.extendLease(t)
+		f.turn(t, s)
+		if n := f.count(t, `select count(*) from export_batch where state = 'staged'`); n != 1 {
+			t.Errorf("%d batches are staged, want the second", n)
+		}
+		if index := f.index(t); len(index) != 0 {
+			t.Errorf("the second window's file is there before the first's: %q", index)
 		}
 		return nil
 	})
-	if err := dying.Turn(t.Context(), f.tenant.ID); !errors.Is(err, errCrash) {
-		t.Fatal(err)
-	}
-	second := f.mustPublish(t, 3)
-	f.world.Advance(period)
-	f.extendLease(t) // the first worker is slow, not dead
-	s := f.service(nil)
-	f.turn(t, s)
-	if index := f.index(t); len(index) != 0 {
-		t.Fatalf("the second window's file is there before the first's: %q", index)
-	}
-	f.world.Advance(2 * lease)
-	f.turn(t, s)
+	f.turn(t, slow)
 	f.wantOnce(t, slices.Concat(first, second))
 }
 
 // extendLease keeps the batches that are leased from being leased again for a while.
 func (f *fixture) extendLease(t *testing.T) {
 	t.Helper()
-	err := f.world.Jobs.In(t.Context(), f.tenant.ID, func(tx *tenant.Tx) error {
-		_, err := tx.Exec(t.Context(), `update export_batch set leased_until = $1 where leased_until is not null`, f.world.Now().Add(lease))
-		return err
-	})
+	f.exec(t, `update export_batch set leased_until = $1 where leased_until is not null`, f.world.Now().Add(lease))
+}
+
+// An index that was overwritten by a slower process with an older list is put right
+// by that process.
+func TestSlowIndexWriterFindsOut(t *testing.T) {
+	t.Parallel()
+	f := setUp(t)
+	f.turn(t, f.service(nil))
+	first := f.mustPublish(t, 3)
+	f.world.Advance(period)
+	var second []tek
+	s := f.service(f.onceAt("listed", func() error {
+		// The list has been read; while it waits to be written, another process
+		// publishes the next window.
+		second = f.mustPublish(t, 3)
+		f.world.Advance(period)
+		f.turn(t, f.service(nil))
+		return nil
+	}))
+	f.turn(t, s)
+	if second == nil {
+		t.Fatal("nobody was slow")
+	}
+	f.wantOnce(t, slices.Concat(first, second))
+}
+
+// onceAt calls do at the first step of a name.
+func (f *fixture) onceAt(step string, do func() error) func(string) error {
+	done := false
+	return func(name string) error {
+		if name != step || done {
+			return nil
+		}
+		done = true
+		return do()
+	}
+}
+
+// An older index whose writer died before finding out does not stay: a process that
+// has nothing else to do puts it right, and so it does with one that was lost.
+func TestStaleIndexIsMended(t *testing.T) {
+	t.Parallel()
+	f := setUp(t)
+	watcher := f.service(nil)
+	f.turn(t, watcher)
+	keys := f.mustPublish(t, 3)
+	f.world.Advance(period)
+	f.turn(t, watcher)
+	right := f.index(t)
+	name := Prefix(f.tenant) + IndexName
+	for _, damage := range []func() error{
+		func() error { return f.store.Replace(t.Context(), name, nil) },
+		func() error { return f.store.Delete(t.Context(), name) },
+	} {
+		f.world.Advance(indexCheck)
+		f.turn(t, watcher)
+		if err := damage(); err != nil {
+			t.Fatal(err)
+		}
+		f.world.Advance(indexCheck)
+		f.turn(t, watcher)
+		if got := f.index(t); !slices.Equal(got, right) {
+			t.Errorf("index %q, want %q", got, right)
+		}
+	}
+	f.wantOnce(t, keys)
+}
+
+// A file that is in the store with other bytes is never replaced, and nothing is
+// published past it.
+func TestConflictingFile(t *testing.T) {
+	t.Parallel()
+	f := setUp(t)
+	s := f.service(nil)
+	f.turn(t, s)
+	f.mustPublish(t, 3)
+	start := f.world.Now().Truncate(period)
+	name := Prefix(f.tenant) + fileName(batch{Start: start, End: start.Add(period)}, 1)
+	if err := f.store.PutIfAbsent(t.Context(), name, []byte("something else")); err != nil {
+		t.Fatal(err)
+	}
+	f.world.Advance(period)
+	for range 2 {
+		if err := s.Turn(t.Context(), f.tenant.ID); !errors.Is(err, ErrConflict) {
+			t.Errorf("turn: %v, want ErrConflict", err)
+		}
+		f.mustPublish(t, 3)
+		f.world.Advance(period)
+	}
+	if index := f.index(t); len(index) != 0 {
+		t.Errorf("index: %q", index)
+	}
+	if err := f.store.Delete(t.Context(), name); err != nil {
+		t.Fatal(err)
+	}
+	f.turn(t, s)
+	if index := f.index(t); len(index) != 3 {
+		t.Errorf("index afterwards: %q", index)
+	}
+}
+
+// A publisher whose clock is behind cannot date a key into a closed window.
+func TestSlowClock(t *testing.T) {
+	t.Parallel()
+	f := setUp(t)
+	s := f.service(nil)
+	f.mustPublish(t, 3)
+	f.world.Advance(period)
+	f.turn(t, s)
+	behind := func() time.Time { return f.world.Now().Add(-2 * period) }
+	slow := *f
+	slow.publisher = exposure.New(exposure.Config{DB: f.world.Publish, Keys: key.NewRing(f.world.Publish, f.world.Root), Now: behind})
+	var err error
+	slow.phone, err = exposuretest.New(t.Context(), key.NewRing(f.world.Device, f.world.Root), f.tenant, behind)
 	if err != nil {
 		t.Fatal(err)
 	}
+	keys := slow.mustPublish(t, 3)
+	f.world.Advance(period)
+	f.turn(t, s)
+	f.wantOnce(t, keys)
 }
 
 // Publishers and several workers at once, over many windows: every acknowledged key
@@ -329,7 +647,7 @@ func TestPublishersAndWorkersAtOnce(t *testing.T) {
 	f := setUp(t)
 	const publishers, uploads, workers = 4, 25, 3
 	var mu sync.Mutex
-	var acknowledged [][16]byte
+	var acknowledged []tek
 	stop := make(chan struct{})
 	var publishing, working sync.WaitGroup
 	for range publishers {
@@ -351,9 +669,10 @@ func TestPublishersAndWorkersAtOnce(t *testing.T) {
 		working.Go(func() {
 			s := f.service(nil)
 			for {
-				if err := s.Turn(t.Context(), f.tenant.ID); err != nil && !errors.Is(err, errFenced) {
+				if err := s.Turn(t.Context(), f.tenant.ID); err != nil {
 					t.Errorf("turn: %v", err)
 				}
+				f.observe(t)
 				select {
 				case <-stop:
 					return
@@ -367,13 +686,16 @@ func TestPublishersAndWorkersAtOnce(t *testing.T) {
 	working.Wait()
 	f.world.Advance(2 * period)
 	f.turn(t, f.service(nil))
+	f.turn(t, f.service(nil))
 	f.wantOnce(t, acknowledged)
+	f.wantTidy(t)
 	if len(f.index(t)) < 5 {
 		t.Errorf("only %d files: the test has not crossed enough windows", len(f.index(t)))
 	}
 }
 
-// Files leave the index after two weeks, and the store a day later.
+// Files leave the index after two weeks, and the store a day later; then nothing
+// remembers them.
 func TestFilesRetire(t *testing.T) {
 	t.Parallel()
 	f := setUp(t)
@@ -382,17 +704,35 @@ func TestFilesRetire(t *testing.T) {
 	s := f.service(nil)
 	f.turn(t, s)
 	name := Prefix(f.tenant) + f.index(t)[0]
-	f.world.Advance(Retention)
+	f.world.SetNow(f.world.Now().Truncate(period).Add(Retention - period - time.Second))
+	f.turn(t, s)
+	if index := f.index(t); len(index) != 1 {
+		t.Errorf("index before its time: %q", index)
+	}
+	f.world.Advance(time.Second)
 	f.turn(t, s)
 	if index := f.index(t); len(index) != 0 {
 		t.Errorf("index: %q", index)
 	}
-	if _, err := f.object(t.Context(), name); err != nil {
-		t.Errorf("the file is gone at once: %v", err)
-	}
 	f.world.Advance(deletionGrace + period)
+	f.turn(t, s)
+	if _, err := f.object(t.Context(), name); err != nil {
+		t.Errorf("the file is gone before its time: %v", err)
+	}
+	f.world.Advance(time.Second)
 	f.turn(t, s)
 	if _, err := f.object(t.Context(), name); !errors.Is(err, ErrNotFound) {
 		t.Errorf("the file is still there: %v", err)
 	}
+	if n := f.count(t, `select count(*) from export_file`); n != 0 {
+		t.Errorf("%d files are remembered", n)
+	}
+	limit := f.world.Now().Add(-Retention - deletionGrace)
+	if n := f.count(t, `select count(*) from export_batch where ends_at < $1`, limit); n != 0 {
+		t.Errorf("%d old batches are remembered", n)
+	}
+	more := f.mustPublish(t, 2)
+	f.world.Advance(period)
+	f.turn(t, s)
+	f.wantOnce(t, more)
 }

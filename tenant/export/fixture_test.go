@@ -2,11 +2,11 @@ package export
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/base64"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -16,6 +16,7 @@ import (
 	"carillon/signing/exportfile"
 	"carillon/tenant"
 	"carillon/tenant/exposure"
+	"carillon/tenant/exposure/exposuretest"
 	"carillon/tenant/key"
 	"carillon/tenant/onboarding"
 	"carillon/tenant/tenanttest"
@@ -23,15 +24,16 @@ import (
 
 const period = time.Hour
 
-// fixture is a world with a tenant whose files are cut hourly, a store, and what it
-// takes to publish keys.
+// fixture is a tenant whose files are cut hourly, in a world that it may share, and
+// what it takes to publish keys.
 type fixture struct {
 	world     *tenanttest.World
-	tenant    *tenant.Tenant
-	directory *tenant.Directory
 	store     Store
+	directory *tenant.Directory
 	publisher *exposure.Service
-	signer    key.Signer // of certificates
+
+	tenant    *tenant.Tenant
+	phone     *exposuretest.Phone
 	exportKey key.Public
 }
 
@@ -39,37 +41,40 @@ func hourly(s *onboarding.Spec) {
 	s.ExportPeriod, s.Truncate, s.MinRecords, s.PaddingRange = period, period, 20, 5
 }
 
-func setUp(t *testing.T) *fixture {
-	t.Helper()
-	store, err := NewFileStore(t.TempDir())
+func setUp(tb testing.TB) *fixture {
+	tb.Helper()
+	store, err := NewFileStore(tb.TempDir())
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	w := tenanttest.New(t)
-	f := &fixture{world: w, store: store, directory: tenant.NewDirectory(w.Jobs)}
-	f.tenant = w.Create("north", hourly)
-	f.publisher, f.signer = f.publishing(t, f.tenant)
-	exports, err := key.NewRing(w.Jobs, w.Root).Public(t.Context(), f.tenant.ID, signing.Export)
-	if err != nil {
-		t.Fatal(err)
+	w := tenanttest.New(tb)
+	f := &fixture{
+		world: w, store: store, directory: tenant.NewDirectory(w.Jobs),
+		publisher: exposure.New(exposure.Config{DB: w.Publish, Keys: key.NewRing(w.Publish, w.Root), Now: w.Now}),
 	}
-	f.exportKey = exports[0]
-	return f
+	return f.of(tb, w.Create("north", hourly))
 }
 
-func (f *fixture) publishing(t *testing.T, of *tenant.Tenant) (*exposure.Service, key.Signer) {
-	t.Helper()
-	signer, err := key.NewRing(f.world.Device, f.world.Root).Signer(t.Context(), of.ID, signing.Certificate)
+// of is the same world as another tenant sees it.
+func (f *fixture) of(tb testing.TB, t *tenant.Tenant) *fixture {
+	tb.Helper()
+	other := *f
+	other.tenant = t
+	var err error
+	other.phone, err = exposuretest.New(tb.Context(), key.NewRing(f.world.Device, f.world.Root), t, f.world.Now)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	return exposure.New(exposure.Config{
-		DB: f.world.Publish, Keys: key.NewRing(f.world.Publish, f.world.Root),
-		Limits: exposure.DefaultLimits(), Now: f.world.Now,
-	}), signer
+	exports, err := key.NewRing(f.world.Jobs, f.world.Root).Public(tb.Context(), t.ID, signing.Export)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	other.exportKey = exports[0]
+	return &other
 }
 
-// service is a worker of its own; step, if not nil, is asked before each step.
+// service is a worker of its own; step, if not nil, is called between any two things
+// that it does.
 func (f *fixture) service(step func(name string) error) *Service {
 	s := New(Config{
 		DB: f.world.Jobs, Keys: key.NewRing(f.world.Jobs, f.world.Root), Directory: f.directory,
@@ -82,75 +87,72 @@ func (f *fixture) service(step func(name string) error) *Service {
 }
 
 // turn is a worker's turn that must succeed.
-func (f *fixture) turn(t *testing.T, s *Service) {
-	t.Helper()
-	if err := s.Turn(t.Context(), f.tenant.ID); err != nil {
-		t.Fatalf("turn: %v", err)
+func (f *fixture) turn(tb testing.TB, s *Service) {
+	tb.Helper()
+	if err := s.Turn(tb.Context(), f.tenant.ID); err != nil {
+		tb.Fatalf("turn: %v", err)
 	}
 }
+
+// tek is a key's bytes.
+type tek = [16]byte
 
 // publish uploads n new keys of days that have ended, and returns their bytes.
-func (f *fixture) publish(ctx context.Context, n int) ([][16]byte, error) {
-	return publishTo(ctx, f.publisher, f.signer, f.tenant, f.world.Now(), n)
+func (f *fixture) publish(ctx context.Context, n int) ([]tek, error) {
+	keys := f.phone.Keys(n)
+	if _, err := f.send(ctx, certificate.Confirmed, keys, ""); err != nil {
+		return nil, err
+	}
+	return bytesOf(keys), nil
 }
 
-func publishTo(ctx context.Context, p *exposure.Service, signer key.Signer, to *tenant.Tenant, now time.Time, n int) ([][16]byte, error) {
-	secret := make([]byte, 16)
-	rand.Read(secret)
-	upload := exposure.Upload{HealthAuthorityID: to.HealthAuthorityID, HMACKey: base64.StdEncoding.EncodeToString(secret)}
-	var teks []certificate.TEK
-	var raw [][16]byte
-	midnight := now.Truncate(24*time.Hour).Unix() / 600
-	for i := range n {
-		var k [16]byte
-		rand.Read(k[:])
-		raw = append(raw, k)
-		tek := certificate.TEK{Key: base64.StdEncoding.EncodeToString(k[:]), RollingStart: int32(midnight - int64(i+1)*144), RollingPeriod: 144}
-		teks = append(teks, tek)
-		upload.Keys = append(upload.Keys, exposure.UploadKey(tek))
+// send publishes keys. The certificate outlives the test's clock, which publishers
+// advance for each other.
+func (f *fixture) send(ctx context.Context, report certificate.ReportType, keys []exposure.UploadKey, token string) (*exposure.Receipt, error) {
+	u := f.phone.Upload(report, keys, func(c *certificate.Claims) { c.Expires = c.Expires.Add(24 * time.Hour) })
+	u.RevisionToken = token
+	r, err := f.publisher.Publish(ctx, f.tenant, u)
+	var p *exposure.Problem
+	if errors.As(err, &p) {
+		return nil, fmt.Errorf("%w: %s", err, p.Text)
 	}
-	mac, err := certificate.MAC(secret, teks)
-	if err != nil {
-		return nil, err
-	}
-	upload.VerificationPayload, err = certificate.Sign(signer.Key, signer.KeyID, certificate.Claims{
-		Issuer: to.Settings.Issuer, Audience: to.Settings.Audience,
-		IssuedAt: now, NotBefore: now, Expires: now.Add(24 * time.Hour), // publishers advance the clock for each other
-		ReportType: certificate.Confirmed, SymptomOnsetInterval: uint32(midnight - 2*144),
-		TEKMAC: base64.StdEncoding.EncodeToString(mac),
-	})
-	if err != nil {
-		return nil, err
-	}
-	receipt, err := p.Publish(ctx, to, upload)
-	if err != nil {
-		return nil, err
-	}
-	if receipt.Inserted != n {
-		return nil, errors.New("not every key was inserted")
-	}
-	return raw, nil
+	return r, err
 }
 
-func (f *fixture) mustPublish(t *testing.T, n int) [][16]byte {
-	t.Helper()
-	keys, err := f.publish(t.Context(), n)
-	if err != nil {
-		var p *exposure.Problem
-		if errors.As(err, &p) {
-			t.Fatalf("publish: %s", p.Text)
+func bytesOf(keys []exposure.UploadKey) []tek {
+	raw := make([]tek, len(keys))
+	for i, k := range keys {
+		b, err := certificate.ParseBase64(k.Key)
+		if err != nil {
+			panic(err)
 		}
-		t.Fatalf("publish: %v", err)
+		raw[i] = tek(b)
+	}
+	return raw
+}
+
+func (f *fixture) mustPublish(tb testing.TB, n int) []tek {
+	tb.Helper()
+	keys, err := f.publish(tb.Context(), n)
+	if err != nil {
+		tb.Fatalf("publish: %v", err)
 	}
 	return keys
 }
 
+func (f *fixture) exec(tb testing.TB, query string, args ...any) {
+	tb.Helper()
+	if _, err := f.world.Database.Super().ExecContext(tb.Context(), query, args...); err != nil {
+		tb.Fatal(err)
+	}
+}
+
 // index is what a phone reads; nothing if there is none yet.
-func (f *fixture) index(t *testing.T) []string {
-	t.Helper()
-	body, err := f.object(t.Context(), Prefix(f.tenant)+IndexName)
+func (f *fixture) index(tb testing.TB) []string {
+	tb.Helper()
+	body, err := f.object(tb.Context(), Prefix(f.tenant)+IndexName)
 	if err != nil && !errors.Is(err, ErrNotFound) {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return strings.Fields(string(body))
 }
@@ -164,34 +166,70 @@ func (f *fixture) object(ctx context.Context, name string) ([]byte, error) {
 	return io.ReadAll(o)
 }
 
-// observe reads all that a phone can: every file that the index names is there, and
-// signed by the tenant. It returns how often each key occurs.
-func (f *fixture) observe(t *testing.T) map[[16]byte]int {
-	t.Helper()
-	times := map[[16]byte]int{}
-	for _, name := range f.index(t) {
-		body, err := f.object(t.Context(), Prefix(f.tenant)+name)
+// files reads all that a phone can: every file that the index names is there, and
+// signed by the tenant.
+func (f *fixture) files(tb testing.TB) []exportfile.File {
+	tb.Helper()
+	var all []exportfile.File
+	for _, name := range f.index(tb) {
+		body, err := f.object(tb.Context(), Prefix(f.tenant)+name)
 		if err != nil {
-			t.Fatalf("the index names %s: %v", name, err)
+			tb.Fatalf("the index names %s: %v", name, err)
 		}
 		file, err := exportfile.Verify(body, f.exportKey.KeyID, f.exportKey.Label, f.exportKey.Key)
 		if err != nil {
-			t.Fatalf("%s: %v", name, err)
+			tb.Fatalf("%s: %v", name, err)
 		}
+		all = append(all, file)
+	}
+	return all
+}
+
+// observe counts how often each key occurs in the files, as a new key and as a
+// revised one.
+func (f *fixture) observe(tb testing.TB) (fresh, revised map[tek]int) {
+	tb.Helper()
+	fresh, revised = map[tek]int{}, map[tek]int{}
+	for _, file := range f.files(tb) {
 		for _, k := range file.Keys {
-			times[k.Data]++
+			fresh[k.Data]++
+		}
+		for _, k := range file.Revised {
+			revised[k.Data]++
 		}
 	}
-	return times
+	return fresh, revised
 }
 
 // wantOnce checks that each of the keys is in exactly one file.
-func (f *fixture) wantOnce(t *testing.T, keys [][16]byte) {
-	t.Helper()
-	times := f.observe(t)
+func (f *fixture) wantOnce(tb testing.TB, keys []tek) {
+	tb.Helper()
+	times, _ := f.observe(tb)
 	for _, k := range keys {
 		if n := times[k]; n != 1 {
-			t.Errorf("an acknowledged key is in %d files", n)
+			tb.Errorf("an acknowledged key is in %d files", n)
 		}
+	}
+	for _, n := range times {
+		if n != 1 {
+			tb.Errorf("a key is in %d files", n)
+		}
+	}
+}
+
+// wantTidy checks that the store has the index and what it names, and nothing else.
+func (f *fixture) wantTidy(tb testing.TB) {
+	tb.Helper()
+	names, err := f.store.List(tb.Context(), Prefix(f.tenant))
+	if err != nil {
+		tb.Fatal(err)
+	}
+	want := []string{Prefix(f.tenant) + IndexName}
+	for _, name := range f.index(tb) {
+		want = append(want, Prefix(f.tenant)+name)
+	}
+	slices.Sort(want)
+	if !slices.Equal(names, want) {
+		tb.Errorf("stored are %q, want %q", names, want)
 	}
 }

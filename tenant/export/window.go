@@ -3,7 +3,6 @@ package export
 import (
 	"context"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -13,7 +12,7 @@ import (
 	"carillon/tenant/exposure"
 )
 
-// config is a row of export_config with the end of its newest batch.
+// config is a row of export_config.
 type config struct {
 	ID             uuid.UUID      `db:"config_id"`
 	Path           string         `db:"path"`
@@ -28,36 +27,50 @@ type config struct {
 	MaxRecords     int            `db:"max_records"`
 	ActiveFrom     time.Time      `db:"active_from"`
 	ActiveThru     *time.Time     `db:"active_thru"`
-	LastEnd        *time.Time     `db:"last_end"`
 }
 
 func (c config) period() time.Duration { return time.Duration(c.PeriodSeconds) * time.Second }
 func (c config) minAge() time.Duration { return time.Duration(c.MinAgeSeconds) * time.Second }
 
+// standing is a configuration and how far its batches have come.
+type standing struct {
+	config
+	// LastEnd is the end of the newest batch.
+	LastEnd *time.Time `db:"last_end"`
+	// Unfinished: a batch is not published. Outdated: a file is listed that should
+	// not be any more. Expired: a batch is so old that its files can be deleted.
+	Unfinished bool `db:"unfinished"`
+	Outdated   bool `db:"outdated"`
+	Expired    bool `db:"expired"`
+}
+
 // window is a half-open span of arrival times.
 type window struct{ start, end time.Time }
+
+// maxWindows bounds how many windows of a configuration are closed at once. A period
+// of seconds and an outage of days make more; they are closed in several turns.
+const maxWindows = 5000
 
 // due lists the windows that are to be closed, oldest first (§5.2). truncate is the
 // granularity of arrival times. Windows follow each other without gap and without
 // overlap from the configuration's beginning, also after an outage and after a
 // change of period; none goes back beyond the retention of keys.
-func (c config) due(now time.Time, truncate time.Duration) []window {
+func (c standing) due(now time.Time, truncate time.Duration) []window {
 	t := now.Add(-c.minAge())
 	if !c.ActiveFrom.Before(t) || (c.ActiveThru != nil && !c.ActiveThru.After(t)) {
 		return nil
 	}
-	last := latest(floor(c.ActiveFrom, c.period()), now.Add(-Retention))
+	period := c.period()
+	last := floor(c.ActiveFrom, period)
 	if c.LastEnd != nil {
 		last = *c.LastEnd
 	}
+	last = latest(last, floor(now.Add(-Retention), period))
 	newest := floor(t, truncate)
 	var windows []window
-	for end := floor(t, c.period()); end.After(last); end = end.Add(-c.period()) {
-		if !end.After(newest) {
-			windows = append(windows, window{start: latest(end.Add(-c.period()), last), end: end})
-		}
+	for end := floor(last, period).Add(period); !end.After(newest) && len(windows) < maxWindows; end = end.Add(period) {
+		windows = append(windows, window{start: latest(end.Add(-period), last), end: end})
 	}
-	slices.Reverse(windows)
 	return windows
 }
 
@@ -71,18 +84,105 @@ func latest(a, b time.Time) time.Time {
 	return b.UTC()
 }
 
-const (
-	configsSQL = `
-  select config_id, path, region, input_regions, exclude_regions, travelers, period_seconds,
-         min_age_seconds, min_records, padding_range, max_records, active_from, active_thru,
-         (select max(b.ends_at) from export_batch b where b.config_id = c.config_id) as last_end
-    from export_config c
-order by path`
+// tasks are what there is to do for a tenant.
+type tasks struct {
+	configs          []standing
+	windows, batches bool
+}
 
+const standingSQL = `
+  select c.config_id, c.path, c.region, c.input_regions, c.exclude_regions, c.travelers,
+         c.period_seconds, c.min_age_seconds, c.min_records, c.padding_range, c.max_records,
+         c.active_from, c.active_thru,
+         (select b.ends_at
+            from export_batch b
+           where b.config_id = c.config_id
+        order by b.starts_at desc
+           limit 1) as last_end,
+         exists (select
+                   from export_batch b
+                  where b.config_id = c.config_id
+                    and b.state <> 'published') as unfinished,
+         exists (select
+                   from export_file f
+                  where f.config_id = c.config_id
+                    and f.starts_at <= $1
+                    and f.state = 'published') as outdated,
+         exists (select
+                   from export_batch b
+                  where b.config_id = c.config_id
+                    and b.starts_at < $2
+                    and b.ends_at < $2
+                    and b.state = 'published') as expired
+    from export_config c
+order by c.path`
+
+func (s *Service) standings(ctx context.Context, tx *tenant.Tx, now time.Time) (configs []standing, err error) {
+	return configs, tx.Select(ctx, &configs, standingSQL, now.Add(-Retention), now.Add(-Retention-deletionGrace))
+}
+
+// look finds out in one statement whether anything is to be done for a tenant.
+func (s *Service) look(ctx context.Context, t *tenant.Tenant) (tasks, error) {
+	var due tasks
+	now := s.now()
+	err := s.db.In(ctx, t.ID, func(tx *tenant.Tx) (err error) {
+		due.configs, err = s.standings(ctx, tx, now)
+		return err
+	})
+	if err != nil {
+		return tasks{}, fmt.Errorf("read export configurations: %w", err)
+	}
+	for _, c := range due.configs {
+		due.windows = due.windows || len(c.due(now, t.Settings.Truncate)) > 0
+		due.batches = due.batches || c.Unfinished
+	}
+	return due, nil
+}
+
+// cutTimeout bounds how long publishers may have to wait behind a process that waits
+// for others of them.
+const cutTimeout = 10 * time.Second
+
+// Cut closes the tenant's windows that are due: their batches are opened and the
+// horizon moves to the end of the newest, in one transaction that publishers wait for.
+func (s *Service) Cut(ctx context.Context, t *tenant.Tenant) error {
+	ctx, cancel := context.WithTimeout(ctx, cutTimeout)
+	defer cancel()
+	if err := s.step("closing"); err != nil {
+		return err
+	}
+	now := s.now()
+	err := s.db.InExclusive(ctx, t.ID, exposure.Arrivals, func(tx *tenant.Tx) error {
+		configs, err := s.standings(ctx, tx, now)
+		if err != nil {
+			return err
+		}
+		return closeWindows(ctx, tx, configs, now, t.Settings.Truncate)
+	})
+	if err != nil {
+		return fmt.Errorf("close windows: %w", err)
+	}
+	return s.step("closed")
+}
+
+const (
+	// A window into which no key is dated has nothing to make files of: its batch
+	// counts as published at once, which makes catching up after an outage cheap.
 	openSQL = `
-insert into export_batch (tenant_id, config_id, starts_at, ends_at)
-values (current_tenant(), $1, $2, $3)
-    on conflict on constraint export_batch_pkey do nothing`
+insert into export_batch (tenant_id, config_id, starts_at, ends_at, state, published_at)
+select current_tenant(), w.config_id, w.starts_at, w.ends_at,
+       case when w.filled then 'open' else 'published' end,
+       case when w.filled then null else $4::timestamptz end
+  from (select k.config_id, k.starts_at, k.ends_at,
+               exists (select
+                         from exposure e
+                        where e.created_at >= k.starts_at
+                          and e.created_at < k.ends_at)
+               or exists (select
+                            from exposure e
+                           where e.revised_at >= k.starts_at
+                             and e.revised_at < k.ends_at) as filled
+          from unnest($1::uuid[], $2::timestamptz[], $3::timestamptz[]) as k (config_id, starts_at, ends_at)) w`
 
 	horizonSQL = `
 insert into export_horizon (tenant_id, settled_until)
@@ -91,45 +191,22 @@ values (current_tenant(), $1)
     do update set settled_until = greatest(export_horizon.settled_until, excluded.settled_until)`
 )
 
-// Cut closes the tenant's windows that are due, and returns its configurations. It
-// holds off publishers only if there is something to close.
-func (s *Service) Cut(ctx context.Context, t *tenant.Tenant) ([]config, error) {
-	var configs []config
-	read := func(tx *tenant.Tx) error { return tx.Select(ctx, &configs, configsSQL) }
-	if err := s.db.In(ctx, t.ID, read); err != nil {
-		return nil, fmt.Errorf("read export configurations: %w", err)
-	}
-	now := s.now()
-	isDue := func(c config) bool { return len(c.due(now, t.Settings.Truncate)) > 0 }
-	if !slices.ContainsFunc(configs, isDue) {
-		return configs, nil
-	}
-	if err := s.step("cut"); err != nil {
-		return nil, err
-	}
-	err := s.db.InExclusive(ctx, t.ID, exposure.Arrivals, func(tx *tenant.Tx) error {
-		configs = nil
-		if err := read(tx); err != nil {
-			return err
-		}
-		return closeWindows(ctx, tx, configs, now, t.Settings.Truncate)
-	})
-	if err != nil {
-		return nil, fmt.Errorf("close windows: %w", err)
-	}
-	return configs, nil
-}
-
-// closeWindows opens batches and moves the horizon in one transaction.
-func closeWindows(ctx context.Context, tx *tenant.Tx, configs []config, now time.Time, truncate time.Duration) error {
+func closeWindows(ctx context.Context, tx *tenant.Tx, configs []standing, now time.Time, truncate time.Duration) error {
+	var ids, starts, ends pq.StringArray
 	var horizon time.Time
 	for _, c := range configs {
 		for _, w := range c.due(now, truncate) {
-			if _, err := tx.Exec(ctx, openSQL, c.ID, w.start, w.end); err != nil {
-				return err
-			}
+			ids = append(ids, c.ID.String())
+			starts = append(starts, w.start.Format(time.RFC3339Nano))
+			ends = append(ends, w.end.Format(time.RFC3339Nano))
 			horizon = latest(horizon, w.end)
 		}
+	}
+	if len(ids) == 0 {
+		return nil // another process was faster
+	}
+	if _, err := tx.Exec(ctx, openSQL, ids, starts, ends, now); err != nil {
+		return err
 	}
 	_, err := tx.Exec(ctx, horizonSQL, horizon)
 	return err

@@ -7,10 +7,10 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"log/slog"
 	"time"
 
 	"github.com/google/uuid"
-	"github.com/lib/pq"
 
 	"carillon/signing"
 	"carillon/signing/exportfile"
@@ -33,6 +33,9 @@ type file struct {
 	body          []byte
 }
 
+// errFenced means that another worker was given the batch, or has finished it.
+var errFenced = errors.New("batch was leased to another worker")
+
 const leaseSQL = `
    update export_batch b
       set fence        = b.fence + 1,
@@ -41,7 +44,6 @@ const leaseSQL = `
           (select o.config_id, o.starts_at
              from export_batch o
             where o.state = 'open'
-              and o.ends_at <= $1
               and (o.leased_until is null or o.leased_until <= $1)
          order by o.ends_at, o.config_id
             limit 1
@@ -62,82 +64,98 @@ func (s *Service) Work(ctx context.Context, t *tenant.Tenant) (bool, error) {
 	if err != nil {
 		return false, fmt.Errorf("lease batch: %w", err)
 	}
+	held, release := s.hold(ctx, t, b)
+	err = s.produce(held, t, b)
+	switch lost := context.Cause(held); {
+	case err == nil:
+		release(nil)
+	case errors.Is(err, errFenced) || errors.Is(lost, errFenced):
+		release(nil)
+		err = nil // whoever has the batch now will finish it
+		s.log.WarnContext(ctx, "export batch was taken over", slog.String("tenant", t.ID.String()), slog.Int64("start", b.Start.Unix()))
+	default:
+		release(err)
+		err = fmt.Errorf("batch %d: %w", b.Start.Unix(), err)
+	}
+	return true, err
+}
+
+// produce does the work on a leased batch.
+func (s *Service) produce(ctx context.Context, t *tenant.Tenant, b batch) error {
 	if err := s.step("leased"); err != nil {
-		return false, err
+		return err
 	}
 	made, err := s.choose(ctx, t, b)
 	if err != nil {
-		return false, err
+		return err
 	}
 	files, err := s.encode(ctx, t, b, made)
 	if err != nil {
-		return false, err
+		return err
 	}
 	if err := s.step("encoded"); err != nil {
-		return false, err
+		return err
 	}
-	return true, s.stage(ctx, t, b, files, made.generated)
+	if err := s.stage(ctx, t, b, files, made.generated); err != nil {
+		return fmt.Errorf("stage: %w", err)
+	}
+	return s.step("staged")
 }
 
-// content is what goes into the files of a batch.
-type content struct {
-	region string
-	files  []exportfile.File
-	// generated are the padding among them.
-	generated []generatedKey
-}
+const renewSQL = `
+update export_batch
+   set leased_until = $4
+ where config_id = $1
+   and starts_at = $2
+   and fence = $3
+   and state = 'open'`
 
-const (
-	configSQL = `
-select config_id, path, region, input_regions, exclude_regions, travelers, period_seconds,
-       min_age_seconds, min_records, padding_range, max_records, active_from, active_thru
-  from export_config
- where config_id = $1`
-
-	// matching is true intersection of regions, for any number of them (§5.1).
-	matching = `
-   and ((regions && $3 and ($5 <> 'exclude' or not traveler)) or ($5 = 'include' and traveler))
-   and not regions && $4`
-
-	newSQL = `
-  select tek, rolling_start, rolling_period, transmission_risk, report_type, days_since_onset,
-         traveler, regions, created_at
-    from exposure
-   where created_at >= $1
-     and created_at < $2` + matching + `
-order by tek`
-
-	revisedSQL = `
-  select tek, rolling_start, rolling_period, revised_risk as transmission_risk,
-         revised_type as report_type, revised_days as days_since_onset, traveler, regions, created_at
-    from exposure
-   where revised_at >= $1
-     and revised_at < $2` + matching + `
-order by tek`
-)
-
-// choose reads the keys of a batch's window and divides them into files.
-func (s *Service) choose(ctx context.Context, t *tenant.Tenant, b batch) (*content, error) {
-	var c config
-	var fresh, revised []stored
-	err := s.db.In(ctx, t.ID, func(tx *tenant.Tx) error {
-		if err := tx.Get(ctx, &c, configSQL, b.ConfigID); err != nil {
-			return err
-		}
-		inputs := c.InputRegions
-		if len(inputs) == 0 {
-			inputs = pq.StringArray{c.Region}
-		}
-		args := []any{b.Start, b.End, inputs, c.ExcludeRegions, c.Travelers}
-		if err := tx.Select(ctx, &fresh, newSQL, args...); err != nil {
-			return err
-		}
-		return tx.Select(ctx, &revised, revisedSQL, args...)
+// renew moves the end of a lease: [errFenced] if it is not ours any more.
+func (s *Service) renew(ctx context.Context, t *tenant.Tenant, b batch, until time.Time) error {
+	var rows int64
+	err := s.db.In(ctx, t.ID, func(tx *tenant.Tx) (err error) {
+		rows, err = tx.Exec(ctx, renewSQL, b.ConfigID, b.Start, b.Fence, until)
+		return err
 	})
-	if err != nil {
-		return nil, fmt.Errorf("read keys: %w", err)
+	if err == nil && rows == 0 {
+		return errFenced
 	}
-	return divide(fresh, revised, c, b, s.random)
+	return err
+}
+
+// hold renews the lease until release is called; the context that it returns ends
+// when the lease is lost. release of a failed attempt lets it be repeated before long,
+// also when the process is being shut down.
+func (s *Service) hold(ctx context.Context, t *tenant.Tenant, b batch) (held context.Context, release func(failure error)) {
+	held, lose := context.WithCancelCause(ctx)
+	stopped := make(chan struct{})
+	go func() {
+		defer close(stopped)
+		ticker := time.NewTicker(s.renewEvery)
+		defer ticker.Stop()
+		for {
+			select {
+			case <-held.Done():
+				return
+			case <-ticker.C:
+			}
+			if err := s.renew(held, t, b, s.now().Add(lease)); errors.Is(err, errFenced) {
+				lose(err)
+			}
+		}
+	}()
+	return held, func(failure error) {
+		lose(nil)
+		<-stopped
+		if failure == nil {
+			return
+		}
+		final, cancel := context.WithTimeout(context.WithoutCancel(ctx), retryAfter)
+		defer cancel()
+		if err := s.renew(final, t, b, s.now().Add(retryAfter)); err != nil {
+			s.log.WarnContext(ctx, "export batch keeps its lease", slog.String("tenant", t.ID.String()), slog.Any("error", err))
+		}
+	}
 }
 
 // encode makes the files' bytes, and believes them only after verifying them as a
@@ -157,6 +175,9 @@ func (s *Service) encode(ctx context.Context, t *tenant.Tenant, b batch, made *c
 	signers := []exportfile.Signer{{KeyID: signer.KeyID, KeyVersion: signer.Label, Key: signer.Key}}
 	files := make([]file, 0, len(made.files))
 	for i, f := range made.files {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
 		body, err := exportfile.Encode(f, signers)
 		if err != nil {
 			return nil, fmt.Errorf("encode: %w", err)
@@ -171,7 +192,7 @@ func (s *Service) encode(ctx context.Context, t *tenant.Tenant, b batch, made *c
 	return files, nil
 }
 
-// fileName is unique for ever (§5.5).
+// fileName is unique for ever (§5.5): no other batch of the configuration has its start.
 func fileName(b batch, number int) string {
 	return fmt.Sprintf("%d-%d-%05d.zip", b.Start.Unix(), b.End.Unix(), number)
 }
@@ -195,16 +216,13 @@ values (current_tenant(), $1, $2, $3, $4, $5, $6, $7, $8, $9)`
 
 // stage is the commit point: after it the batch's files are these bytes, whatever
 // happens. A batch without keys has no files and is done.
-func (s *Service) stage(ctx context.Context, t *tenant.Tenant, b batch, files []file, generated []generatedKey) error {
-	if err := s.step("staging"); err != nil {
-		return err
-	}
+func (s *Service) stage(ctx context.Context, t *tenant.Tenant, b batch, files []file, generated []stored) error {
 	state, published := "staged", (*time.Time)(nil)
 	if len(files) == 0 {
 		now := s.now()
 		state, published = "published", &now
 	}
-	err := s.db.In(ctx, t.ID, func(tx *tenant.Tx) error {
+	return s.db.In(ctx, t.ID, func(tx *tenant.Tx) error {
 		rows, err := tx.Exec(ctx, stageSQL, b.ConfigID, b.Start, b.Fence, state, published)
 		if err != nil {
 			return err
@@ -221,8 +239,4 @@ func (s *Service) stage(ctx context.Context, t *tenant.Tenant, b batch, files []
 		}
 		return storeGenerated(ctx, tx, generated)
 	})
-	if err != nil {
-		return fmt.Errorf("stage: %w", err)
-	}
-	return s.step("staged")
 }
