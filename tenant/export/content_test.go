@@ -59,6 +59,23 @@ func TestPaddingFillsUpInWholePasses(t *testing.T) {
 	}
 }
 
+// Padding stops as soon as the target is reached: with a source of zeros, the minimum.
+func TestPaddingReachesTheMinimum(t *testing.T) {
+	t.Parallel()
+	generated, err := pad(some(1), config{MinRecords: 5, PaddingRange: 100}, 1000, zeros{})
+	if err != nil || len(generated) != 4 {
+		t.Errorf("%d generated keys beside one, want 4 (%v)", len(generated), err)
+	}
+}
+
+// zeros is a source of randomness without any.
+type zeros struct{}
+
+func (zeros) Read(p []byte) (int, error) {
+	clear(p)
+	return len(p), nil
+}
+
 func TestGeneratedKeysAreDistinct(t *testing.T) {
 	t.Parallel()
 	seen := map[string]bool{}

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"carillon/signing/certificate"
 	"carillon/signing/exportfile"
 	"carillon/tenant"
 	"carillon/tenant/exposure"
@@ -141,6 +142,39 @@ func TestWindowOfOtherRegions(t *testing.T) {
 	}
 	if n := f.count(t, `select count(*) from export_batch where state <> 'published'`); n != 0 {
 		t.Errorf("%d batches are not done", n)
+	}
+}
+
+// A window with nothing but revisions makes a file of them, which is not padded. The
+// original stays as it was in its own file (§3.5).
+func TestRevisionsAlone(t *testing.T) {
+	t.Parallel()
+	f := setUp(t)
+	s := f.service(nil)
+	keys := f.phone.Keys(3)
+	r, err := f.send(t.Context(), certificate.Likely, keys, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.world.Advance(period)
+	f.turn(t, s)
+	if _, err := f.send(t.Context(), certificate.Negative, keys[:1], r.RevisionToken); err != nil {
+		t.Fatal(err)
+	}
+	f.world.Advance(period)
+	f.turn(t, s)
+	files := f.files(t)
+	if len(files) != 2 || len(files[1].Keys) != 0 || len(files[1].Revised) != 1 {
+		t.Fatalf("%d files", len(files))
+	}
+	revoked := files[1].Revised[0]
+	if revoked.Data != bytesOf(keys)[0] || revoked.ReportType != exportfile.Revoked || revoked.TransmissionRisk != 6 || !revoked.HasOnset {
+		t.Errorf("revised to %+v", revoked)
+	}
+	for _, k := range files[0].Keys {
+		if k.ReportType != exportfile.Clinical {
+			t.Errorf("original %+v", k)
+		}
 	}
 }
 
@@ -536,7 +570,15 @@ func TestSlowIndexWriterFindsOut(t *testing.T) {
 		f.turn(t, f.service(nil))
 		return nil
 	}))
-	f.turn(t, s)
+	if err := s.Cut(t.Context(), f.tenant); err != nil {
+		t.Fatal(err)
+	}
+	if worked, err := s.Work(t.Context(), f.tenant); !worked || err != nil {
+		t.Fatal(worked, err)
+	}
+	if err := s.Apply(t.Context(), f.tenant); err != nil {
+		t.Fatal(err)
+	}
 	if second == nil {
 		t.Fatal("nobody was slow")
 	}
@@ -615,6 +657,54 @@ func TestConflictingFile(t *testing.T) {
 	f.turn(t, s)
 	if index := f.index(t); len(index) != 3 {
 		t.Errorf("index afterwards: %q", index)
+	}
+}
+
+// A window is not closed over a key that is being stored: closing waits for the commit,
+// and the key is in the window's file.
+func TestClosingWaitsForPublishers(t *testing.T) {
+	t.Parallel()
+	f := setUp(t)
+	s := f.service(nil)
+	f.turn(t, s)
+	const insert = `
+insert into exposure (tenant_id, tek, rolling_start, rolling_period, transmission_risk, report_type, traveler, regions, created_at)
+values (current_tenant(), $1, 2990000, 144, 0, 'confirmed', false, array[$2], $3)`
+	var key tek
+	arrived := f.world.Now().Truncate(period)
+	f.world.Advance(period)
+	closed := make(chan error, 1)
+	err := f.world.Publish.InShared(t.Context(), f.tenant.ID, exposure.Arrivals, func(tx *tenant.Tx) error {
+		if _, err := tx.Exec(t.Context(), insert, key[:], f.tenant.Region, arrived); err != nil {
+			return err
+		}
+		go func() { closed <- s.Cut(t.Context(), f.tenant) }()
+		f.awaitLock(t)
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := <-closed; err != nil {
+		t.Fatal(err)
+	}
+	f.turn(t, s)
+	f.wantOnce(t, []tek{key})
+}
+
+// awaitLock returns when a transaction waits for a lock.
+func (f *fixture) awaitLock(t *testing.T) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	const sql = `
+select count(*)
+  from pg_stat_activity
+ where datname = current_database() and wait_event_type = 'Lock'`
+	for waiting := 0; waiting == 0; {
+		if err := f.world.Database.Super().QueryRowContext(ctx, sql).Scan(&waiting); err != nil {
+			t.Fatalf("nobody waits for a lock: %v", err)
+		}
 	}
 }
 
