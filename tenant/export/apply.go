@@ -56,7 +56,7 @@ func (s *Service) Apply(ctx context.Context, t *tenant.Tenant) error {
 		}
 		for _, b := range first {
 			if err := s.apply(ctx, t, b); err != nil {
-				errs = append(errs, fmt.Errorf("publish batch %d: %w", b.Start.Unix(), err))
+				errs = append(errs, fmt.Errorf("publish batch of %s: %w", b.Start.UTC().Format(time.RFC3339), err))
 				failed = append(failed, b.ConfigID)
 			}
 		}
@@ -102,7 +102,7 @@ func (s *Service) apply(ctx context.Context, t *tenant.Tenant, b staged) error {
 	}
 	if rows > 0 {
 		s.log.InfoContext(ctx, "export batch published", slog.String("tenant", t.ID.String()),
-			slog.String("prefix", prefix), slog.Int64("start", b.Start.Unix()))
+			slog.String("prefix", prefix), slog.Time("window", b.Start.UTC()))
 	}
 	return s.step("published")
 }

@@ -72,10 +72,10 @@ func (s *Service) Work(ctx context.Context, t *tenant.Tenant) (bool, error) {
 	case errors.Is(err, errFenced) || errors.Is(lost, errFenced):
 		release(nil)
 		err = nil // whoever has the batch now will finish it
-		s.log.WarnContext(ctx, "export batch was taken over", slog.String("tenant", t.ID.String()), slog.Int64("start", b.Start.Unix()))
+		s.log.WarnContext(ctx, "export batch was taken over", slog.String("tenant", t.ID.String()), slog.Time("window", b.Start.UTC()))
 	default:
 		release(err)
-		err = fmt.Errorf("batch %d: %w", b.Start.Unix(), err)
+		err = fmt.Errorf("batch of %s: %w", b.Start.UTC().Format(time.RFC3339), err)
 	}
 	return true, err
 }
