@@ -212,6 +212,20 @@ func TestPublishRefusals(t *testing.T) {
 	f.publishRevisions(t, publish)
 }
 
+// When nothing is left, the answer tells of keys that were dropped with a warning, too
+// (key server protocol §1.4).
+func TestPublishRefusalHasWarnings(t *testing.T) {
+	t.Parallel()
+	f := setUp(t)
+	keys := append(f.teks(1), certificate.TEK{Key: "AAAA", RollingStart: 1, RollingPeriod: 144})
+	onset := f.world.Now().AddDate(0, 0, -20).Unix() / 600
+	a := f.post(t, f.north.Tenant, "/v1/publish", "", f.upload(t, f.north, keys, nil).with("symptomOnsetInterval", onset))
+	wantPublishRefusal(t, "all dropped", a, 400, "bad_request", "unable to read request data: ")
+	if warnings, ok := a.member("warnings").([]any); !ok || len(warnings) != 1 {
+		t.Errorf("warnings: %v", a.member("warnings"))
+	}
+}
+
 func repeated(k certificate.TEK, n int) []certificate.TEK {
 	list := make([]certificate.TEK, n)
 	for i := range list {

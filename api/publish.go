@@ -123,7 +123,12 @@ func (s *Server) refuseUpload(c *gin.Context, u exposure.Upload, err error) {
 	if errors.Is(err, exposure.ErrBadKeys) {
 		a.text = "unable to read request data: " + a.text
 	}
-	s.answerPublish(c, a.status, publishResponse{Error: a.text, Code: a.code})
+	answer := publishResponse{Error: a.text, Code: a.code}
+	var p *exposure.Problem
+	if errors.As(err, &p) {
+		answer.Warnings = p.Warnings
+	}
+	s.answerPublish(c, a.status, answer)
 }
 
 // answerPublish pads every answer, and remembers real successes for cover traffic.

@@ -1,6 +1,7 @@
 package service
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"flag"
@@ -20,6 +21,7 @@ import (
 	"carillon/authz/oidc"
 	"carillon/tenant"
 	"carillon/tenant/message"
+	"carillon/tenant/onboarding"
 	"carillon/tenant/tenanttest"
 )
 
@@ -126,6 +128,21 @@ func TestRefusesAPrivilegedRole(t *testing.T) {
 	c.DSN = func(string) (string, error) { return w.Database.DSN(""), nil }
 	if s, err := Open(t.Context(), c); !errors.Is(err, tenant.ErrPrivileged) {
 		t.Errorf("opened %v, %v", s != nil, err)
+	}
+}
+
+// A tenant that releases keys still in use is named in the log at every start.
+func TestWarnsOfSameDayRelease(t *testing.T) {
+	t.Parallel()
+	w := tenanttest.New(t)
+	w.Create("strict")
+	w.Create("rehearsal", func(s *onboarding.Spec) { s.ReleaseSameDay = true })
+	var log bytes.Buffer
+	c := config(t, w, Jobs)
+	c.Log = slog.New(slog.NewJSONHandler(&log, nil))
+	open(t, c)
+	if !strings.Contains(log.String(), `"tenant":"rehearsal"`) || strings.Contains(log.String(), "strict") {
+		t.Errorf("log: %s", log.String())
 	}
 }
 

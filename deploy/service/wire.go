@@ -138,11 +138,26 @@ func (s *Service) wireJobs(ctx context.Context, files export.Store) error {
 		DB: db, Keys: key.NewRing(db, s.config.Root), Directory: directory, Store: files,
 		Log: s.config.Log, Now: s.config.Now,
 	})
+	if err := s.warnOfSameDay(ctx, directory); err != nil {
+		return err
+	}
 	s.jobs = []func(context.Context) error{
 		func(ctx context.Context) error { return exports.Run(ctx, s.config.JobInterval) },
 		func(ctx context.Context) error { return s.retain(ctx, db, directory) },
 	}
 	return nil
+}
+
+// warnOfSameDay tells, at every start, which tenants release keys that are still in
+// use: whoever has such a key can pretend to be its phone (key server protocol §4).
+func (s *Service) warnOfSameDay(ctx context.Context, directory *tenant.Directory) error {
+	return directory.Each(ctx, func(id tenant.ID) error {
+		t, err := directory.ByID(ctx, id)
+		if err == nil && t.Settings.ReleaseSameDay {
+			s.config.Log.WarnContext(ctx, "SAME-DAY KEYS ARE RELEASED: for development and rehearsal only", slog.String("tenant", string(t.Slug)))
+		}
+		return err
+	})
 }
 
 // retain deletes what is past its time, at once and then every few minutes.

@@ -58,6 +58,9 @@ func (c *Cache[K, V]) fill(ctx context.Context, k K, epoch uint64) (V, error) {
 	v, err := c.load(ctx, k)
 	if err == nil && c.epoch.Load() == epoch {
 		c.entries.Add(k, v)
+		if c.epoch.Load() != epoch { // forgotten between the look and the addition
+			c.entries.Remove(k)
+		}
 	}
 	return v, err
 }
