@@ -89,12 +89,14 @@ func TestIssueWithoutMeans(t *testing.T) {
 	wantRefusal(t, "quota", f.post(t, f.north.Tenant, "/api/issue", f.north.admin, object{"testType": "confirmed"}), 429, "quota_exceeded", "")
 	f.issue(t, f.south, nil)
 	f.start(t, func(f *fixture, c *api.Config) {
-		c.Issuer = f.verification(f.world.Issuer, func(v *verification.Config) { v.Rand, v.MayGenerate = zeros{}, nil })
+		c.Issuer = f.verification(f.world.Issuer, func(v *verification.Config) { v.Rand = zeros{} })
 	})
 	f.issue(t, f.north, object{"uuid": "00000000-0000-4000-8000-000000000001"})
 	wantRefusal(t, "no free code", f.post(t, f.north.Tenant, "/api/issue", f.north.admin, object{
 		"testType": "confirmed", "uuid": "00000000-0000-4000-8000-000000000002",
 	}), 500, "internal_server_error", "failed to generate otp code, please try again")
+	f.set(t, f.north.Tenant, `generate_sms = false`)
+	f.start(t)
 	wantRefusal(t, "may not generate", f.post(t, f.north.Tenant, "/api/issue", f.north.admin, object{
 		"testType": "confirmed", "phone": "+12065550100", "onlyGenerateSMS": true,
 	}), 400, unparsable, "realm is not permitted to use onlyGenerateSMS")

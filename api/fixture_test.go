@@ -67,7 +67,7 @@ func setUp(t *testing.T, change ...func(*fixture, *api.Config)) *fixture {
 func (f *fixture) open(t *testing.T, slug string) account {
 	t.Helper()
 	of := f.world.Create(slug)
-	f.set(t, of, `test_types = '{confirmed,likely,negative,user-report}', require_date = false, issue_user_report = true, sms_enabled = true`)
+	f.set(t, of, `test_types = '{confirmed,likely,negative,user-report}', require_date = false, issue_user_report = true, sms_enabled = true, generate_sms = true`)
 	return account{
 		Tenant: of, device: f.world.Key(of, client.Device), admin: f.world.Key(of, client.Admin), stats: f.world.Key(of, client.Stats),
 	}
@@ -119,7 +119,7 @@ func (f *fixture) start(t *testing.T, change ...func(*fixture, *api.Config)) {
 func (f *fixture) verification(db *tenant.DB, change func(*verification.Config)) *verification.Service {
 	c := verification.Config{
 		DB: db, Keys: key.NewRing(db, f.world.Root), Policies: authz.NewPolicies(nil, 10), Sender: f.sms,
-		MayGenerate: func(*tenant.Tenant) bool { return true }, Now: f.world.Now, Rand: rand.Reader,
+		Now: f.world.Now, Rand: rand.Reader,
 	}
 	if change != nil {
 		change(&c)

@@ -8,8 +8,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/lib/pq"
-
 	"carillon/tenant/cache"
 )
 
@@ -155,51 +153,12 @@ func (d *Directory) load(ctx context.Context, n name) (*Tenant, error) {
 		ID: row.Tenant, Slug: row.Slug, Name: row.Name, Region: row.Region,
 		HealthAuthorityID: row.HealthAuthorityID, State: row.State,
 	}
-	t.Settings, err = d.settings(ctx, t.ID)
+	err = d.db.In(ctx, t.ID, func(tx *Tx) (err error) {
+		t.Settings, err = readSettings(ctx, tx)
+		return err
+	})
 	if err != nil {
 		return nil, fmt.Errorf("read settings: %w", err)
 	}
 	return t, nil
 }
-
-const settingsSQL = `
-select issuer, audience, certificate_seconds, token_seconds, test_types, require_date,
-       issue_user_report, code_digits, code_seconds, long_code_length, long_code_seconds,
-       sms_enabled, sms_country, sms_template, truncate_seconds, release_same_day
-  from tenant_setting`
-
-func (d *Directory) settings(ctx context.Context, id ID) (Settings, error) {
-	var row struct {
-		Issuer             string
-		Audience           string
-		CertificateSeconds int            `db:"certificate_seconds"`
-		TokenSeconds       int            `db:"token_seconds"`
-		TestTypes          pq.StringArray `db:"test_types"`
-		RequireDate        bool           `db:"require_date"`
-		IssueUserReport    bool           `db:"issue_user_report"`
-		CodeDigits         int            `db:"code_digits"`
-		CodeSeconds        int            `db:"code_seconds"`
-		LongCodeLength     int            `db:"long_code_length"`
-		LongCodeSeconds    int            `db:"long_code_seconds"`
-		SMSEnabled         bool           `db:"sms_enabled"`
-		SMSCountry         string         `db:"sms_country"`
-		SMSTemplate        string         `db:"sms_template"`
-		TruncateSeconds    int            `db:"truncate_seconds"`
-		ReleaseSameDay     bool           `db:"release_same_day"`
-	}
-	err := d.db.In(ctx, id, func(tx *Tx) error { return tx.Get(ctx, &row, settingsSQL) })
-	if err != nil {
-		return Settings{}, err
-	}
-	return Settings{
-		Issuer: row.Issuer, Audience: row.Audience,
-		CertificateLife: seconds(row.CertificateSeconds), TokenLife: seconds(row.TokenSeconds),
-		TestTypes: row.TestTypes, RequireDate: row.RequireDate, IssueUserReport: row.IssueUserReport,
-		CodeDigits: row.CodeDigits, CodeLife: seconds(row.CodeSeconds),
-		LongCodeLength: row.LongCodeLength, LongCodeLife: seconds(row.LongCodeSeconds),
-		SMSEnabled: row.SMSEnabled, SMSCountry: row.SMSCountry, SMSTemplate: row.SMSTemplate,
-		Truncate: seconds(row.TruncateSeconds), ReleaseSameDay: row.ReleaseSameDay,
-	}, nil
-}
-
-func seconds(n int) time.Duration { return time.Duration(n) * time.Second }

@@ -3,6 +3,7 @@ package tenant_test
 import (
 	"context"
 	"errors"
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
@@ -107,7 +108,11 @@ update tenant_setting
    set issuer = 'i', audience = 'a', certificate_seconds = 61, token_seconds = 62, test_types = '{likely,user-report}',
        require_date = false, issue_user_report = true, code_digits = 7, code_seconds = 63, long_code_length = 13,
        long_code_seconds = 64, sms_enabled = true, sms_country = 'DE', sms_template = 't', truncate_seconds = 65,
-       release_same_day = true
+       release_same_day = true, maintenance = true, generate_sms = true, batch_issue = true, enx = true,
+       self_report = true, self_report_page = true, self_report_block_seconds = 2592060, self_report_free_seconds = 3660,
+       device_networks = '{192.0.2.0/24}', admin_networks = '{2001:db8::/32}', portal_networks = '{198.51.100.7}',
+       quota_enforced = true, quota_factor = 1.5, sms_signing = 'closed', language = 'es', time_zone = 'Pacific/Guam',
+       quiet_from = 1320, quiet_until = 480
  where tenant_id = $1`, north.ID)
 	got, err := tenant.NewDirectory(w.Device).ByID(t.Context(), north.ID)
 	if err != nil {
@@ -118,8 +123,15 @@ update tenant_setting
 		TestTypes: []string{"likely", "user-report"}, IssueUserReport: true, CodeDigits: 7, CodeLife: 63 * time.Second,
 		LongCodeLength: 13, LongCodeLife: 64 * time.Second, SMSEnabled: true, SMSCountry: "DE", SMSTemplate: "t",
 		Truncate: 65 * time.Second, ReleaseSameDay: true,
+		Maintenance: true, GenerateSMS: true, BatchIssue: true, ENX: true,
+		SelfReport: true, SelfReportPage: true, SelfReportBlock: 2592060 * time.Second, SelfReportFree: 3660 * time.Second,
+		DeviceNetworks: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")},
+		AdminNetworks:  []netip.Prefix{netip.MustParsePrefix("2001:db8::/32")},
+		PortalNetworks: []netip.Prefix{netip.MustParsePrefix("198.51.100.7/32")},
+		QuotaEnforced:  true, QuotaFactor: 1.5, SMSSigning: tenant.SigningClosed, Language: "es", TimeZone: "Pacific/Guam",
+		QuietFrom: 1320, QuietUntil: 480,
 	}
-	if diff := cmp.Diff(want, got.Settings); diff != "" {
+	if diff := cmp.Diff(want, got.Settings, cmp.Comparer(func(a, b netip.Prefix) bool { return a == b })); diff != "" {
 		t.Errorf("settings (-want +got):\n%s", diff)
 	}
 }

@@ -15,7 +15,6 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
-	"time"
 
 	"github.com/google/uuid"
 )
@@ -85,51 +84,6 @@ type Tenant struct {
 	HealthAuthorityID string
 	State             State
 	Settings          Settings
-}
-
-// Settings are what a health authority chooses for itself (verification
-// protocol §11.1 and key server protocol §15).
-type Settings struct {
-	// Issuer and Audience are iss and aud of the tenant's certificates.
-	Issuer   string
-	Audience string
-	// CertificateLife is the life of a certificate, 1 to 60 minutes.
-	CertificateLife time.Duration
-	// TokenLife is the life of a long-term token, 1 minute to 48 hours.
-	TokenLife time.Duration
-	// TestTypes are the report types that may be issued.
-	TestTypes []string
-	// RequireDate refuses codes with neither a symptom date nor a test date.
-	RequireDate bool
-	// IssueUserReport lets admin keys issue codes of type user-report.
-	IssueUserReport bool
-	// CodeDigits is the length of the short code, 6 to 8; CodeLife its life.
-	CodeDigits int
-	CodeLife   time.Duration
-	// LongCodeLength is the length of the code in messages, 12 to 16; LongCodeLife its life.
-	LongCodeLength int
-	LongCodeLife   time.Duration
-	// SMSEnabled says whether codes are sent by text message; SMSCountry is the
-	// default region for telephone numbers, SMSTemplate the text (§7.1).
-	SMSEnabled  bool
-	SMSCountry  string
-	SMSTemplate string
-	// Truncate is the window to which arrival times are cut before storage, which
-	// is also the finest granularity of exports (key server protocol §4).
-	Truncate time.Duration
-	// ReleaseSameDay skips the embargo of keys that are still in use. For
-	// development and rehearsal only.
-	ReleaseSameDay bool
-}
-
-// Allows reports whether codes of this test type may be issued.
-func (s Settings) Allows(testType string) bool {
-	for _, t := range s.TestTypes {
-		if t == testType {
-			return true
-		}
-	}
-	return false
 }
 
 // ErrUnknown means that no tenant has that name. Suspended tenants are found.

@@ -23,7 +23,18 @@ type Message struct {
 	To string
 	// Body must reach the phone byte for byte.
 	Body string
+	// Purpose is what a signature over the message says it is for (§7.3).
+	Purpose Purpose
 }
+
+// Purpose is what a message is for, in the words that its signature covers.
+type Purpose string
+
+// The purposes (§7.3).
+const (
+	Report     Purpose = "EN Report"
+	UserReport Purpose = "User Report"
+)
 
 const hidden = "[message]"
 

@@ -40,6 +40,7 @@ func setUp(tb testing.TB) *fixture {
 	w := tenanttest.New(tb)
 	f := &fixture{world: w, sms: &messagetest.Sender{}}
 	f.north, f.south = tuned(w.Create("north")), tuned(w.Create("south"))
+	f.north.Settings.GenerateSMS = true
 	f.issuer = f.service(w.Issuer, nil)
 	f.portal = f.service(w.Portal, nil)
 	f.device = f.service(w.Device, nil)
@@ -70,7 +71,6 @@ func (f *fixture) service(db *tenant.DB, change func(*verification.Config)) *ver
 	c := verification.Config{
 		DB: db, Keys: key.NewRing(db, f.world.Root), Policies: authz.NewPolicies(nil, 10),
 		Sender: f.sms, Now: f.world.Now, Rand: rand.Reader,
-		MayGenerate: func(t *tenant.Tenant) bool { return t.ID == f.north.ID },
 	}
 	if change != nil {
 		change(&c)

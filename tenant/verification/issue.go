@@ -56,14 +56,18 @@ func (s *Service) Issue(ctx context.Context, t *tenant.Tenant, by authz.Subject,
 	if err != nil {
 		return nil, fmt.Errorf("keys of codes: %w", err)
 	}
-	var codes pair
+	var issued *Issued
 	var text string
 	err = s.db.In(ctx, t.ID, func(tx *tenant.Tx) error {
-		if codes, err = s.store(ctx, tx, o, live); err != nil {
+		codes, err := s.store(ctx, tx, o, live)
+		if err != nil {
 			return err
 		}
-		text, err = s.write(o, codes)
-		return err
+		if text, err = s.write(o, codes); err != nil {
+			return err
+		}
+		issued = o.issued(codes)
+		return s.finish(ctx, tx, o, issued, text)
 	})
 	if tenant.Violates(err, "verification_code_pkey") {
 		return nil, uuidExists(o.id)
@@ -71,9 +75,29 @@ func (s *Service) Issue(ctx context.Context, t *tenant.Tenant, by authz.Subject,
 	if err != nil {
 		return nil, err
 	}
-	issued := &Issued{ID: o.id, Code: codes.short}
-	issued.ExpiresAt, issued.LongExpiresAt = o.expiries()
 	return s.deliver(ctx, o, issued, text)
+}
+
+func (o *order) issued(codes pair) *Issued {
+	i := &Issued{ID: o.id, Code: codes.short}
+	i.ExpiresAt, i.LongExpiresAt = o.expiries()
+	return i
+}
+
+// finish does what must happen with the code or not at all.
+func (s *Service) finish(ctx context.Context, tx *tenant.Tx, o *order, issued *Issued, text string) error {
+	if o.deferred() {
+		err := s.outbox.Enqueue(ctx, tx, o.tenant, message.Queued{
+			CodeID: o.id, Message: o.message(text), ExpiresAt: issued.LongExpiresAt,
+		})
+		if err != nil {
+			return fmt.Errorf("queue message: %w", err)
+		}
+	}
+	if o.also != nil {
+		return o.also(ctx, tx, issued)
+	}
+	return nil
 }
 
 func uuidExists(id uuid.UUID) error { return refuse(ErrUUIDExists, "code for %s already exists", id) }
@@ -199,13 +223,13 @@ func (s *Service) write(o *order, codes pair) (string, error) {
 // deliver does what rule 18 of §4.2 leaves to do after the commit.
 func (s *Service) deliver(ctx context.Context, o *order, issued *Issued, text string) (*Issued, error) {
 	switch {
-	case !o.messaged():
+	case !o.messaged(), o.deferred():
 		return issued, nil
 	case o.generate:
 		issued.GeneratedSMS, issued.Phone = text, o.phone
 		return issued, nil
 	}
-	unsent := s.send(ctx, o.tenant, message.Message{To: o.phone, Body: text})
+	unsent := s.send(ctx, o.tenant, o.message(text))
 	switch {
 	case unsent == nil:
 		return issued, nil

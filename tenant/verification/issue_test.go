@@ -91,11 +91,10 @@ func TestIssueOrder(t *testing.T) {
 	spent := false
 	s := f.service(f.world.Issuer, func(c *verification.Config) {
 		c.Quota = func(tenant.ID) bool { return !spent }
-		c.MayGenerate = func(t *tenant.Tenant) bool { return t.Name == "permitted" }
 	})
 	now := f.world.Now().UTC()
 	at := with(f.south, func(s *tenant.Settings) {
-		s.RequireDate, s.SMSEnabled, s.IssueUserReport, s.TestTypes = true, false, false, []string{"likely"}
+		s.RequireDate, s.SMSEnabled, s.IssueUserReport, s.GenerateSMS, s.TestTypes = true, false, false, false, []string{"likely"}
 	})
 	spent = true
 	r := verification.IssueRequest{
@@ -112,7 +111,7 @@ func TestIssueOrder(t *testing.T) {
 		{func() { r.SymptomDate = now.Format(time.DateOnly) }, verification.ErrInvalidDate},
 		{func() { r.TestDate = "" }, verification.ErrPhoneInvalid},
 		{func() { r.Phone = "" }, verification.ErrUnparsable},
-		{func() { at.Name = "permitted" }, verification.ErrNothingToGenerate},
+		{func() { at.Settings.GenerateSMS = true }, verification.ErrNothingToGenerate},
 		{func() { r.OnlyGenerateSMS, r.Phone = false, phone }, verification.ErrNoProvider},
 		{func() { r.Phone = "" }, verification.ErrUUIDExists},
 		{func() { r.UUID = uuid.NewString() }, verification.ErrUnsupportedTestType},

@@ -1,6 +1,7 @@
 package verification
 
 import (
+	"context"
 	"errors"
 	"math"
 	"strings"
@@ -33,6 +34,12 @@ type IssueRequest struct {
 	OnlyGenerateSMS bool
 	// KeepWhenUnsent keeps a code whose message failed: somebody can read it out.
 	KeepWhenUnsent bool
+	// Deferred puts the message into the outbox, in the code's own transaction,
+	// instead of sending it at once: nobody waits for it.
+	Deferred bool
+	// Also runs in the code's own transaction, when the code is stored: both happen or
+	// neither. It may be nil; nothing slow or remote belongs into it.
+	Also func(context.Context, *tenant.Tx, *Issued) error
 }
 
 // order is a request that may be stored: its values parsed and in the form in
@@ -52,10 +59,24 @@ type order struct {
 	externalID    string
 	generate      bool // return the message's text
 	keep          bool // keep the code even if the message fails
+	later         bool // leave the message to the outbox
+	also          func(context.Context, *tenant.Tx, *Issued) error
 }
 
 // messaged reports whether a message carries the codes.
 func (o *order) messaged() bool { return o.phone != "" }
+
+// deferred reports whether the message is left to the outbox.
+func (o *order) deferred() bool { return o.later && o.messaged() && !o.generate }
+
+// message is what goes to the phone.
+func (o *order) message(text string) message.Message {
+	purpose := message.Report
+	if o.testType == certificate.UserReport {
+		purpose = message.UserReport
+	}
+	return message.Message{To: o.phone, Body: text, Purpose: purpose}
+}
 
 const maxExternalID = 255 // bytes
 
@@ -65,7 +86,7 @@ func (s *Service) newOrder(t *tenant.Tenant, by authz.Subject, r IssueRequest) (
 	o := &order{
 		tenant: t, by: by, at: s.clock(), testTypeSent: r.TestType, testType: certificate.ReportType(strings.ToLower(r.TestType)),
 		templateLabel: r.SMSTemplateLabel, externalID: r.ExternalIssuerID,
-		generate: r.OnlyGenerateSMS, keep: r.KeepWhenUnsent,
+		generate: r.OnlyGenerateSMS, keep: r.KeepWhenUnsent, later: r.Deferred, also: r.Also,
 	}
 	if o.templateLabel == "" && o.testType == certificate.UserReport {
 		o.templateLabel = message.UserReportLabel
@@ -158,7 +179,7 @@ func (s *Service) orderPhone(t *tenant.Tenant, r IssueRequest) (string, error) {
 	}
 	_, nobody := s.sender.(message.None)
 	switch {
-	case r.OnlyGenerateSMS && !s.mayGenerate(t):
+	case r.OnlyGenerateSMS && !t.Settings.GenerateSMS:
 		return "", refuse(ErrUnparsable, "realm is not permitted to use onlyGenerateSMS")
 	case r.OnlyGenerateSMS && phone == "":
 		return "", refuse(ErrNothingToGenerate, "generated sms requested, but no phone number was provided")

@@ -43,9 +43,8 @@ type Config struct {
 	// was one left (§11.4). It must be quick and safe for concurrent use; nil
 	// means no budget.
 	Quota func(tenant.ID) bool
-	// MayGenerate says which tenants may take a message's text instead of having
-	// it sent (onlyGenerateSMS); nil means none.
-	MayGenerate func(*tenant.Tenant) bool
+	// Outbox takes messages that may go later. Requests that ask for it need one.
+	Outbox message.Outbox
 	// Now is the clock.
 	Now func() time.Time
 	// Rand is a cryptographic source of randomness, safe for concurrent use.
@@ -61,7 +60,7 @@ type Service struct {
 	sender         message.Sender
 	redirectDomain string
 	quota          func(tenant.ID) bool
-	mayGenerate    func(*tenant.Tenant) bool
+	outbox         message.Outbox
 	now            func() time.Time
 	rand           io.Reader
 }
@@ -74,12 +73,9 @@ func New(c Config) *Service {
 	if c.Quota == nil {
 		c.Quota = func(tenant.ID) bool { return true }
 	}
-	if c.MayGenerate == nil {
-		c.MayGenerate = func(*tenant.Tenant) bool { return false }
-	}
 	return &Service{
 		db: c.DB, keys: c.Keys, policies: c.Policies, sender: c.Sender,
-		redirectDomain: c.RedirectDomain, quota: c.Quota, mayGenerate: c.MayGenerate,
+		redirectDomain: c.RedirectDomain, quota: c.Quota, outbox: c.Outbox,
 		now: c.Now, rand: c.Rand,
 	}
 }
