@@ -58,11 +58,13 @@ const (
 	DeviceVerify Action = "device:verify"
 	// DeviceCertificate is exchanging a token for a certificate.
 	DeviceCertificate Action = "device:certificate"
+	// DeviceReport is asking for a code for a diagnosis of one's own.
+	DeviceReport Action = "device:report"
 )
 
 // Actions lists every action: those of staff, then those of phones.
 func Actions() []Action {
-	return append(staffActions(), DeviceVerify, DeviceCertificate)
+	return append(staffActions(), DeviceVerify, DeviceCertificate, DeviceReport)
 }
 
 // staffActions are the ones that a tenant may put into rules of its own.

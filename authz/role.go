@@ -37,7 +37,8 @@ const (
 // Roles of API keys, one for each kind of key. A tenant cannot give or change
 // them.
 const (
-	// KeyDevice is built into apps: it may verify codes and obtain certificates.
+	// KeyDevice is built into apps: it may verify codes, obtain
+	// certificates and report a diagnosis of its user's own.
 	KeyDevice Role = "key-device"
 	// KeyAdmin belongs to a back end that issues codes.
 	KeyAdmin Role = "key-admin"

@@ -254,7 +254,7 @@ func TestProcessRolesAreUnprivileged(t *testing.T) {
           or exists (select from pg_auth_members m where m.member = r.oid))`); len(bad) > 0 {
 		t.Errorf("privileged: %q", bad)
 	}
-	want := []string{"carillon_device", "carillon_issuer", "carillon_jobs", "carillon_operator", "carillon_portal", "carillon_publish"}
+	want := []string{"carillon_device", "carillon_issuer", "carillon_jobs", "carillon_operator", "carillon_portal", "carillon_publish", "carillon_report"}
 	if diff := cmp.Diff(want, texts(t, db, `select rolname from pg_roles where rolname like 'carillon\_%'`)); diff != "" {
 		t.Errorf("roles (-want +got):\n%s", diff)
 	}

@@ -36,11 +36,13 @@ const (
 	Revision Purpose = "revision"
 	// CodeMAC keys make the digests of verification codes (verification protocol §6.3).
 	CodeMAC Purpose = "code-mac"
+	// PhoneMAC keys make the digests of telephone numbers (verification protocol §5.1).
+	PhoneMAC Purpose = "phone-mac"
 )
 
 // Purposes are all of them.
 func Purposes() []Purpose {
-	return []Purpose{Certificate, Export, SMS, Token, Revision, CodeMAC}
+	return []Purpose{Certificate, Export, SMS, Token, Revision, CodeMAC, PhoneMAC}
 }
 
 // Binding is what a sealed blob belongs to.

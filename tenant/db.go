@@ -34,7 +34,7 @@ type DB struct {
 
 // ErrPrivileged means that a process was given a database role which could walk
 // around row-level security.
-var ErrPrivileged = errors.New("the database role is a superuser, may bypass row security, or owns tables: give this process its own role (carillon_device, carillon_issuer, carillon_publish, carillon_portal, carillon_jobs or carillon_operator)")
+var ErrPrivileged = errors.New("the database role is a superuser, may bypass row security, or owns tables: give this process its own role (carillon_device, carillon_issuer, carillon_report, carillon_publish, carillon_portal, carillon_jobs or carillon_operator)")
 
 const defaultMaxOpen = 16
 

@@ -25,6 +25,8 @@ var fillSQL = []string{
 	 values ($1, gen_random_uuid(), sha512('short'), sha512('long'), 'confirmed', now(), now(), now(), 'system', '')`,
 	`insert into verification_token (tenant_id, token_digest, expires_at)
 	 values ($1, sha256('token'), now())`,
+	`insert into user_report (tenant_id, code_id, phone_mac, nonce_digest, created_at)
+	 values ($1, gen_random_uuid(), sha512('phone'), sha256('nonce'), now())`,
 	`insert into exposure (tenant_id, tek, rolling_start, rolling_period, transmission_risk, report_type, traveler, regions, created_at)
 	 values ($1, decode(repeat('00', 16), 'hex'), 1, 144, 0, 'confirmed', false, '{}', now())`,
 	`insert into export_batch (tenant_id, config_id, starts_at, ends_at)
@@ -60,7 +62,7 @@ func TestTenantsAreApart(t *testing.T) {
 	before := contents(t, w.Database.Super(), tables, victim.ID)
 
 	roles := map[string]*tenant.DB{
-		"carillon_device": w.Device, "carillon_issuer": w.Issuer, "carillon_publish": w.Publish,
+		"carillon_device": w.Device, "carillon_issuer": w.Issuer, "carillon_report": w.Report, "carillon_publish": w.Publish,
 		"carillon_portal": w.Portal, "carillon_jobs": w.Jobs, "carillon_operator": w.Operator,
 	}
 	if known := strings.Join(processRoles(t, w.Database.Super()), " "); len(strings.Fields(known)) != len(roles) {

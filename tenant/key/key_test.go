@@ -33,8 +33,9 @@ func TestFirstKeys(t *testing.T) {
 	want := map[signing.Purpose]name{
 		signing.Certificate: {"north-c1", ""}, signing.SMS: {"north-s1", ""}, signing.Export: {"310", "v1"},
 		signing.Token: {"1", ""}, signing.Revision: {"1", ""}, signing.CodeMAC: {"1", ""},
+		signing.PhoneMAC: {"1", ""},
 	}
-	wantSize := map[signing.Purpose]int{signing.Token: 32, signing.Revision: 32, signing.CodeMAC: 128}
+	wantSize := map[signing.Purpose]int{signing.Token: 32, signing.Revision: 32, signing.CodeMAC: 128, signing.PhoneMAC: 128}
 	got := map[signing.Purpose]name{}
 	for _, p := range signing.Purposes() {
 		if size, symmetric := wantSize[p]; symmetric {
@@ -73,7 +74,7 @@ func TestTenantsHaveDifferentKeys(t *testing.T) {
 	w := tenanttest.New(t)
 	north, south := w.Create("north"), w.Create("south")
 	ring := key.NewRing(w.Operator, w.Root)
-	for _, p := range []signing.Purpose{signing.Token, signing.Revision, signing.CodeMAC} {
+	for _, p := range []signing.Purpose{signing.Token, signing.Revision, signing.CodeMAC, signing.PhoneMAC} {
 		if bytes.Equal(secrets(t, ring, north.ID, p)[0].Bytes, secrets(t, ring, south.ID, p)[0].Bytes) {
 			t.Errorf("both tenants have the same %s key", p)
 		}
@@ -171,9 +172,10 @@ func TestPurposesByRole(t *testing.T) {
 		want []signing.Purpose
 	}{
 		"device":   {w.Device, []signing.Purpose{signing.Certificate, signing.Token, signing.CodeMAC}},
-		"issuer":   {w.Issuer, []signing.Purpose{signing.SMS, signing.CodeMAC}},
+		"issuer":   {w.Issuer, []signing.Purpose{signing.SMS, signing.CodeMAC, signing.PhoneMAC}},
+		"report":   {w.Report, []signing.Purpose{signing.SMS, signing.CodeMAC, signing.PhoneMAC}},
 		"publish":  {w.Publish, []signing.Purpose{signing.Certificate, signing.Revision}},
-		"portal":   {w.Portal, []signing.Purpose{signing.SMS, signing.CodeMAC}},
+		"portal":   {w.Portal, []signing.Purpose{signing.SMS, signing.CodeMAC, signing.PhoneMAC}},
 		"jobs":     {w.Jobs, []signing.Purpose{signing.Export}},
 		"operator": {w.Operator, signing.Purposes()},
 	}
@@ -250,7 +252,7 @@ func TestDestroyedDataKey(t *testing.T) {
 		t.Fatal(err)
 	}
 	ring := key.NewRing(w.Operator, w.Root)
-	for _, p := range []signing.Purpose{signing.Token, signing.Revision, signing.CodeMAC} {
+	for _, p := range []signing.Purpose{signing.Token, signing.Revision, signing.CodeMAC, signing.PhoneMAC} {
 		if s, err := ring.Secrets(t.Context(), north.ID, p); err == nil || s != nil {
 			t.Errorf("%s key opens without the data key", p)
 		}
@@ -428,5 +430,38 @@ func setState(t *testing.T, w *tenanttest.World, of *tenant.Tenant, version int,
 	})
 	if err != nil {
 		t.Fatal(err)
+	}
+}
+
+// A tenant that was made before a purpose existed gets that purpose's key, and keeps
+// the others.
+func TestComplete(t *testing.T) {
+	t.Parallel()
+	w := tenanttest.New(t)
+	north := w.Create("north")
+	ring := key.NewRing(w.Operator, w.Root)
+	before := secrets(t, ring, north.ID, signing.CodeMAC)[0].Bytes
+	const forget = `delete from signing_key where tenant_id = $1 and purpose = 'phone-mac'`
+	if _, err := w.Database.Super().ExecContext(t.Context(), forget, north.ID); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range [][]signing.Purpose{{signing.PhoneMAC}, nil} {
+		err := w.Operator.In(t.Context(), north.ID, func(tx *tenant.Tx) error {
+			made, err := key.Complete(t.Context(), tx, north.ID, north.Slug, w.Root)
+			if diff := cmp.Diff(want, made); diff != "" {
+				t.Errorf("made (-want +got):\n%s", diff)
+			}
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	ring = key.NewRing(w.Report, w.Root)
+	if got := secrets(t, ring, north.ID, signing.PhoneMAC); len(got) != 1 || len(got[0].Bytes) != 128 {
+		t.Errorf("%d keys", len(got))
+	}
+	if after := secrets(t, ring, north.ID, signing.CodeMAC)[0].Bytes; !bytes.Equal(before, after) {
+		t.Error("another key was replaced")
 	}
 }

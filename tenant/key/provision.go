@@ -3,13 +3,14 @@ package key
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"carillon/signing"
 	"carillon/tenant"
 )
 
-// Sizes of symmetric keys in bytes: 128 for the digests of codes (verification
-// protocol §6.3), 32 for AES-256.
+// Sizes of symmetric keys in bytes: 128 for the digests of codes and of telephone
+// numbers (verification protocol §6.3), 32 for AES-256.
 const (
 	macSize  = 128
 	sealSize = 32
@@ -44,6 +45,42 @@ func Provision(ctx context.Context, tx *tenant.Tx, id tenant.ID, slug tenant.Slu
 	return nil
 }
 
+const provisionedSQL = `select distinct purpose from signing_key`
+
+// Complete makes the keys of purposes that an older tenant has none of, each active
+// at once, and returns the purposes. A tenant that has one of every purpose, in
+// whatever state, is left as it is. Two at a time do no harm: one of them fails.
+func Complete(ctx context.Context, tx *tenant.Tx, id tenant.ID, slug tenant.Slug, root signing.Root) ([]signing.Purpose, error) {
+	var known []signing.Purpose
+	if err := tx.Select(ctx, &known, provisionedSQL); err != nil {
+		return nil, fmt.Errorf("read purposes: %w", err)
+	}
+	var made []signing.Purpose
+	for _, p := range signing.Purposes() {
+		if !slices.Contains(known, p) {
+			made = append(made, p)
+		}
+	}
+	if len(made) == 0 {
+		return nil, nil
+	}
+	var wrapped []byte
+	if err := tx.Get(ctx, &wrapped, wrappedSQL); err != nil {
+		return nil, fmt.Errorf("read data key: %w", err)
+	}
+	dk, err := signing.OpenDataKey(ctx, root, id.String(), wrapped)
+	if err != nil {
+		return nil, err
+	}
+	for _, p := range made {
+		keyID, label := firstName(p, slug, "")
+		if err := provision(ctx, tx, dk, id, p, keyID, label); err != nil {
+			return nil, fmt.Errorf("%s key: %w", p, err)
+		}
+	}
+	return made, nil
+}
+
 // firstName names version 1 of a purpose's key. Names on the wire say whose they
 // are, so that a mixed-up configuration is seen at a glance.
 func firstName(p signing.Purpose, slug tenant.Slug, exportKeyID string) (keyID, label string) {
@@ -54,7 +91,7 @@ func firstName(p signing.Purpose, slug tenant.Slug, exportKeyID string) (keyID, 
 		return string(slug) + "-c1", ""
 	case signing.SMS:
 		return string(slug) + "-s1", ""
-	case signing.Token, signing.Revision, signing.CodeMAC:
+	case signing.Token, signing.Revision, signing.CodeMAC, signing.PhoneMAC:
 		return "1", ""
 	default:
 		panic("unknown purpose " + p)
@@ -68,7 +105,7 @@ func provision(ctx context.Context, tx *tenant.Tx, dk *signing.DataKey, id tenan
 	switch p {
 	case signing.Certificate, signing.Export, signing.SMS:
 		sealed, public, err = signing.NewP256(dk, b)
-	case signing.CodeMAC:
+	case signing.CodeMAC, signing.PhoneMAC:
 		sealed, err = signing.NewSecret(dk, b, macSize)
 	case signing.Token, signing.Revision:
 		sealed, err = signing.NewSecret(dk, b, sealSize)

@@ -181,3 +181,35 @@ func Retime(ctx context.Context, db *tenant.DB, id tenant.ID, period, minAge, tr
 	}
 	return nil
 }
+
+const everyoneSQL = `
+  select tenant, slug
+    from tenant_directory
+order by tenant`
+
+// CompleteKeys gives every tenant, suspended ones included, the first key of each
+// purpose that was added to Carillon after the tenant was made. It runs after an
+// upgrade of the schema; once is enough, and more do no harm. db is a handle under
+// the operator's role.
+func CompleteKeys(ctx context.Context, db *tenant.DB, root signing.Root, now time.Time) error {
+	var all []struct {
+		Tenant tenant.ID
+		Slug   tenant.Slug
+	}
+	if err := db.Platform(ctx, func(tx *tenant.Tx) error { return tx.Select(ctx, &all, everyoneSQL) }); err != nil {
+		return fmt.Errorf("list tenants: %w", err)
+	}
+	for _, t := range all {
+		err := db.In(ctx, t.Tenant, func(tx *tenant.Tx) error {
+			made, err := key.Complete(ctx, tx, t.Tenant, t.Slug, root)
+			if err != nil || len(made) == 0 {
+				return err
+			}
+			return audit.Record(ctx, tx, now, system, "tenant:complete-keys", "", map[string]string{"purposes": fmt.Sprint(made)})
+		})
+		if err != nil {
+			return fmt.Errorf("keys of %s: %w", t.Slug, err)
+		}
+	}
+	return nil
+}

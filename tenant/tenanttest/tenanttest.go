@@ -26,7 +26,7 @@ import (
 // World is one test's. Handles are closed when the test ends.
 type World struct {
 	// Handles under each role, all with the full schema.
-	Device, Issuer, Publish, Portal, Jobs, Operator *tenant.DB
+	Device, Issuer, Report, Publish, Portal, Jobs, Operator *tenant.DB
 	// Root wraps the data keys of the world's tenants.
 	Root signing.Root
 	// RootFile is where that key is, for other processes.
@@ -53,7 +53,7 @@ func New(t testing.TB) *World {
 	}
 	w.Root = root
 	for role, db := range map[string]**tenant.DB{
-		"device": &w.Device, "issuer": &w.Issuer, "publish": &w.Publish,
+		"device": &w.Device, "issuer": &w.Issuer, "report": &w.Report, "publish": &w.Publish,
 		"portal": &w.Portal, "jobs": &w.Jobs, "operator": &w.Operator,
 	} {
 		*db = w.Open("carillon_" + role)
