@@ -13,7 +13,8 @@ import (
 )
 
 type tenantCommands struct {
-	Create tenantCreateCommand `cmd:"" help:"Make a health authority: its settings, its keys, its exports."`
+	Create       tenantCreateCommand       `cmd:"" help:"Make a health authority: its settings, its keys, its exports."`
+	CompleteKeys tenantCompleteKeysCommand `cmd:"" help:"After an upgrade: make the keys that older health authorities lack."`
 }
 
 type tenantCreateCommand struct {

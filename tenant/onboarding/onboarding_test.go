@@ -283,3 +283,36 @@ func rows(t *testing.T, w *tenanttest.World) map[string]int {
 	}
 	return n
 }
+
+// A tenant of an earlier version gets the keys that it lacks, suspended or not, and
+// its log says so; whoever has all of them is left alone.
+func TestCompleteKeys(t *testing.T) {
+	t.Parallel()
+	w := tenanttest.New(t)
+	north, south := w.Create("north"), w.Create("south")
+	for _, statement := range []string{
+		`delete from signing_key where purpose = 'phone-mac' and tenant_id = $1`,
+		`update tenant_directory set state = 'suspended' where tenant = $1`,
+	} {
+		if _, err := w.Database.Super().ExecContext(t.Context(), statement, north.ID); err != nil {
+			t.Fatal(err)
+		}
+	}
+	before := rows(t, w)
+	for range 2 {
+		if err := onboarding.CompleteKeys(t.Context(), w.Operator, w.Root, w.Now()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	before["signing_key"]++
+	before["audit_entry"]++
+	if diff := cmp.Diff(before, rows(t, w)); diff != "" {
+		t.Errorf("rows (-want +got):\n%s", diff)
+	}
+	const keysSQL = `select count(*) from signing_key where purpose = 'phone-mac' and state = 'active'`
+	for _, id := range []tenant.ID{north.ID, south.ID} {
+		if n := count(t, w.Operator, id, keysSQL); n != 1 {
+			t.Errorf("%d keys for telephone numbers, want 1", n)
+		}
+	}
+}

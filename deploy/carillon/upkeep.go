@@ -1,0 +1,37 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"carillon/signing"
+	"carillon/tenant"
+	"carillon/tenant/onboarding"
+)
+
+type tenantCompleteKeysCommand struct {
+	Database string `required:"" env:"CARILLON_DATABASE" help:"Connection string without a user; connects as carillon_operator." placeholder:"DSN"`
+	RootKey  string `required:"" env:"CARILLON_ROOT_KEY" type:"path" help:"File with the platform's root key." placeholder:"FILE"`
+}
+
+func (c tenantCompleteKeysCommand) Run(ctx context.Context) error {
+	root, err := signing.OpenRootFile(c.RootKey)
+	if err != nil {
+		return fmt.Errorf("root key: %w", err)
+	}
+	dsn, err := asRole(c.Database, "carillon_operator")
+	if err != nil {
+		return err
+	}
+	db, err := tenant.Open(ctx, tenant.Config{DSN: dsn})
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	if err := onboarding.CompleteKeys(ctx, db, root, time.Now()); err != nil {
+		return err
+	}
+	fmt.Println("Every health authority has a key for every purpose.")
+	return nil
+}
