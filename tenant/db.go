@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"hash/fnv"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"github.com/jmoiron/sqlx"
@@ -22,14 +23,13 @@ type Config struct {
 	// MaxOpen bounds the connections; zero means 16. Callers beyond it wait
 	// until their context ends.
 	MaxOpen int
-	// Dialer, if set, makes the connections; tests count round trips with it.
-	Dialer pq.Dialer
 }
 
 // DB is a pool of connections under one process role. It has no query methods:
 // see [DB.In].
 type DB struct {
-	pool *sqlx.DB
+	pool  *sqlx.DB
+	trips atomic.Int64
 }
 
 // ErrPrivileged means that a process was given a database role which could walk
@@ -45,19 +45,17 @@ func Open(ctx context.Context, c Config) (*DB, error) {
 	if err != nil {
 		return nil, fmt.Errorf("database connection string: %w", err)
 	}
-	if c.Dialer != nil {
-		connector.Dialer(c.Dialer)
-	}
+	db := &DB{}
+	connector.Dialer(dialer{trips: &db.trips})
 	if c.MaxOpen == 0 {
 		c.MaxOpen = defaultMaxOpen
 	}
-	pool := sqlx.NewDb(sql.OpenDB(connector), "postgres")
-	pool.SetMaxOpenConns(c.MaxOpen)
-	pool.SetMaxIdleConns(c.MaxOpen)
-	pool.SetConnMaxIdleTime(5 * time.Minute)
-	db := &DB{pool: pool}
+	db.pool = sqlx.NewDb(sql.OpenDB(connector), "postgres")
+	db.pool.SetMaxOpenConns(c.MaxOpen)
+	db.pool.SetMaxIdleConns(c.MaxOpen)
+	db.pool.SetConnMaxIdleTime(5 * time.Minute)
 	if err := db.refusePrivileged(ctx); err != nil {
-		return nil, errors.Join(err, pool.Close())
+		return nil, errors.Join(err, db.Close())
 	}
 	return db, nil
 }

@@ -7,10 +7,8 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
-	"net"
 	"path/filepath"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -34,10 +32,10 @@ type World struct {
 	// Database is the world's database itself.
 	Database *testdb.DB
 
-	t     testing.TB
-	mu    sync.Mutex
-	now   time.Time
-	trips atomic.Int64
+	t       testing.TB
+	mu      sync.Mutex
+	now     time.Time
+	handles []*tenant.DB // guarded by mu
 }
 
 // Start is what the clock shows at first: a Wednesday afternoon.
@@ -64,12 +62,13 @@ func New(t testing.TB) *World {
 // Open makes one more handle, under a database role.
 func (w *World) Open(databaseRole string) *tenant.DB {
 	w.t.Helper()
-	db, err := tenant.Open(w.t.Context(), tenant.Config{
-		DSN: w.Database.DSN(databaseRole), Dialer: dialer{trips: &w.trips},
-	})
+	db, err := tenant.Open(w.t.Context(), tenant.Config{DSN: w.Database.DSN(databaseRole)})
 	if err != nil {
 		w.t.Fatalf("open as %s: %v", databaseRole, err)
 	}
+	w.mu.Lock()
+	w.handles = append(w.handles, db)
+	w.mu.Unlock()
 	w.t.Cleanup(func() {
 		if err := db.Close(); err != nil {
 			w.t.Errorf("close: %v", err)
@@ -151,39 +150,18 @@ func Denied(err error) bool {
 }
 
 // Trips returns how many round trips to the database the world's handles make
-// while fn runs. A round trip is an answer read after something was sent.
+// while fn runs.
 func (w *World) Trips(fn func()) int {
-	before := w.trips.Load()
+	before := w.trips()
 	fn()
-	return int(w.trips.Load() - before)
+	return int(w.trips() - before)
 }
 
-// dialer makes connections that count their round trips.
-type dialer struct{ trips *atomic.Int64 }
-
-func (d dialer) Dial(network, address string) (net.Conn, error) {
-	return d.DialTimeout(network, address, time.Minute)
-}
-
-func (d dialer) DialTimeout(network, address string, timeout time.Duration) (net.Conn, error) {
-	c, err := net.DialTimeout(network, address, timeout)
-	return &countedConn{Conn: c, trips: d.trips}, err
-}
-
-type countedConn struct {
-	net.Conn
-	trips *atomic.Int64
-	asked atomic.Bool
-}
-
-func (c *countedConn) Write(p []byte) (int, error) {
-	c.asked.Store(true)
-	return c.Conn.Write(p)
-}
-
-func (c *countedConn) Read(p []byte) (int, error) {
-	if c.asked.CompareAndSwap(true, false) {
-		c.trips.Add(1)
+func (w *World) trips() (sum int64) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, db := range w.handles {
+		sum += db.Stats().RoundTrips
 	}
-	return c.Conn.Read(p)
+	return sum
 }
