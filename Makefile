@@ -1,6 +1,6 @@
 # Carillon's two commands are `make run` and `make test`; the rest is for working on it.
 .DEFAULT_GOAL := help
-.PHONY: help run build test check test-go test-browser lint generate bench fuzz clean setup-go setup-browser
+.PHONY: help run build test check test-go test-browser lint generate bench bench-parts fuzz clean setup-go setup-browser
 
 ARGS ?=
 export CGO_ENABLED ?= 0
@@ -35,7 +35,10 @@ generate: ## rewrite golden files, and rebuild the portal's assets
 	go test ./migrations ./authz ./api ./admin-ui ./deploy/carillon -update
 	cd admin-ui && npm ci && npm run build
 
-bench: ## benchmarks, each with its ratio to a floor measured in the same run
+bench: build ## measure a running server beside a floor measured in the same run (ARGS="--slice … --callers …")
+	@bin/carillon bench $(ARGS)
+
+bench-parts: ## Go benchmarks of single parts, each with its ratio to a floor measured in the same run
 	go test -run '^$$' -bench . -benchtime 2s ./...
 
 fuzz: ## each fuzz target for 20 seconds

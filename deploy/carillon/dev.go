@@ -14,7 +14,8 @@ import (
 )
 
 type developing struct {
-	Dev devCommand `cmd:"" help:"Run everything on this computer, with two demo health departments."`
+	Dev   devCommand   `cmd:"" help:"Run everything on this computer, with two demo health departments."`
+	Bench benchCommand `cmd:"" help:"Measure this program on this computer: requests per second beside a floor, delays, costs."`
 }
 
 type devCommand struct {

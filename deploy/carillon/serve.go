@@ -32,6 +32,7 @@ type serveCommand struct {
 	JobInterval  time.Duration `default:"30s" env:"CARILLON_JOB_INTERVAL" help:"Pause between rounds of the export job."`
 	TrustProxy   bool          `env:"CARILLON_TRUST_PROXY" help:"Take the caller's address from X-Forwarded-For. Only behind a proxy that sets it."`
 	NoRateLimits bool          `name:"no-limits" help:"Switch rate limits off, for load tests."`
+	Profile      bool          `env:"CARILLON_PROFILE" help:"Serve Go's profiles on the operations listener, below /debug/pprof/."`
 }
 
 func (c serveCommand) Run(ctx context.Context) error {
@@ -57,6 +58,7 @@ func (c serveCommand) Run(ctx context.Context) error {
 		JobInterval: c.JobInterval,
 		TrustProxy:  c.TrustProxy,
 		NoLimits:    c.NoRateLimits,
+		Profile:     c.Profile,
 		Log:         slog.New(slog.NewJSONHandler(os.Stderr, nil)),
 		Now:         time.Now,
 	})

@@ -17,7 +17,6 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
-	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"golang.org/x/sync/errgroup"
 
 	"carillon/api"
@@ -82,6 +81,9 @@ type Config struct {
 	TrustProxy bool
 	// NoLimits switches rate limits off, for load tests.
 	NoLimits bool
+	// Profile serves Go's profiles on the listener for operators. They hold no
+	// tenant's data, but taking one costs time.
+	Profile bool
 	// Extra serves paths that no role knows; nil answers 404.
 	Extra http.Handler
 	Log   *slog.Logger
@@ -120,6 +122,7 @@ func (s *Service) database(ctx context.Context, r Role) (*tenant.DB, error) {
 		return nil, fmt.Errorf("database as carillon_%s: %w", r, err)
 	}
 	s.handles = append(s.handles, db)
+	s.countDatabase(r, db)
 	return db, nil
 }
 
@@ -147,9 +150,7 @@ func (s *Service) Run(ctx context.Context, world, operations net.Listener) error
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return serve(ctx, world, s.handler) })
 	if operations != nil {
-		metrics := http.NewServeMux()
-		metrics.Handle("/metrics", promhttp.HandlerFor(s.metrics, promhttp.HandlerOpts{}))
-		group.Go(func() error { return serve(ctx, operations, metrics) })
+		group.Go(func() error { return serve(ctx, operations, s.operations()) })
 	}
 	for _, job := range s.jobs {
 		group.Go(func() error { return job(ctx) })

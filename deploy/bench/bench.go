@@ -1,0 +1,186 @@
+// Package bench measures a running service from outside: how many requests it
+// answers, how fast, and at what cost, beside a floor measured in the same run.
+//
+// Everything is real: a Postgres that writes to disk before it says so, a server
+// process of its own, keep-alive HTTP over loopback, tenants made as any tenant is.
+// The floor is the least that storing anything durably can cost on this machine at
+// this moment: as many callers, each with a connection of its own, each inserting
+// one row and committing. Load and floor take turns, so that whatever else the
+// machine does meets both.
+package bench
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+)
+
+// Options say what to measure.
+type Options struct {
+	// Dir keeps Postgres's data while the run lasts; it is made below Dir and
+	// removed. It must be on a real disk for the floor to mean anything.
+	Dir string
+	// PostgresBin is the folder of Postgres's programs; empty looks for them.
+	PostgresBin string
+	// Server is the program and arguments that serve; flags for the database and
+	// addresses follow.
+	Server []string
+	// Slice is how long each figure is measured.
+	Slice time.Duration
+	// Callers are the numbers of concurrent callers to measure with.
+	Callers []int
+	// Tenants is how many tenants the last comparison spreads over; fewer than two
+	// leave it out.
+	Tenants int
+	Out     io.Writer
+}
+
+// ErrMissed means that a figure is worse than its target; the report has been printed.
+var ErrMissed = errors.New("a figure is worse than its target")
+
+// few is how many tenants share the load of the table.
+const few = 4
+
+// floorShare is how much of a slice the floor is measured before each figure.
+const floorShare = 2
+
+// Run starts everything, measures, and prints: [ErrMissed] if a target is missed.
+func Run(ctx context.Context, o Options) error {
+	s, err := start(ctx, o)
+	if err != nil {
+		return err
+	}
+	defer s.stop(ctx)
+	fmt.Fprint(o.Out, machine(ctx, s))
+	r := &run{options: o, stack: s}
+	if err := r.table(ctx); err != nil {
+		return err
+	}
+	if o.Tenants > 1 {
+		if err := r.spread(ctx); err != nil {
+			return err
+		}
+	}
+	if !r.targets() {
+		return ErrMissed
+	}
+	return nil
+}
+
+// run is a measurement under way.
+type run struct {
+	options Options
+	stack   *stack
+	figures []figure
+	spreads [2][]time.Duration // latencies with one tenant, and with many
+}
+
+// figure is one line of the table.
+type figure struct {
+	name    string
+	callers int
+	load    load
+	floor   float64 // operations per second
+	cost    cost
+}
+
+// table measures every request at every number of callers.
+func (r *run) table(ctx context.Context) error {
+	header(r.options.Out)
+	for _, callers := range r.options.Callers {
+		pool, err := r.stack.dial(callers)
+		if err != nil {
+			return err
+		}
+		err = r.level(ctx, pool)
+		pool.close()
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// level measures with one number of callers. What one kind of request yields, the
+// next one uses up.
+func (r *run) level(ctx context.Context, pool *pool) error {
+	before, err := r.floor(ctx, len(pool.callers))
+	if err != nil {
+		return err
+	}
+	var earlier *harvest
+	for _, k := range kinds() {
+		f, harvest, err := r.measure(ctx, pool, k, earlier)
+		if err != nil {
+			return err
+		}
+		after, err := r.floor(ctx, len(pool.callers))
+		if err != nil {
+			return err
+		}
+		f.floor = (before + after) / 2
+		before, earlier = after, harvest
+		r.figures = append(r.figures, f)
+		f.print(r.options.Out)
+	}
+	return nil
+}
+
+func (r *run) floor(ctx context.Context, callers int) (float64, error) {
+	l, err := r.stack.floor(ctx, callers, r.options.Slice/floorShare)
+	return l.rate(), err
+}
+
+func (r *run) measure(ctx context.Context, pool *pool, k kind, earlier *harvest) (figure, *harvest, error) {
+	harvest := &harvest{}
+	before, err := r.stack.cost(ctx)
+	if err != nil {
+		return figure{}, nil, err
+	}
+	l := closedLoop(ctx, len(pool.callers), r.options.Slice, func(ctx context.Context, caller int) error {
+		return k.once(ctx, pool.callers[caller], r.stack, earlier, harvest)
+	})
+	after, err := r.stack.cost(ctx)
+	if err != nil {
+		return figure{}, nil, err
+	}
+	return figure{name: k.name, callers: len(pool.callers), load: l, cost: after.since(before, l.count()*k.requests)}, harvest, l.fatal()
+}
+
+// spreadCallers is how many callers compare one tenant with many, in turns.
+const (
+	spreadCallers = 8
+	spreadTurns   = 4
+)
+
+// spread compares whole flows at one tenant with flows spread over many.
+func (r *run) spread(ctx context.Context) error {
+	pool, err := r.stack.dial(spreadCallers)
+	if err != nil {
+		return err
+	}
+	defer pool.close()
+	all := r.stack.tenants
+	defer func() { r.stack.tenants = all }()
+	if all, err = r.stack.grow(ctx, r.options.Tenants); err != nil {
+		return err
+	}
+	flow := kinds()[len(kinds())-1]
+	for turn := range 2 * spreadTurns {
+		many := turn % 2
+		r.stack.tenants = all[:1]
+		if many == 1 {
+			r.stack.tenants = all
+		}
+		l := closedLoop(ctx, spreadCallers, r.options.Slice, func(ctx context.Context, caller int) error {
+			return flow.once(ctx, pool.callers[caller], r.stack, nil, &harvest{})
+		})
+		if err := errors.Join(l.fatal(), l.first); err != nil {
+			return err
+		}
+		r.spreads[many] = append(r.spreads[many], l.took...)
+	}
+	return nil
+}

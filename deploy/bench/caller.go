@@ -1,0 +1,110 @@
+package bench
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strconv"
+	"time"
+)
+
+// caller is one keep-alive connection to the server. It is for one goroutine. It
+// does little, because it shares the machine with what it measures.
+type caller struct {
+	address string
+	conn    net.Conn
+	in      *bufio.Reader
+	out     []byte
+	answer  bytes.Buffer
+}
+
+const (
+	dialTimeout    = 10 * time.Second
+	requestTimeout = 30 * time.Second
+)
+
+func dial(address string) (*caller, error) {
+	conn, err := net.DialTimeout("tcp", address, dialTimeout)
+	if err != nil {
+		return nil, err
+	}
+	return &caller{address: address, conn: conn, in: bufio.NewReader(conn)}, nil
+}
+
+// post sends a JSON body and returns the body of a 200, which is good until the
+// next call.
+func (c *caller) post(path, apiKey string, body []byte) ([]byte, error) {
+	c.out = append(c.out[:0], "POST "...)
+	c.out = append(c.out, path...)
+	c.out = append(c.out, " HTTP/1.1\r\nHost: "...)
+	c.out = append(c.out, c.address...)
+	c.out = append(c.out, "\r\nContent-Type: application/json\r\nAccept: application/json\r\n"...)
+	if apiKey != "" {
+		c.out = append(c.out, "X-Api-Key: "...)
+		c.out = append(c.out, apiKey...)
+		c.out = append(c.out, "\r\n"...)
+	}
+	c.out = append(c.out, "Content-Length: "...)
+	c.out = strconv.AppendInt(c.out, int64(len(body)), 10)
+	c.out = append(c.out, "\r\n\r\n"...)
+	c.out = append(c.out, body...)
+	if err := c.conn.SetDeadline(time.Now().Add(requestTimeout)); err != nil {
+		return nil, err
+	}
+	if _, err := c.conn.Write(c.out); err != nil {
+		return nil, err
+	}
+	return c.receive(path)
+}
+
+func (c *caller) receive(path string) ([]byte, error) {
+	response, err := http.ReadResponse(c.in, nil)
+	if err != nil {
+		return nil, err
+	}
+	defer response.Body.Close()
+	c.answer.Reset()
+	if _, err := c.answer.ReadFrom(response.Body); err != nil {
+		return nil, err
+	}
+	if response.StatusCode != http.StatusOK {
+		return nil, fmt.Errorf("%s: status %d: %.200s", path, response.StatusCode, c.answer.Bytes())
+	}
+	return c.answer.Bytes(), nil
+}
+
+// member is a member of an answer whose values need no escapes.
+func member(answer []byte, name string) (string, error) {
+	_, after, found := bytes.Cut(answer, []byte(`"`+name+`":"`))
+	value, _, ended := bytes.Cut(after, []byte(`"`))
+	if !found || !ended {
+		return "", errors.New("the answer has no " + name)
+	}
+	return string(value), nil
+}
+
+// pool is the callers of one level.
+type pool struct{ callers []*caller }
+
+func (s *stack) dial(callers int) (*pool, error) {
+	p := &pool{}
+	for range callers {
+		c, err := dial(s.address)
+		if err != nil {
+			p.close()
+			return nil, err
+		}
+		p.callers = append(p.callers, c)
+	}
+	return p, nil
+}
+
+func (p *pool) close() {
+	for _, c := range p.callers {
+		_ = io.Closer(c.conn).Close()
+	}
+}

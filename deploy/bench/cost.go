@@ -1,0 +1,64 @@
+package bench
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+
+	dto "github.com/prometheus/client_model/go"
+	"github.com/prometheus/common/expfmt"
+	"github.com/prometheus/common/model"
+)
+
+// cost is what the server has used up, by its own metrics: in total, or for each
+// request.
+type cost struct {
+	cpu         float64 // seconds
+	trips       float64 // to the database
+	connections float64 // to the database, now
+	resident    float64 // bytes, now
+}
+
+// since is the cost of each of n requests since an earlier reading.
+func (c cost) since(earlier cost, n int) cost {
+	c.cpu = (c.cpu - earlier.cpu) / float64(n)
+	c.trips = (c.trips - earlier.trips) / float64(n)
+	return c
+}
+
+// cost reads the server's metrics.
+func (s *stack) cost(ctx context.Context) (cost, error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+s.operations+"/metrics", nil)
+	if err != nil {
+		return cost{}, err
+	}
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return cost{}, fmt.Errorf("metrics: %w", err)
+	}
+	defer response.Body.Close()
+	return readCost(response.Body)
+}
+
+func readCost(metrics io.Reader) (cost, error) {
+	parser := expfmt.NewTextParser(model.UTF8Validation)
+	families, err := parser.TextToMetricFamilies(metrics)
+	if err != nil {
+		return cost{}, fmt.Errorf("metrics: %w", err)
+	}
+	return cost{
+		cpu:         sum(families["process_cpu_seconds_total"]),
+		trips:       sum(families["carillon_database_round_trips_total"]),
+		connections: sum(families["carillon_database_connections"]),
+		resident:    sum(families["process_resident_memory_bytes"]),
+	}, nil
+}
+
+// sum of a metric over all its labels; zero if there is none.
+func sum(f *dto.MetricFamily) (total float64) {
+	for _, m := range f.GetMetric() {
+		total += m.GetCounter().GetValue() + m.GetGauge().GetValue() + m.GetUntyped().GetValue()
+	}
+	return total
+}
