@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	_ "time/tzdata" // time zones of health authorities, also where the system has none
 
 	"github.com/alecthomas/kong"
 )

@@ -15,6 +15,8 @@ import (
 type tenantCommands struct {
 	Create       tenantCreateCommand       `cmd:"" help:"Make a health authority: its settings, its keys, its exports."`
 	CompleteKeys tenantCompleteKeysCommand `cmd:"" help:"After an upgrade: make the keys that older health authorities lack."`
+	Show         tenantShowCommand         `cmd:"" help:"Show a health authority's settings."`
+	Set          tenantSetCommand          `cmd:"" help:"Change a health authority's settings."`
 }
 
 type tenantCreateCommand struct {

@@ -18,6 +18,7 @@ import (
 	"carillon/tenant/key"
 	"carillon/tenant/member"
 	"carillon/tenant/onboarding"
+	"carillon/tenant/setting"
 )
 
 const (
@@ -89,10 +90,17 @@ func (s stack) department(ctx context.Context, db *tenant.DB, d department, e en
 		return nil, e, err
 	}
 	existed := err != nil
-	directory := tenant.NewDirectory(db)
-	t, err := directory.BySlug(ctx, d.slug)
+	t, err := tenant.NewDirectory(db).BySlug(ctx, d.slug)
 	if err != nil {
 		return nil, e, err
+	}
+	if !existed {
+		if err := choose(ctx, db, t.ID); err != nil {
+			return nil, e, err
+		}
+		if t, err = tenant.NewDirectory(db).BySlug(ctx, d.slug); err != nil {
+			return nil, e, err
+		}
 	}
 	if existed {
 		period := s.options.ExportPeriod
@@ -108,6 +116,19 @@ func (s stack) department(ctx context.Context, db *tenant.DB, d department, e en
 	}
 	return t, e, s.describe(ctx, db, t, d, &e)
 }
+
+// choose sets what the departments would have chosen: everything is on, so that
+// everything can be tried.
+func choose(ctx context.Context, db *tenant.DB, id tenant.ID) error {
+	return db.In(ctx, id, func(tx *tenant.Tx) error {
+		return setting.Change(ctx, tx, demo, map[string]string{
+			"test-types": "confirmed,likely,negative,user-report", "issue-user-report": "on",
+			"batch-issue": "on", "generate-sms": "on", "self-report": "on", "self-report-page": "on",
+		}, time.Now())
+	})
+}
+
+var demo = authz.Subject{Kind: authz.System, ID: "demo", Name: "Demo"}
 
 func (s stack) addStaff(ctx context.Context, db *tenant.DB, t *tenant.Tenant, d department) error {
 	return db.In(ctx, t.ID, func(tx *tenant.Tx) error {

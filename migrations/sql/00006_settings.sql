@@ -34,4 +34,4 @@ alter table tenant_setting
   add constraint tenant_setting_sms_signing_known check (sms_signing in ('off', 'open', 'closed')),
   add constraint tenant_setting_language_form check (language ~ '^[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*$'),
   add constraint tenant_setting_time_zone_form check (time_zone ~ '^[A-Za-z0-9_+/-]{1,64}$'),
-  add constraint tenant_setting_quiet_range check (quiet_from between 0 and 1439 and quiet_until between 0 and 1439);
+  add constraint tenant_setting_quiet_from_range check (quiet_from between 0 and 1439 and quiet_until between 0 and 1439);

@@ -1,0 +1,81 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"carillon/authz"
+	"carillon/tenant"
+	"carillon/tenant/setting"
+)
+
+// operation is what a command needs that works on one tenant as the operator.
+type operation struct {
+	Slug     string `arg:"" help:"The authority's name in URLs."`
+	Database string `required:"" env:"CARILLON_DATABASE" help:"Connection string without a user; connects as carillon_operator." placeholder:"DSN"`
+}
+
+// in runs fn in a transaction of the tenant.
+func (o operation) in(ctx context.Context, fn func(*tenant.Tx, *tenant.Tenant) error) error {
+	dsn, err := asRole(o.Database, "carillon_operator")
+	if err != nil {
+		return err
+	}
+	db, err := tenant.Open(ctx, tenant.Config{DSN: dsn})
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	t, err := tenant.NewDirectory(db).BySlug(ctx, o.Slug)
+	if err != nil {
+		return fmt.Errorf("%s: %w", o.Slug, err)
+	}
+	return db.In(ctx, t.ID, func(tx *tenant.Tx) error { return fn(tx, t) })
+}
+
+// operator is who acts when a command does: whoever can run it.
+var operator = authz.Subject{Kind: authz.System, ID: "operator", Name: "Operator's command"}
+
+type tenantShowCommand struct{ operation }
+
+func (c tenantShowCommand) Run(ctx context.Context) error {
+	return c.in(ctx, func(tx *tenant.Tx, _ *tenant.Tenant) error {
+		values, err := setting.Read(ctx, tx)
+		if err != nil {
+			return err
+		}
+		return printSettings(os.Stdout, values)
+	})
+}
+
+func printSettings(to io.Writer, values map[string]string) error {
+	table := tabwriter.NewWriter(to, 0, 0, 2, ' ', 0)
+	for _, s := range setting.List() {
+		fmt.Fprintf(table, "%s=%s\t%s\n", s.Name, values[s.Name], s.Meaning)
+	}
+	return table.Flush()
+}
+
+type tenantSetCommand struct {
+	operation
+	Values []string `arg:"" help:"Settings to change, each as name=value; \"carillon tenant show\" lists them." placeholder:"NAME=VALUE"`
+}
+
+func (c tenantSetCommand) Run(ctx context.Context) error {
+	values := map[string]string{}
+	for _, v := range c.Values {
+		name, value, ok := strings.Cut(v, "=")
+		if !ok {
+			return fmt.Errorf("%q is not of the form name=value", v)
+		}
+		values[name] = value
+	}
+	return c.in(ctx, func(tx *tenant.Tx, _ *tenant.Tenant) error {
+		return setting.Change(ctx, tx, operator, values, time.Now())
+	})
+}
