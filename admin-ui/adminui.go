@@ -81,9 +81,8 @@ type Config struct {
 	Directory Directory
 	Policies  *authz.Policies
 	Sessions  SessionStore
-	// TrustProxy takes the caller's address from X-Forwarded-For. Set it only
-	// behind a proxy that sets the header.
-	TrustProxy bool
+	// Proxies are the networks whose X-Forwarded-For is believed; nil means none.
+	Proxies limit.Proxies
 	// NoLimits switches rate limits off, for load tests.
 	NoLimits bool
 	// NotFound serves paths that the portal does not know; nil is its own page.

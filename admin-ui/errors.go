@@ -20,6 +20,7 @@ var (
 	errCrossOrigin = errors.New("form sent from another site")
 	errForm        = errors.New("form cannot be read")
 	errSuspended   = errors.New("health authority is suspended")
+	errOutside     = errors.New("address outside the health authority's networks")
 )
 
 // known is how the portal answers an error.
@@ -53,6 +54,7 @@ func knownErrors() []known {
 		{errCrossOrigin, http.StatusForbidden, "", "error.origin", "error.origin.advice"},
 		{errForm, http.StatusBadRequest, "", "error.form", "error.form.advice"},
 		{errSuspended, http.StatusForbidden, "", "error.suspended", "error.suspended.advice"},
+		{errOutside, http.StatusUnauthorized, "", "error.outside", "error.outside.advice"},
 		{authz.ErrForbidden, http.StatusForbidden, "", "error.forbidden", "error.forbidden.advice"},
 
 		{oidc.ErrState, http.StatusBadRequest, "", "login.error.state", ""},

@@ -2,10 +2,8 @@ package adminui
 
 import (
 	"fmt"
-	"net"
 	"net/http"
 	"net/netip"
-	"strings"
 	"time"
 
 	"carillon/authz"
@@ -52,7 +50,7 @@ func (s *Server) count(v *visit) error {
 	if limiter == nil {
 		return nil
 	}
-	caller := "address " + s.address(v.r)
+	caller := "address " + limit.CallerOf(s.address(v.r))
 	if v.who != nil {
 		caller = "person " + v.who.Issuer + " " + v.who.Subject
 	}
@@ -63,23 +61,7 @@ func (s *Server) count(v *visit) error {
 	return limited{seconds: max(1, int(d.Reset.Sub(s.config.Now()).Seconds()+1))}
 }
 
-// address tells callers apart who have not signed in. IPv6 callers count by their
-// network, because one of them has all of its addresses.
-func (s *Server) address(r *http.Request) string {
-	address := ""
-	if s.config.TrustProxy {
-		if hops := strings.Split(r.Header.Get("X-Forwarded-For"), ","); len(hops) >= 2 {
-			address = strings.TrimSpace(hops[len(hops)-2])
-		}
-	}
-	if address == "" {
-		address, _, _ = net.SplitHostPort(r.RemoteAddr) // the server made it
-	}
-	const network = 64
-	if ip, err := netip.ParseAddr(address); err == nil && ip.Is6() && !ip.Is4In6() {
-		if p, err := ip.WithZone("").Prefix(network); err == nil {
-			return p.String()
-		}
-	}
-	return address
+// address is whom the proxies speak for.
+func (s *Server) address(r *http.Request) netip.Addr {
+	return s.config.Proxies.Caller(r.RemoteAddr, r.Header.Values("X-Forwarded-For"))
 }

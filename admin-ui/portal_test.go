@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"net/url"
 	"os"
 	"slices"
@@ -370,6 +371,25 @@ func TestRolesDecideWhatIsOffered(t *testing.T) {
 	if len(w.codes.Requests) != 0 {
 		t.Error("a code was issued")
 	}
+}
+
+// Staff are kept to the networks that their authority has listed for the portal.
+func TestStaffFromOutsideTheNetworks(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.signIn(caseworker)
+	form := w.filledIn()
+	inside, outside := netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("192.0.2.0/24")
+	w.staff.Tenants[0].Settings.PortalNetworks = []netip.Prefix{outside}
+	w.get(newPath).wants(401, "This health authority cannot be reached from here")
+	w.post(newPath, form).wants(401, "This health authority cannot be reached from here")
+	if n := len(w.codes.Requests); n != 0 {
+		t.Errorf("%d codes were issued from outside", n)
+	}
+	w.staff.Tenants[1].Settings.PortalNetworks = []netip.Prefix{outside}
+	w.get("/portal/river-valley/").wants(404, "Page not found") // whoever is no member learns nothing
+	w.staff.Tenants[0].Settings.PortalNetworks = []netip.Prefix{outside, inside}
+	w.get(newPath).wants(200, "Issue a verification code")
 }
 
 func TestASuspendedAuthorityIssuesNothing(t *testing.T) {

@@ -16,6 +16,7 @@ import (
 
 	"carillon/authz"
 	"carillon/tenant"
+	"carillon/tenant/limit"
 	"carillon/tenant/member"
 )
 
@@ -146,6 +147,9 @@ func (s *Server) enter(ctx context.Context, v *visit) error {
 	}
 	if err != nil {
 		return err
+	}
+	if !limit.Admits(t.Settings.PortalNetworks, s.address(v.r)) {
+		return errOutside
 	}
 	policy, err := s.config.Policies.Policy(ctx, t.ID.String())
 	if err != nil {

@@ -21,7 +21,7 @@ import (
 func TestEveryErrorOfTheDomainHasAnAnswer(t *testing.T) {
 	t.Parallel()
 	sentinels := slices.Concat(authz.Sentinels(), oidc.Sentinels(), member.Sentinels(), verification.Sentinels(),
-		[]error{tenant.ErrUnknown, errNoPage, errMethod, errCrossOrigin, errForm, errSuspended})
+		[]error{tenant.ErrUnknown, errNoPage, errMethod, errCrossOrigin, errForm, errSuspended, errOutside})
 	for _, sentinel := range sentinels {
 		k, found := lookUp(sentinel)
 		if found == slices.Contains(unmet(), sentinel) {

@@ -54,11 +54,10 @@ type Config struct {
 	PublicKeys *key.Ring
 	Files      export.Store
 
-	// Limiter bounds requests per tenant and caller; nil means no limit.
-	Limiter *limit.Limiter
-	// TrustProxy takes the caller's address from X-Forwarded-For (§0.2). Set it only
-	// behind a proxy that sets the header.
-	TrustProxy bool
+	// Limiter bounds requests per caller, key and tenant; nil means no limit.
+	Limiter *limit.Traffic
+	// Proxies are the networks whose X-Forwarded-For is believed; nil means none.
+	Proxies limit.Proxies
 	// Ready asks whether this process can work; nil means that it always can.
 	Ready func(context.Context) error
 	// Metrics is where counters are registered.

@@ -109,7 +109,7 @@ func (s *Server) answerChaff(c *gin.Context) {
 		return
 	}
 	if s.config.Limiter != nil { // real answers tell where the caller stands
-		limitHeaders(c, s.config.Limiter.Peek(v.tenantID(), s.callerAddress(c.Request)))
+		limitHeaders(c, s.config.Limiter.Peek(v.asker()))
 	}
 	if v.route.chaff == classPublish {
 		c.Header(versionHeader, version)

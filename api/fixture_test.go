@@ -129,7 +129,7 @@ func (f *fixture) verification(db *tenant.DB, change func(*verification.Config))
 
 // limited bounds callers to n requests a minute.
 func limited(n int) func(*fixture, *api.Config) {
-	return func(f *fixture, c *api.Config) { c.Limiter = limit.New(n, f.world.Now) }
+	return func(f *fixture, c *api.Config) { c.Limiter = limit.NewTraffic(limit.Rates{Caller: n}, f.world.Now) }
 }
 
 // logBuffer keeps what is logged.

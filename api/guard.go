@@ -3,12 +3,11 @@ package api
 import (
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"net/netip"
 	"slices"
 	"strconv"
-	"strings"
+	"time"
 
 	"github.com/gin-gonic/gin"
 
@@ -19,7 +18,7 @@ import (
 )
 
 // guard is what stands before a handler, in the order of the verification protocol
-// §0.2: key, cover traffic, rate limit. What is declared but not built here is
+// §0.2: key, allow-list and cover traffic and rate limit. What is declared but not built here is
 // [authz.ErrRoute], or the route would be open.
 func (s *Server) guard(r route) ([]gin.HandlerFunc, error) {
 	if !built(r) {
@@ -29,24 +28,32 @@ func (s *Server) guard(r route) ([]gin.HandlerFunc, error) {
 	if r.TenantFrom == authz.TenantFromURL {
 		chain = append(chain, s.findTenant)
 	}
-	switch r.Credential {
-	case authz.CredentialDeviceKey:
-		chain = append(chain, s.authenticate(s.config.DeviceKeys, client.Device))
-	case authz.CredentialAdminKey:
-		chain = append(chain, s.authenticate(s.config.IssuerKeys, client.Admin))
-	case authz.CredentialCertificate: // in the body, for the domain to check
-	default:
-		if r.TenantFrom == authz.TenantFromURL {
-			chain = append(chain, requireTenant)
-		}
+	chain = append(chain, s.admit(r)...)
+	return append(chain, r.handle), nil
+}
+
+// admit is the part of the guard that depends on the credential. Phones meet the
+// allow-list before the rate limit, back ends after it (§0.2).
+func (s *Server) admit(r route) []gin.HandlerFunc {
+	var limited, chaff []gin.HandlerFunc
+	if r.Limit == perCaller {
+		limited = append(limited, s.limitCaller)
 	}
 	if r.chaff != "" {
-		chain = append(chain, s.answerChaff)
+		chaff = append(chaff, s.answerChaff)
 	}
-	if r.Limit == perCaller {
-		chain = append(chain, s.limitCaller)
+	switch r.Credential {
+	case authz.CredentialDeviceKey:
+		return slices.Concat([]gin.HandlerFunc{s.authenticate(s.config.DeviceKeys, client.Device), s.allowNetwork(deviceNetworks)}, chaff, limited)
+	case authz.CredentialAdminKey:
+		return slices.Concat([]gin.HandlerFunc{s.authenticate(s.config.IssuerKeys, client.Admin)}, limited, []gin.HandlerFunc{s.allowNetwork(adminNetworks)})
+	case authz.CredentialCertificate: // in the body, for the domain to check
+		return slices.Concat(chaff, limited)
 	}
-	return append(chain, r.handle), nil
+	if r.TenantFrom == authz.TenantFromURL {
+		return append([]gin.HandlerFunc{requireTenant}, limited...)
+	}
+	return limited
 }
 
 // built reports whether guard knows everything that a route declares.
@@ -114,17 +121,36 @@ func (s *Server) identify(c *gin.Context, keys *client.Authenticator, kind clien
 	return subject, s.config.Policies.Check(ctx, v.tenant.ID.String(), subject, v.route.Action)
 }
 
+// allowNetwork keeps out callers from outside the networks that the tenant has listed
+// for this service; an empty list is open (§0.2).
+func (s *Server) allowNetwork(list func(tenant.Settings) []netip.Prefix) gin.HandlerFunc {
+	return func(c *gin.Context) {
+		v := of(c)
+		if !limit.Admits(list(v.tenant.Settings), v.address) {
+			s.metrics.outside.Inc()
+			unauthorized(c)
+		}
+	}
+}
+
+func deviceNetworks(set tenant.Settings) []netip.Prefix { return set.DeviceNetworks }
+func adminNetworks(set tenant.Settings) []netip.Prefix  { return set.AdminNetworks }
+
 // limitCaller counts the request and tells the caller where it stands.
 func (s *Server) limitCaller(c *gin.Context) {
 	if s.config.Limiter == nil {
 		return
 	}
-	d := s.config.Limiter.Allow(of(c).tenantID(), s.callerAddress(c.Request))
+	d := s.config.Limiter.Allow(of(c).asker())
 	limitHeaders(c, d)
-	if d.Allowed {
-		return
+	if !d.Allowed {
+		s.tooMany(c, d.Reset)
 	}
-	wait := max(1, int(d.Reset.Sub(s.config.Now()).Seconds()+1))
+}
+
+// tooMany asks the caller to come back at a time.
+func (s *Server) tooMany(c *gin.Context, until time.Time) {
+	wait := max(1, int(until.Sub(s.config.Now()).Seconds()+1))
 	c.Header("Retry-After", strconv.Itoa(wait))
 	send(c, http.StatusTooManyRequests, contentText, []byte("Too Many Requests"))
 }
@@ -133,34 +159,4 @@ func limitHeaders(c *gin.Context, d limit.Decision) {
 	c.Header("X-RateLimit-Limit", strconv.Itoa(d.Limit))
 	c.Header("X-RateLimit-Remaining", strconv.Itoa(d.Remaining))
 	c.Header("X-RateLimit-Reset", d.Reset.UTC().Format(http.TimeFormat))
-}
-
-// callerAddress tells callers apart: the second-to-last forwarded address if a proxy
-// is trusted (§0.2), else the peer. IPv6 callers count by their network, because one
-// caller has all of its addresses.
-func (s *Server) callerAddress(r *http.Request) string {
-	address := ""
-	if s.config.TrustProxy {
-		address = forwardedFor(r.Header)
-	}
-	if address == "" {
-		address, _, _ = net.SplitHostPort(r.RemoteAddr) // the server made it
-	}
-	const network = 64
-	if ip, err := netip.ParseAddr(address); err == nil && ip.Is6() && !ip.Is4In6() {
-		if p, err := ip.WithZone("").Prefix(network); err == nil {
-			return p.String()
-		}
-	}
-	return address
-}
-
-// forwardedFor is the address that the last but one proxy saw; empty if there was
-// none.
-func forwardedFor(h http.Header) string {
-	hops := strings.Split(strings.Join(h.Values("X-Forwarded-For"), ","), ",")
-	if len(hops) < 2 {
-		return ""
-	}
-	return strings.TrimSpace(hops[len(hops)-2])
 }

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"carillon/api"
+	"carillon/tenant/limit"
 	"carillon/tenant/tenanttest"
 )
 
@@ -57,11 +58,15 @@ func TestNoLimits(t *testing.T) {
 	}
 }
 
-// Callers behind a trusted proxy are told apart by the second-to-last forwarded
-// address; others cannot choose one (§0.2).
+// Callers behind a trusted proxy are told apart by what the proxy says; nobody can
+// choose an address, whatever the header claims.
 func TestCallersBehindAProxy(t *testing.T) {
 	t.Parallel()
-	f := setUp(t, limited(1), func(_ *fixture, c *api.Config) { c.TrustProxy = true })
+	ours, err := limit.ParseNetworks([]string{"127.0.0.0/8", "10.0.0.0/8"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := setUp(t, limited(1), func(_ *fixture, c *api.Config) { c.Proxies = ours })
 	ask := func(forwarded string) int {
 		h := jsonWith(f.north.device)
 		if forwarded != "" {
@@ -73,17 +78,17 @@ func TestCallersBehindAProxy(t *testing.T) {
 		forwarded string
 		want      int
 	}{
-		{"192.0.2.1, 198.51.100.7", 400},
-		{"10.0.0.1, 192.0.2.1, 198.51.100.7", 429}, // the same second-to-last
-		{"192.0.2.2,198.51.100.7", 400},
-		{"2001:db8:1:2::1, 198.51.100.7", 400},
-		{"2001:db8:1:2:ffff::2, 198.51.100.7", 429}, // the same network
-		{"2001:db8:1:3::1, 198.51.100.7", 400},
-		{"192.0.2.3", 400},  // one element: the peer
-		{"192.0.2.4", 429},  // the peer again
-		{"", 429},           // the peer again
-		{" , 192.0", 429},   // nothing: the peer again
-		{"192.0.2.5,", 400}, // an address before nothing
+		{"192.0.2.1", 400},
+		{"203.0.113.1, 192.0.2.1", 429},           // a story before the address
+		{"203.0.113.1, 192.0.2.1, 10.0.0.1", 429}, // two proxies
+		{"203.0.113.1, 10.0.0.7,192.0.2.2", 400},
+		{"2001:db8:1:2::1", 400},
+		{"2001:db8:1:2:ffff::2", 429}, // the same network
+		{"2001:db8:1:3::1", 400},
+		{"192.0.2.5,", 400}, // a proxy without a word: the proxy itself
+		{"192.0.2.6,", 429},
+		{"", 429},
+		{"unknown", 429},
 	} {
 		if got := ask(test.forwarded); got != test.want {
 			t.Errorf("%q: status %d, want %d", test.forwarded, got, test.want)
@@ -92,5 +97,63 @@ func TestCallersBehindAProxy(t *testing.T) {
 	f.start(t, limited(1))
 	if first, second := ask("192.0.2.8, 198.51.100.7"), ask("192.0.2.9, 198.51.100.7"); first != 400 || second != 429 {
 		t.Errorf("without a trusted proxy: %d and %d, want 400 and 429", first, second)
+	}
+}
+
+// A good key from outside the networks that the tenant has listed for the service is
+// an unknown one; each service has its own list, and other tenants theirs. The order
+// is §0.2's: a phone's list comes before the limit, a back end's after it.
+func TestAllowLists(t *testing.T) {
+	t.Parallel()
+	ours, err := limit.ParseNetworks([]string{"127.0.0.1"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := setUp(t)
+	f.set(t, f.north.Tenant, `device_networks = '{192.0.2.0/24}', admin_networks = '{2001:db8:1::/48,198.51.100.7/32}'`)
+	f.start(t, limited(2), func(_ *fixture, c *api.Config) { c.Proxies = ours })
+	ask := func(at account, key, path, from string, chaff bool) answer {
+		h := jsonWith(key)
+		h["X-Forwarded-For"] = from
+		if chaff {
+			h["X-Chaff"] = "1"
+		}
+		return f.ask(t, http.MethodPost, "/t/"+string(at.Slug)+path, h, "{}")
+	}
+	for _, test := range []struct {
+		name string
+		at   account
+		key  string
+		path string
+		from string
+		want int
+	}{
+		{"phone inside", f.north, f.north.device, "/api/verify", "192.0.2.1", 400},
+		{"phone outside", f.north, f.north.device, "/api/verify", "192.0.3.1", 401},
+		{"phone outside, again and again", f.north, f.north.device, "/api/certificate", "192.0.3.1", 401},
+		{"phone outside, not limited", f.north, f.north.device, "/api/verify", "192.0.3.1", 401},
+		{"phone in the other list", f.north, f.north.device, "/api/verify", "198.51.100.7", 401},
+		{"a story of an address inside", f.north, f.north.device, "/api/verify", "192.0.2.1, 192.0.3.1", 401},
+		{"back end inside", f.north, f.north.admin, "/api/issue", "2001:db8:1:9::1", 400},
+		{"back end inside", f.north, f.north.admin, "/api/issue", "198.51.100.7", 400},
+		{"back end outside", f.north, f.north.admin, "/api/issue", "198.51.100.8", 401},
+		{"back end outside", f.north, f.north.admin, "/api/issue", "198.51.100.8", 401},
+		{"back end outside, limited first", f.north, f.north.admin, "/api/issue", "198.51.100.8", 429},
+		{"another tenant", f.south, f.south.device, "/api/verify", "192.0.3.1", 400},
+	} {
+		if a := ask(test.at, test.key, test.path, test.from, false); a.StatusCode != test.want {
+			t.Errorf("%s: %v, want %d", test.name, a, test.want)
+		}
+	}
+	outside := ask(f.north, f.north.device, "/api/verify", "192.0.3.1", false)
+	unknown := ask(f.north, unknownKey(), "/api/verify", "192.0.2.9", false)
+	if string(outside.body) != string(unknown.body) {
+		t.Errorf("outside: %s, unknown key: %s", outside.body, unknown.body)
+	}
+	if a := ask(f.north, f.north.device, "/api/verify", "192.0.3.1", true); a.StatusCode != http.StatusUnauthorized {
+		t.Errorf("cover traffic from outside: %v, want 401", a)
+	}
+	if a := ask(f.north, f.north.device, "/api/verify", "192.0.2.77", true); a.StatusCode != http.StatusOK {
+		t.Errorf("cover traffic from inside: %v, want 200", a)
 	}
 }

@@ -51,6 +51,7 @@ type metrics struct {
 	latency   *prometheus.HistogramVec
 	refused   *prometheus.CounterVec
 	crossings *prometheus.CounterVec
+	outside   prometheus.Counter
 	chaff     prometheus.Counter
 }
 
@@ -69,10 +70,13 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		crossings: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "carillon_crossing_attempts_total", Help: "Credentials that named one tenant at the URL of another; API keys only if this process has let them in before.",
 		}, []string{"credential"}),
+		outside: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "carillon_outside_network_total", Help: "Requests with a good key from outside the tenant's allow-list.",
+		}),
 		chaff: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "carillon_chaff_total", Help: "Cover traffic answered.",
 		}),
 	}
-	r.MustRegister(m.requests, m.latency, m.refused, m.crossings, m.chaff)
+	r.MustRegister(m.requests, m.latency, m.refused, m.crossings, m.outside, m.chaff)
 	return m
 }

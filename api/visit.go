@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"strconv"
 	"time"
 
@@ -14,6 +15,7 @@ import (
 
 	"carillon/authz"
 	"carillon/tenant"
+	"carillon/tenant/limit"
 )
 
 // visit is what is known of a request so far. Guards fill it, handlers read it.
@@ -23,6 +25,8 @@ type visit struct {
 	// body is how long the body took to arrive. That is the client's time, and not
 	// for cover traffic to imitate.
 	body time.Duration
+	// address is whom the proxies speak for, for limits and lists and nothing else.
+	address netip.Addr
 	// route is nil for paths that are not in the list.
 	route *route
 	// tenant is nil until it is found, and if there is none.
@@ -49,6 +53,16 @@ func (v *visit) tenantID() tenant.ID {
 		return tenant.ID{}
 	}
 	return v.tenant.ID
+}
+
+// asker is the caller as limits know it. The key of an app is on every phone, so only
+// a back end's tells who asks.
+func (v *visit) asker() limit.Asker {
+	a := limit.Asker{Tenant: v.tenantID(), Address: v.address}
+	if v.route.Credential != authz.CredentialDeviceKey {
+		a.Key = v.subject.ID
+	}
+	return a
 }
 
 func (v *visit) pattern() string {
@@ -78,7 +92,10 @@ const workTimeout = 30 * time.Second
 // ended: the route's pattern and the tenant, never what was in the URL, the headers
 // or the body.
 func (s *Server) observe(c *gin.Context) {
-	v := &visit{id: uuid.NewString(), start: s.config.Now()}
+	v := &visit{
+		id: uuid.NewString(), start: s.config.Now(),
+		address: s.config.Proxies.Caller(c.Request.RemoteAddr, c.Request.Header.Values("X-Forwarded-For")),
+	}
 	c.Set(visitKey, v)
 	c.Header("X-Request-ID", v.id)
 	ctx, cancel := context.WithTimeout(c.Request.Context(), workTimeout)

@@ -14,6 +14,7 @@ import (
 	"carillon/authz/oidc"
 	"carillon/deploy/service"
 	"carillon/signing"
+	"carillon/tenant/limit"
 	"carillon/tenant/message"
 )
 
@@ -30,7 +31,7 @@ type serveCommand struct {
 	OIDCClient   string        `name:"oidc-client" env:"CARILLON_OIDC_CLIENT" help:"Client ID at the identity provider."`
 	OIDCSecret   string        `name:"oidc-secret" env:"CARILLON_OIDC_SECRET" help:"Client secret. Prefer the environment: command lines are visible."`
 	JobInterval  time.Duration `default:"30s" env:"CARILLON_JOB_INTERVAL" help:"Pause between rounds of the export job."`
-	TrustProxy   bool          `env:"CARILLON_TRUST_PROXY" help:"Take the caller's address from X-Forwarded-For. Only behind a proxy that sets it."`
+	TrustedProxy []string      `env:"CARILLON_TRUSTED_PROXY" help:"Network of a proxy in front, such as 10.0.0.0/8: its X-Forwarded-For is believed. May be given several times, or with commas." placeholder:"NETWORK"`
 	NoRateLimits bool          `name:"no-limits" help:"Switch rate limits off, for load tests."`
 	Profile      bool          `env:"CARILLON_PROFILE" help:"Serve Go's profiles on the operations listener, below /debug/pprof/."`
 }
@@ -39,6 +40,10 @@ func (c serveCommand) Run(ctx context.Context) error {
 	roles, err := service.ParseRoles(c.Roles)
 	if err != nil {
 		return err
+	}
+	proxies, err := limit.ParseNetworks(c.TrustedProxy)
+	if err != nil {
+		return fmt.Errorf("trusted proxy: %w", err)
 	}
 	root, err := signing.OpenRootFile(c.RootKey)
 	if err != nil {
@@ -56,7 +61,7 @@ func (c serveCommand) Run(ctx context.Context) error {
 		},
 		Sender:      message.None{},
 		JobInterval: c.JobInterval,
-		TrustProxy:  c.TrustProxy,
+		Proxies:     proxies,
 		NoLimits:    c.NoRateLimits,
 		Profile:     c.Profile,
 		Log:         slog.New(slog.NewJSONHandler(os.Stderr, nil)),

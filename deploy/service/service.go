@@ -24,6 +24,7 @@ import (
 	"carillon/authz/oidc"
 	"carillon/signing"
 	"carillon/tenant"
+	"carillon/tenant/limit"
 	"carillon/tenant/message"
 )
 
@@ -76,9 +77,9 @@ type Config struct {
 	Sender message.Sender
 	// JobInterval is the pause between rounds of the export job.
 	JobInterval time.Duration
-	// TrustProxy takes the caller's address from X-Forwarded-For (verification
-	// protocol §0.2). Set it only behind a proxy that sets the header.
-	TrustProxy bool
+	// Proxies are the networks of the proxies in front of this process. Their
+	// X-Forwarded-For is believed, nobody else's.
+	Proxies limit.Proxies
 	// NoLimits switches rate limits off, for load tests.
 	NoLimits bool
 	// Profile serves Go's profiles on the listener for operators. They hold no

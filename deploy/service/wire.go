@@ -21,8 +21,6 @@ import (
 )
 
 const (
-	// requestsPerMinute is each caller's at each tenant (verification protocol §0.2).
-	requestsPerMinute = 120
 	policiesKept      = 10_000
 	retentionInterval = 5 * time.Minute
 )
@@ -37,11 +35,11 @@ func (s *Service) wire(ctx context.Context) error {
 	}
 	policies := authz.NewPolicies(nil, policiesKept)
 	surface := api.Config{
-		Policies: policies, Files: files, TrustProxy: s.config.TrustProxy, Ready: s.ready,
+		Policies: policies, Files: files, Proxies: s.config.Proxies, Ready: s.ready,
 		Metrics: s.metrics, NotFound: s.config.Extra, Log: s.config.Log, Now: s.config.Now,
 	}
 	if !s.config.NoLimits {
-		surface.Limiter = limit.New(requestsPerMinute, s.config.Now)
+		surface.Limiter = limit.NewTraffic(limit.DefaultRates(), s.config.Now)
 	}
 	for _, join := range []func(context.Context, *api.Config) error{s.wireDevice, s.wireIssuer, s.wirePublish, s.wirePortal} {
 		if err := join(ctx, &surface); err != nil {

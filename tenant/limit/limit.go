@@ -66,8 +66,9 @@ type Decision struct {
 }
 
 // Allow counts a request of a caller, given by any text that tells callers apart.
-func (l *Limiter) Allow(id tenant.ID, address string) Decision {
-	who := l.digest(id, address)
+func (l *Limiter) Allow(id tenant.ID, address string) Decision { return l.allow(l.digest(id, address)) }
+
+func (l *Limiter) allow(who caller) Decision {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	c := l.current(who)
@@ -80,12 +81,20 @@ func (l *Limiter) Allow(id tenant.ID, address string) Decision {
 }
 
 // Peek tells where a caller stands without counting a request.
-func (l *Limiter) Peek(id tenant.ID, address string) Decision {
-	who := l.digest(id, address)
+func (l *Limiter) Peek(id tenant.ID, address string) Decision { return l.peek(l.digest(id, address)) }
+
+func (l *Limiter) peek(who caller) Decision {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	c := l.current(who)
 	return l.decision(c, c.requests < l.perWindow)
+}
+
+// asked is how many requests of the caller count in this window.
+func (l *Limiter) asked(who caller) int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.current(who).requests
 }
 
 // current is the caller's count in the window of this moment.
