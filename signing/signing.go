@@ -40,7 +40,15 @@ const (
 	PhoneMAC Purpose = "phone-mac"
 )
 
-// Purposes are all of them.
+// What the data key seals directly, without a key of its own.
+const (
+	// Message is a text message that waits to be sent; the key ID is its code's.
+	Message Purpose = "message"
+	// Provider is a password at whoever delivers messages; the key ID is its place.
+	Provider Purpose = "provider"
+)
+
+// Purposes are all those with keys of their own.
 func Purposes() []Purpose {
 	return []Purpose{Certificate, Export, SMS, Token, Revision, CodeMAC, PhoneMAC}
 }

@@ -23,6 +23,13 @@ var fillSQL = []string{
 	 values ($1, gen_random_uuid(), 'https://idp.example', 'robin@health.example', 'Robin', '{owner}')`,
 	`insert into verification_code (tenant_id, code_id, short_mac, long_mac, test_type, issued_at, expires_at, long_expires_at, issuer_kind, issuer_id)
 	 values ($1, gen_random_uuid(), sha512('short'), sha512('long'), 'confirmed', now(), now(), now(), 'system', '')`,
+	`insert into message_provider (tenant_id, position, kind, config, changed_at) values ($1, 1, 'webhook', '{}', now())`,
+	`insert into message_template (tenant_id, label, language, body, changed_at) values ($1, 'Main', 'en', '[longcode]', now())`,
+	`insert into message_queue (tenant_id, code_id, purpose, sealed, not_before, expires_at)
+	 select tenant_id, code_id, 'EN Report', 'sealed', now(), now() from verification_code where tenant_id = $1`,
+	`insert into message_delivery (tenant_id, code_id, state, queued_at, changed_at)
+	 select tenant_id, code_id, 'queued', now(), now() from verification_code where tenant_id = $1`,
+	`insert into message_error (tenant_id, day, error_code, count) values ($1, now(), '30007', 1)`,
 	`insert into verification_token (tenant_id, token_digest, expires_at)
 	 values ($1, sha256('token'), now())`,
 	`insert into user_report (tenant_id, code_id, phone_mac, nonce_digest, created_at)

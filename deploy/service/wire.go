@@ -17,6 +17,7 @@ import (
 	"carillon/tenant/key"
 	"carillon/tenant/limit"
 	"carillon/tenant/member"
+	"carillon/tenant/message/outbox"
 	"carillon/tenant/verification"
 )
 
@@ -68,10 +69,23 @@ func (s *Service) ready(ctx context.Context) error {
 }
 
 func (s *Service) verification(db *tenant.DB, policies *authz.Policies) *verification.Service {
+	keys := key.NewRing(db, s.config.Root)
 	return verification.New(verification.Config{
-		DB: db, Keys: key.NewRing(db, s.config.Root), Policies: policies,
-		Sender: s.config.Sender, Now: s.config.Now, Rand: rand.Reader,
+		DB: db, Keys: keys, Policies: policies, Sender: s.config.Sender,
+		Outbox: outbox.New(keys, s.config.Now), Now: s.config.Now, Rand: rand.Reader,
 	})
+}
+
+// messagePause is the dispatcher's between two looks at a tenant's outbox.
+const messagePause = time.Second
+
+// dispatch sends the messages that may go later.
+func (s *Service) dispatch(db *tenant.DB) func(context.Context) error {
+	d := outbox.NewDispatcher(outbox.Config{
+		DB: db, Keys: key.NewRing(db, s.config.Root), Directory: tenant.NewDirectory(db),
+		Sender: s.config.Sender, Log: s.config.Log, Now: s.config.Now,
+	})
+	return func(ctx context.Context) error { return d.Run(ctx, messagePause) }
 }
 
 func (s *Service) wireDevice(ctx context.Context, surface *api.Config) error {
@@ -101,6 +115,7 @@ func (s *Service) wireIssuer(ctx context.Context, surface *api.Config) error {
 	}
 	surface.IssuerKeys = client.NewAuthenticator(db)
 	surface.Issuer = s.verification(db, surface.Policies)
+	s.jobs = append(s.jobs, s.dispatch(db))
 	return nil
 }
 
@@ -139,10 +154,10 @@ func (s *Service) wireJobs(ctx context.Context, files export.Store) error {
 	if err := s.warnOfSameDay(ctx, directory); err != nil {
 		return err
 	}
-	s.jobs = []func(context.Context) error{
+	s.jobs = append(s.jobs,
 		func(ctx context.Context) error { return exports.Run(ctx, s.config.JobInterval) },
 		func(ctx context.Context) error { return s.retain(ctx, db, directory) },
-	}
+	)
 	return nil
 }
 

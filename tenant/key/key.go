@@ -19,6 +19,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/hashicorp/golang-lru/v2/expirable"
+
 	"carillon/signing"
 	"carillon/tenant"
 	"carillon/tenant/cache"
@@ -52,6 +54,7 @@ type Ring struct {
 	root   signing.Root
 	opened *cache.Cache[slot, opened]
 	public *cache.Cache[slot, []Public]
+	data   *expirable.LRU[tenant.ID, *signing.DataKey]
 }
 
 type slot struct {
@@ -61,7 +64,7 @@ type slot struct {
 
 // NewRing returns a ring that reads through db and unwraps with root.
 func NewRing(db *tenant.DB, root signing.Root) *Ring {
-	r := &Ring{db: db, root: root}
+	r := &Ring{db: db, root: root, data: expirable.NewLRU[tenant.ID, *signing.DataKey](ringSize, nil, dataAge)}
 	r.opened = cache.New(ringSize, Age, r.loadOpened)
 	r.public = cache.New(ringSize, Age, r.loadPublic)
 	return r
@@ -211,7 +214,7 @@ func (r *Ring) loadOpened(ctx context.Context, sl slot) (opened, error) {
 	if err != nil {
 		return opened{}, fmt.Errorf("read keys: %w", err)
 	}
-	dk, err := signing.OpenDataKey(ctx, r.root, sl.tenant.String(), wrapped)
+	dk, err := r.unwrap(ctx, sl.tenant, wrapped)
 	if err != nil {
 		return opened{}, err
 	}

@@ -13,6 +13,9 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"time"
+
+	"github.com/google/uuid"
 
 	"carillon/tenant"
 )
@@ -25,7 +28,25 @@ type Message struct {
 	Body string
 	// Purpose is what a signature over the message says it is for (§7.3).
 	Purpose Purpose
+	// Code says which code the message carries.
+	Code Code
 }
+
+// Code is what is known of the code in a message: providers that write their own
+// texts are told (§5.3), and receipts are kept under its ID.
+type Code struct {
+	ID uuid.UUID
+	// Short is the short code in the clear.
+	Short string
+	// ExpiresAt and LongExpiresAt end the short and the long code.
+	ExpiresAt, LongExpiresAt time.Time
+}
+
+// Format hides the code from every verb of package fmt.
+func (Code) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, hidden) }
+
+// LogValue hides the code from package slog.
+func (Code) LogValue() slog.Value { return slog.StringValue(hidden) }
 
 // Purpose is what a message is for, in the words that its signature covers.
 type Purpose string

@@ -16,6 +16,8 @@ type Queued struct {
 	Message Message
 	// ExpiresAt is when the code ends; the message is not sent after it.
 	ExpiresAt time.Time
+	// NotBefore is the earliest moment to send; zero means at once.
+	NotBefore time.Time
 }
 
 // Outbox takes messages that may go later. Enqueue stores the message, sealed, in

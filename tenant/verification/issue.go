@@ -88,7 +88,7 @@ func (o *order) issued(codes pair) *Issued {
 func (s *Service) finish(ctx context.Context, tx *tenant.Tx, o *order, issued *Issued, text string) error {
 	if o.deferred() {
 		err := s.outbox.Enqueue(ctx, tx, o.tenant, message.Queued{
-			CodeID: o.id, Message: o.message(text), ExpiresAt: issued.LongExpiresAt,
+			CodeID: o.id, Message: o.message(text, issued), ExpiresAt: issued.LongExpiresAt,
 		})
 		if err != nil {
 			return fmt.Errorf("queue message: %w", err)
@@ -229,7 +229,7 @@ func (s *Service) deliver(ctx context.Context, o *order, issued *Issued, text st
 		issued.GeneratedSMS, issued.Phone = text, o.phone
 		return issued, nil
 	}
-	unsent := s.send(ctx, o.tenant, o.message(text))
+	unsent := s.send(ctx, o.tenant, o.message(text, issued))
 	switch {
 	case unsent == nil:
 		return issued, nil

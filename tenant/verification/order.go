@@ -70,12 +70,14 @@ func (o *order) messaged() bool { return o.phone != "" }
 func (o *order) deferred() bool { return o.later && o.messaged() && !o.generate }
 
 // message is what goes to the phone.
-func (o *order) message(text string) message.Message {
+func (o *order) message(text string, i *Issued) message.Message {
 	purpose := message.Report
 	if o.testType == certificate.UserReport {
 		purpose = message.UserReport
 	}
-	return message.Message{To: o.phone, Body: text, Purpose: purpose}
+	return message.Message{To: o.phone, Body: text, Purpose: purpose, Code: message.Code{
+		ID: o.id, Short: i.Code, ExpiresAt: i.ExpiresAt, LongExpiresAt: i.LongExpiresAt,
+	}}
 }
 
 const maxExternalID = 255 // bytes
