@@ -91,7 +91,8 @@ func unmet() []error {
 	return []error{
 		verification.ErrNothingToGenerate, verification.ErrTemplate, verification.ErrCodeInvalid,
 		verification.ErrCodeExpired, verification.ErrTokenInvalid, verification.ErrTokenExpired,
-		verification.ErrHMACInvalid, authz.ErrRule, authz.ErrRoute,
+		verification.ErrHMACInvalid, verification.ErrBatchDisabled, verification.ErrBatchSize,
+		authz.ErrRule, authz.ErrRoute,
 	}
 }
 

@@ -44,6 +44,8 @@ func verificationAnswers() table {
 		{verification.ErrInvalidTestType, bad, "invalid_test_type", "invalid test type"},
 		{verification.ErrUnsupportedTestType, bad, "unsupported_test_type", "unsupported test type"},
 		{verification.ErrQuota, http.StatusTooManyRequests, "quota_exceeded", "daily quota of codes exceeded"},
+		{verification.ErrBatchDisabled, bad, "", "bulk issuing is not enabled on this realm"},
+		{verification.ErrBatchSize, bad, "", "batch size limit exceeded"},
 		{verification.ErrNoFreeCode, failed, "internal_server_error", "failed to generate otp code, please try again"},
 		{verification.ErrSMSFailed, bad, "sms_failure", "failed to send sms"},
 		{verification.ErrSMSQueueFull, bad, "sms_queue_full", "sms queue is full"},

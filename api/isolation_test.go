@@ -48,6 +48,7 @@ func TestForeignCredentialsAreUnknown(t *testing.T) {
 		"/api/verify":          {"code": code},
 		"/api/certificate":     {"token": f.token(t, f.north, nil), "ekeyhmac": mac},
 		"/api/issue":           {"testType": "confirmed"},
+		"/api/batch-issue":     {"codes": []object{{"testType": "confirmed"}}},
 		"/api/checkcodestatus": {"uuid": uuid},
 		"/api/expirecode":      {"uuid": uuid},
 		"/v1/publish":          f.upload(t, f.north, f.teks(1), nil),

@@ -28,10 +28,28 @@ type issueResponse struct {
 	Code                   string `json:"code"`
 	ExpiresAt              string `json:"expiresAt"`
 	ExpiresAtTimestamp     int64  `json:"expiresAtTimestamp"`
-	LongExpiresAt          string `json:"longExpiresAt"`
-	LongExpiresAtTimestamp int64  `json:"longExpiresAtTimestamp"`
+	LongExpiresAt          string `json:"longExpiresAt,omitempty"`
+	LongExpiresAtTimestamp int64  `json:"longExpiresAtTimestamp,omitempty"`
 	GeneratedSMS           string `json:"generatedSMS,omitempty"`
 	Phone                  string `json:"phone,omitempty"`
+}
+
+func (r issueRequest) order() verification.IssueRequest {
+	return verification.IssueRequest{
+		TestType: r.TestType, SymptomDate: r.SymptomDate, TestDate: r.TestDate, TZOffset: r.TZOffset,
+		Phone: r.Phone, SMSTemplateLabel: r.SMSTemplateLabel, UUID: r.UUID,
+		ExternalIssuerID: r.ExternalIssuerID, OnlyGenerateSMS: r.OnlyGenerateSMS,
+	}
+}
+
+// newIssueResponse leaves the padding to the caller.
+func newIssueResponse(i *verification.Issued) issueResponse {
+	return issueResponse{
+		UUID: i.ID.String(), Code: i.Code,
+		ExpiresAt: rfc1123(i.ExpiresAt), ExpiresAtTimestamp: i.ExpiresAt.Unix(),
+		LongExpiresAt: rfc1123(i.LongExpiresAt), LongExpiresAtTimestamp: i.LongExpiresAt.Unix(),
+		GeneratedSMS: i.GeneratedSMS, Phone: i.Phone,
+	}
 }
 
 func (s *Server) issue(c *gin.Context) {
@@ -40,21 +58,14 @@ func (s *Server) issue(c *gin.Context) {
 		return
 	}
 	v := of(c)
-	i, err := s.config.Issuer.Issue(c.Request.Context(), v.tenant, v.subject, verification.IssueRequest{
-		TestType: r.TestType, SymptomDate: r.SymptomDate, TestDate: r.TestDate, TZOffset: r.TZOffset,
-		Phone: r.Phone, SMSTemplateLabel: r.SMSTemplateLabel, UUID: r.UUID,
-		ExternalIssuerID: r.ExternalIssuerID, OnlyGenerateSMS: r.OnlyGenerateSMS,
-	})
+	i, err := s.config.Issuer.Issue(c.Request.Context(), v.tenant, v.subject, r.order())
 	if err != nil {
 		s.refuse(c, err, nil)
 		return
 	}
-	s.render(c, issueResponse{
-		Padding: padding(), UUID: i.ID.String(), Code: i.Code,
-		ExpiresAt: rfc1123(i.ExpiresAt), ExpiresAtTimestamp: i.ExpiresAt.Unix(),
-		LongExpiresAt: rfc1123(i.LongExpiresAt), LongExpiresAtTimestamp: i.LongExpiresAt.Unix(),
-		GeneratedSMS: i.GeneratedSMS, Phone: i.Phone,
-	})
+	response := newIssueResponse(i)
+	response.Padding = padding()
+	s.render(c, response)
 }
 
 // codeRequest is the body of /api/checkcodestatus and /api/expirecode (§4.5, §4.6).

@@ -69,6 +69,7 @@ func (s *Server) issuerRoutes() []route {
 	}
 	return []route{
 		backend("/api/issue", authz.CodeIssue, s.issue),
+		backend("/api/batch-issue", authz.CodeBulkIssue, s.batchIssue),
 		backend("/api/checkcodestatus", authz.CodeRead, s.checkCodeStatus),
 		backend("/api/expirecode", authz.CodeExpire, s.expireCode),
 	}

@@ -55,7 +55,7 @@ func TestRolesHaveTheirRoutes(t *testing.T) {
 	f := setUp(t)
 	for role, want := range map[string]string{
 		"device":  "/api/verify /api/certificate",
-		"issuer":  "/api/issue /api/checkcodestatus /api/expirecode",
+		"issuer":  "/api/issue /api/batch-issue /api/checkcodestatus /api/expirecode",
 		"publish": "/v1/publish",
 		"exports": "/exports/index.txt /exports/index.txt /exports/:file /exports/:file /jwks /.well-known/jwks.json",
 		"none":    "",

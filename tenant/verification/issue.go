@@ -48,6 +48,23 @@ func (s *Service) Issue(ctx context.Context, t *tenant.Tenant, by authz.Subject,
 	if err := s.policies.Check(ctx, t.ID.String(), by, authz.CodeIssue); err != nil {
 		return nil, err
 	}
+	p, err := s.place(ctx, t, by, r)
+	if err != nil {
+		return nil, err
+	}
+	return s.deliver(ctx, p)
+}
+
+// placed is an order whose code is committed. Its message, if there is to be one,
+// has not been sent.
+type placed struct {
+	*order
+	issued *Issued
+	text   string
+}
+
+// place does all of [Service.Issue] up to the commit, for a subject that may.
+func (s *Service) place(ctx context.Context, t *tenant.Tenant, by authz.Subject, r IssueRequest) (*placed, error) {
 	o, err := s.newOrder(t, by, r)
 	if err != nil {
 		return nil, err
@@ -56,18 +73,17 @@ func (s *Service) Issue(ctx context.Context, t *tenant.Tenant, by authz.Subject,
 	if err != nil {
 		return nil, fmt.Errorf("keys of codes: %w", err)
 	}
-	var issued *Issued
-	var text string
+	p := &placed{order: o}
 	err = s.db.In(ctx, t.ID, func(tx *tenant.Tx) error {
 		codes, err := s.store(ctx, tx, o, live)
 		if err != nil {
 			return err
 		}
-		if text, err = s.write(o, codes); err != nil {
+		if p.text, err = s.write(o, codes); err != nil {
 			return err
 		}
-		issued = o.issued(codes)
-		return s.finish(ctx, tx, o, issued, text)
+		p.issued = o.issued(codes)
+		return s.finish(ctx, tx, p)
 	})
 	if tenant.Violates(err, "verification_code_pkey") {
 		return nil, uuidExists(o.id)
@@ -75,7 +91,7 @@ func (s *Service) Issue(ctx context.Context, t *tenant.Tenant, by authz.Subject,
 	if err != nil {
 		return nil, err
 	}
-	return s.deliver(ctx, o, issued, text)
+	return p, nil
 }
 
 func (o *order) issued(codes pair) *Issued {
@@ -85,17 +101,17 @@ func (o *order) issued(codes pair) *Issued {
 }
 
 // finish does what must happen with the code or not at all.
-func (s *Service) finish(ctx context.Context, tx *tenant.Tx, o *order, issued *Issued, text string) error {
-	if o.deferred() {
-		err := s.outbox.Enqueue(ctx, tx, o.tenant, message.Queued{
-			CodeID: o.id, Message: o.message(text, issued), ExpiresAt: issued.LongExpiresAt,
+func (s *Service) finish(ctx context.Context, tx *tenant.Tx, p *placed) error {
+	if p.deferred() {
+		err := s.outbox.Enqueue(ctx, tx, p.tenant, message.Queued{
+			CodeID: p.id, Message: p.message(p.text, p.issued), ExpiresAt: p.issued.LongExpiresAt,
 		})
 		if err != nil {
 			return fmt.Errorf("queue message: %w", err)
 		}
 	}
-	if o.also != nil {
-		return o.also(ctx, tx, issued)
+	if p.also != nil {
+		return p.also(ctx, tx, p.issued)
 	}
 	return nil
 }
@@ -221,28 +237,28 @@ func (s *Service) write(o *order, codes pair) (string, error) {
 }
 
 // deliver does what rule 18 of §4.2 leaves to do after the commit.
-func (s *Service) deliver(ctx context.Context, o *order, issued *Issued, text string) (*Issued, error) {
+func (s *Service) deliver(ctx context.Context, p *placed) (*Issued, error) {
 	switch {
-	case !o.messaged(), o.deferred():
-		return issued, nil
-	case o.generate:
-		issued.GeneratedSMS, issued.Phone = text, o.phone
-		return issued, nil
+	case !p.messaged(), p.deferred():
+		return p.issued, nil
+	case p.generate:
+		p.issued.GeneratedSMS, p.issued.Phone = p.text, p.phone
+		return p.issued, nil
 	}
-	unsent := s.send(ctx, o.tenant, o.message(text, issued))
+	unsent := s.send(ctx, p.tenant, p.message(p.text, p.issued))
 	switch {
 	case unsent == nil:
-		return issued, nil
-	case o.keep:
-		issued.SendError = unsent
-		return issued, nil
+		return p.issued, nil
+	case p.keep:
+		p.issued.SendError = unsent
+		return p.issued, nil
 	}
-	withdrawn, err := s.withdraw(ctx, o)
+	withdrawn, err := s.withdraw(ctx, p.order)
 	switch {
 	case err != nil:
 		return nil, errors.Join(unsent, err)
 	case !withdrawn:
-		return issued, nil // the phone has claimed it, so the message did arrive
+		return p.issued, nil // the phone has claimed it, so the message did arrive
 	}
 	return nil, unsent
 }

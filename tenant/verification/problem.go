@@ -32,6 +32,10 @@ var (
 	ErrUnsupportedTestType = errors.New("test type unsupported")
 	// ErrQuota: the tenant's daily budget of codes is spent (quota_exceeded).
 	ErrQuota = errors.New("quota of codes exceeded")
+	// ErrBatchDisabled: the tenant has not turned batches on (400, empty code).
+	ErrBatchDisabled = errors.New("batches not enabled")
+	// ErrBatchSize: more codes than one request may ask for (400, empty code).
+	ErrBatchSize = errors.New("batch too large")
 	// ErrNoFreeCode: every code drawn was already in use (internal_server_error).
 	ErrNoFreeCode = errors.New("no unused code found")
 	// ErrSMSFailed: the message was not sent or could not be written; the code is
@@ -63,7 +67,7 @@ func Sentinels() []error {
 	return []error{
 		ErrUnparsable, ErrMissingDate, ErrInvalidDate, ErrPhoneInvalid, ErrMissingPhone,
 		ErrNothingToGenerate, ErrNoProvider, ErrUUIDExists, ErrInvalidTestType,
-		ErrUnsupportedTestType, ErrQuota, ErrNoFreeCode, ErrSMSFailed, ErrSMSQueueFull,
+		ErrUnsupportedTestType, ErrQuota, ErrBatchDisabled, ErrBatchSize, ErrNoFreeCode, ErrSMSFailed, ErrSMSQueueFull,
 		ErrTemplate, ErrCodeInvalid, ErrCodeExpired, ErrCodeNotFound, ErrAlreadyClaimed,
 		ErrTokenInvalid, ErrTokenExpired, ErrHMACInvalid,
 	}

@@ -33,6 +33,7 @@ func TestSecretsDoNotPrint(t *testing.T) {
 		verification.IssueRequest{Phone: canary},
 		verification.Issued{Code: canary, GeneratedSMS: canary, Phone: canary},
 		&verification.Issued{Code: canary},
+		verification.Result{Issued: &verification.Issued{Code: canary}},
 		verification.VerifyRequest{Code: canary},
 		verification.Verified{Token: canary},
 		&verification.Verified{Token: canary},

@@ -24,6 +24,12 @@ func (Issued) Format(f fmt.State, _ rune) { hide(f) }
 // LogValue hides the code and the message.
 func (Issued) LogValue() slog.Value { return slog.StringValue(hidden) }
 
+// Format hides the code and the message.
+func (Result) Format(f fmt.State, _ rune) { hide(f) }
+
+// LogValue hides the code and the message.
+func (Result) LogValue() slog.Value { return slog.StringValue(hidden) }
+
 // Format hides the code.
 func (VerifyRequest) Format(f fmt.State, _ rune) { hide(f) }
 
