@@ -17,6 +17,11 @@ const (
 	CodeRead Action = "code:read"
 	// CodeExpire is ending the life of a code that was not used.
 	CodeExpire Action = "code:expire"
+	// LabSubmit is handing in laboratory results, from which codes are issued, and
+	// seeing to those that could not be used.
+	LabSubmit Action = "lab:submit"
+	// LabMap is changing how laboratory results are read.
+	LabMap Action = "lab:map"
 	// StatsRead is seeing the tenant's statistics.
 	StatsRead Action = "stats:read"
 	// MemberRead is seeing who the staff are and which roles they have.
@@ -71,6 +76,7 @@ func Actions() []Action {
 func staffActions() []Action {
 	return []Action{
 		CodeIssue, CodeBulkIssue, CodeRead, CodeExpire,
+		LabSubmit, LabMap,
 		StatsRead,
 		MemberRead, MemberWrite, RoleWrite,
 		APIKeyRead, APIKeyWrite,

@@ -34,6 +34,14 @@ var fillSQL = []string{
 	 values ($1, sha256('token'), now())`,
 	`insert into user_report (tenant_id, code_id, phone_mac, nonce_digest, created_at)
 	 values ($1, gen_random_uuid(), sha512('phone'), sha256('nonce'), now())`,
+	`insert into lab_mapping (tenant_id, version, mapping, created_at, author_kind, author_id)
+	 values ($1, 1, '{}', now(), 'system', '')`,
+	`insert into lab_secret (tenant_id, sealed) values ($1, '')`,
+	`insert into lab_submission (tenant_id, submission_id, api_key_id, format, mapping_version, received_at, queued, duplicates, corrections, ignored, dead_letters)
+	 select tenant_id, gen_random_uuid(), api_key_id, 'csv', 1, now(), 0, 0, 0, 0, 1 from api_key where tenant_id = $1`,
+	`insert into lab_result (tenant_id, result_id, submission_id, accession_digest, essence_digest, state, reason, sealed, due_at, received_at, settled_at)
+	 select tenant_id, gen_random_uuid(), submission_id, sha256('accession'), sha256('essence'), 'dead', 'phone_missing', '', now(), now(), now()
+	   from lab_submission where tenant_id = $1`,
 	`insert into exposure (tenant_id, tek, rolling_start, rolling_period, transmission_risk, report_type, traveler, regions, created_at)
 	 values ($1, decode(repeat('00', 16), 'hex'), 1, 144, 0, 'confirmed', false, '{}', now())`,
 	`insert into export_batch (tenant_id, config_id, starts_at, ends_at)

@@ -465,3 +465,34 @@ func TestComplete(t *testing.T) {
 		t.Error("another key was replaced")
 	}
 }
+
+// What one tenant's data key sealed, another's does not open; who is no tenant has none.
+func TestDataKey(t *testing.T) {
+	t.Parallel()
+	w := tenanttest.New(t)
+	north, south := w.Create("north"), w.Create("south")
+	ring := key.NewRing(w.Issuer, w.Root)
+	dk, err := ring.DataKey(t.Context(), north.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := signing.Binding{Tenant: north.ID.String(), Purpose: "test", KeyID: "row"}
+	sealed, err := dk.Seal(b, []byte("secret"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if plain, err := dk.Open(b, sealed); err != nil || string(plain) != "secret" {
+		t.Errorf("opens to %q, %v", plain, err)
+	}
+	other, err := ring.DataKey(t.Context(), south.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.Tenant = south.ID.String()
+	if _, err := other.Open(b, sealed); !errors.Is(err, signing.ErrSealed) {
+		t.Errorf("another tenant's key opens it: %v", err)
+	}
+	if _, err := ring.DataKey(t.Context(), tenant.NewID()); !errors.Is(err, key.ErrNoKey) {
+		t.Errorf("nobody's data key: %v", err)
+	}
+}
