@@ -54,6 +54,9 @@ type Config struct {
 	PublicKeys *key.Ring
 	Files      export.Store
 
+	// Links answers the links in text messages; nil if another process does.
+	Links *Links
+
 	// Limiter bounds requests per caller, key and tenant; nil means no limit.
 	Limiter *limit.Traffic
 	// Proxies are the networks whose X-Forwarded-For is believed; nil means none.
@@ -81,6 +84,7 @@ func (c Config) check() error {
 	needs("issuer", c.Issuer != nil, directory && c.IssuerKeys != nil && c.Policies != nil)
 	needs("publish", c.Publisher != nil, directory)
 	needs("exports", c.Files != nil && c.PublicKeys != nil, directory)
+	needs("links", c.Links != nil, directory && c.Links != nil && c.Links.Apps != nil)
 	needs("any", true, c.Metrics != nil && c.Log != nil && c.Now != nil)
 	return errors.Join(errs...)
 }
@@ -89,7 +93,9 @@ func (c Config) check() error {
 type Server struct {
 	config    Config
 	engine    *gin.Engine
+	links     *gin.Engine // of hosts whose paths are links
 	hosted    hostedPaths
+	common    map[string]bool
 	metrics   *metrics
 	chaff     map[string]*profile // by the class of a route
 	crossings *crossings
@@ -106,17 +112,22 @@ func New(c Config) (*Server, error) {
 		crossings: newCrossings(), tags: newTags(),
 	}
 	gin.SetMode(gin.ReleaseMode)
-	s.engine = gin.New()
-	s.engine.HandleMethodNotAllowed = true
-	s.engine.RedirectTrailingSlash = false
-	s.engine.RedirectFixedPath = false
-	s.engine.Use(s.observe, s.recover, securityHeaders)
+	s.engine, s.links = s.newEngine(), s.newEngine()
 	if err := s.install(s.routes()); err != nil {
 		return nil, err
 	}
-	s.engine.NoMethod(noMethod)
 	s.engine.NoRoute(s.notFound)
 	return s, nil
+}
+
+func (s *Server) newEngine() *gin.Engine {
+	e := gin.New()
+	e.HandleMethodNotAllowed = true
+	e.RedirectTrailingSlash = false
+	e.RedirectFixedPath = false
+	e.Use(s.observe, s.recover, securityHeaders)
+	e.NoMethod(noMethod)
+	return e
 }
 
 // install gives the router every route with its guard: [authz.ErrRoute] if one has
@@ -130,9 +141,13 @@ func (s *Server) install(routes []route) error {
 		if err != nil {
 			return err
 		}
-		s.engine.Handle(r.Method, r.Path, chain...)
+		engine := s.engine
+		if r.Path == anyPath {
+			engine = s.links
+		}
+		engine.Handle(r.Method, r.Path, chain...)
 	}
-	s.hosted = hostForms(routes)
+	s.hosted, s.common = hostForms(routes), commonPaths(routes)
 	return nil
 }
 

@@ -22,6 +22,7 @@ import (
 	"carillon/authz"
 	"carillon/signing/certificate"
 	"carillon/tenant"
+	"carillon/tenant/app"
 	"carillon/tenant/client"
 	"carillon/tenant/export"
 	"carillon/tenant/exposure"
@@ -30,6 +31,11 @@ import (
 	"carillon/tenant/message/messagetest"
 	"carillon/tenant/tenanttest"
 	"carillon/tenant/verification"
+)
+
+const (
+	linkDomain = "links.example"
+	portalHost = "portal.example"
 )
 
 // fixture is a whole service behind HTTP, with two tenants.
@@ -99,6 +105,10 @@ func (f *fixture) start(t *testing.T, change ...func(*fixture, *api.Config)) {
 		Issuer: f.verification(w.Issuer, nil), IssuerKeys: client.NewAuthenticator(w.Issuer),
 		Publisher:  exposure.New(exposure.Config{DB: w.Publish, Keys: keys, Limits: exposure.DefaultLimits(), Now: w.Now}),
 		PublicKeys: keys, Files: f.files,
+		Links: &api.Links{
+			Domains: []string{linkDomain, "other.example"}, Apps: app.NewCatalogue(w.Publish),
+			Information: app.InformationURL, PortalHost: portalHost,
+		},
 		Metrics: f.metrics, Log: slog.New(slog.NewJSONHandler(f.log, &slog.HandlerOptions{Level: slog.LevelDebug})), Now: w.Now,
 	}
 	for _, ch := range change {

@@ -25,8 +25,12 @@ func (s *Server) guard(r route) ([]gin.HandlerFunc, error) {
 		return nil, fmt.Errorf("%w: %s %s: this surface has no such guard", authz.ErrRoute, r.Method, r.Path)
 	}
 	chain := []gin.HandlerFunc{func(c *gin.Context) { of(c).route = &r }}
-	if r.TenantFrom == authz.TenantFromURL {
+	switch r.TenantFrom {
+	case authz.TenantFromURL:
 		chain = append(chain, s.findTenant)
+	case authz.TenantFromHost:
+		chain = append(chain, s.findPlace)
+	default:
 	}
 	chain = append(chain, s.admit(r)...)
 	return append(chain, r.handle), nil
@@ -63,7 +67,7 @@ func built(r route) bool {
 	}
 	return slices.Contains(credentials, r.Credential) &&
 		slices.Contains([]string{authz.LimitNone, perCaller}, r.Limit) &&
-		slices.Contains([]authz.TenantFrom{authz.TenantFromURL, authz.TenantFromNone}, r.TenantFrom)
+		slices.Contains([]authz.TenantFrom{authz.TenantFromURL, authz.TenantFromHost, authz.TenantFromNone}, r.TenantFrom)
 }
 
 // findTenant looks up the tenant of the URL. A suspended one is none; what none means

@@ -1,7 +1,6 @@
 package api
 
 import (
-	"errors"
 	"log/slog"
 	"net"
 	"net/http"
@@ -50,29 +49,59 @@ func (h hostedPaths) has(path string) bool {
 }
 
 // serve turns the host form of a URL into the path form: the same routes, guards and
-// answers. A host that names no tenant has no such paths.
+// answers. A host that names no tenant has no such paths. What remains of a host that
+// links have are links.
 func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
-	if !s.hosted.has(r.URL.Path) {
+	hosted := s.hosted.has(r.URL.Path)
+	if !hosted && !s.mayBeLink(r) {
 		s.engine.ServeHTTP(w, r)
 		return
 	}
-	t, err := s.config.Directory.ByHost(r.Context(), hostName(r.Host))
-	if err != nil && !errors.Is(err, tenant.ErrUnknown) {
+	p, err := s.placeOf(r.Context(), hostName(r.Host))
+	switch {
+	case err != nil:
 		s.config.Log.ErrorContext(r.Context(), "host not looked up", slog.Any("error", err))
 		http.Error(w, internalError, http.StatusInternalServerError)
-		return
+	case hosted && p.tenant != nil:
+		s.engine.ServeHTTP(w, underPath(r, p.tenant.Slug))
+	case p.links:
+		s.links.ServeHTTP(w, r)
+	default:
+		s.engine.ServeHTTP(w, r)
 	}
-	if err == nil {
-		r = underPath(r, t.Slug)
-	}
-	s.engine.ServeHTTP(w, r)
 }
 
+// mayBeLink keeps what is no link from costing a look at its host: the path form, the
+// portal, and what is the same under every host.
+func (s *Server) mayBeLink(r *http.Request) bool {
+	l, path := s.config.Links, r.URL.Path
+	if l == nil || s.common[path] || isPage(path) {
+		return false
+	}
+	host := hostName(r.Host)
+	if _, below := l.region(host); below {
+		return true
+	}
+	return host != l.PortalHost && !strings.HasPrefix(path, "/t/")
+}
+
+// commonPaths are those of routes that are the same under every host.
+func commonPaths(routes []route) map[string]bool {
+	common := map[string]bool{}
+	for _, r := range routes {
+		if r.TenantFrom != authz.TenantFromURL && r.Path != anyPath {
+			common[r.Path] = true
+		}
+	}
+	return common
+}
+
+// hostName is a request's host as names are compared: without port, in small letters.
 func hostName(host string) string {
 	if name, _, err := net.SplitHostPort(host); err == nil {
-		return name
+		host = name
 	}
-	return host
+	return strings.ToLower(strings.TrimSuffix(host, "."))
 }
 
 // underPath is the request as if it had come by the path form.

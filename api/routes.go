@@ -36,6 +36,9 @@ func (s *Server) routes() []route {
 	if s.config.Files != nil && s.config.PublicKeys != nil {
 		list = append(list, s.downloadRoutes()...)
 	}
+	if s.config.Links != nil {
+		list = append(list, s.linkRoutes()...)
+	}
 	return append(list, s.operationRoutes()...)
 }
 
@@ -104,6 +107,30 @@ func (s *Server) downloadRoutes() []route {
 		public(http.MethodHead, "/exports/:file", s.exportFile),
 		public(http.MethodGet, "/jwks", s.jwks),
 		public(http.MethodGet, "/.well-known/jwks.json", s.jwksSet),
+	}
+}
+
+// linkRoutes are those of hosts. The first two are asked for at every host, the last
+// is what remains of a host that links have.
+func (s *Server) linkRoutes() []route {
+	public := func(method, path string, h gin.HandlerFunc) route {
+		return route{
+			Route: authz.Route{
+				Method: method, Path: path,
+				Audience: authz.AudiencePublic, Credential: authz.CredentialNone,
+				Limit: authz.LimitNone, Padding: authz.PaddingNone, TenantFrom: authz.TenantFromHost,
+			},
+			handle: h,
+		}
+	}
+	const apple, android = "/.well-known/apple-app-site-association", "/.well-known/assetlinks.json"
+	return []route{
+		public(http.MethodGet, apple, s.appleAssociation),
+		public(http.MethodHead, apple, s.appleAssociation),
+		public(http.MethodGet, android, s.assetLinks),
+		public(http.MethodHead, android, s.assetLinks),
+		public(http.MethodGet, anyPath, s.redirect),
+		public(http.MethodHead, anyPath, s.redirect),
 	}
 }
 

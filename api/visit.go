@@ -32,6 +32,8 @@ type visit struct {
 	// tenant is nil until it is found, and if there is none.
 	tenant  *tenant.Tenant
 	subject authz.Subject
+	// region is what the host names, on routes whose tenant is the host's.
+	region string
 }
 
 const visitKey = "carillon/visit"

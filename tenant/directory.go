@@ -25,8 +25,8 @@ const directorySize = 10_000
 
 // name is one way to name a tenant; exactly one field is set.
 type name struct {
-	slug, healthAuthorityID, host string
-	id                            ID
+	slug, healthAuthorityID, host, region string
+	id                                    ID
 }
 
 // NewDirectory returns the directory as seen through db, under any role.
@@ -62,6 +62,16 @@ func (d *Directory) ByHost(ctx context.Context, host string) (*Tenant, error) {
 		return nil, unknown("host")
 	}
 	return d.byName.Get(ctx, name{host: host})
+}
+
+// ByRegion finds the tenant that serves a region, given in any case: [ErrUnknown] if
+// there is none.
+func (d *Directory) ByRegion(ctx context.Context, region string) (*Tenant, error) {
+	r, err := ParseRegion(region)
+	if err != nil {
+		return nil, unknown("region")
+	}
+	return d.byName.Get(ctx, name{region: r})
 }
 
 // ByID finds a tenant by its ID: [ErrUnknown] if there is none.
@@ -116,6 +126,7 @@ const (
 	entryBySlug              = entryColumns + `d.slug = $1`
 	entryByHealthAuthorityID = entryColumns + `d.health_authority_id = $1`
 	entryByHost              = entryColumns + `d.tenant = (select h.tenant from directory_host h where h.host = $1)`
+	entryByRegion            = entryColumns + `d.region = $1`
 	entryByID                = entryColumns + `d.tenant = $1::uuid`
 )
 
@@ -127,6 +138,8 @@ func (n name) query() (sql, arg string) {
 		return entryByHealthAuthorityID, n.healthAuthorityID
 	case n.host != "":
 		return entryByHost, n.host
+	case n.region != "":
+		return entryByRegion, n.region
 	default:
 		return entryByID, n.id.String()
 	}

@@ -35,6 +35,9 @@ func TestDirectory(t *testing.T) {
 	byHost := func(s string) lookup {
 		return func(d *tenant.Directory, ctx context.Context) (*tenant.Tenant, error) { return d.ByHost(ctx, s) }
 	}
+	byRegion := func(s string) lookup {
+		return func(d *tenant.Directory, ctx context.Context) (*tenant.Tenant, error) { return d.ByRegion(ctx, s) }
+	}
 	byID := func(id tenant.ID) lookup {
 		return func(d *tenant.Directory, ctx context.Context) (*tenant.Tenant, error) { return d.ByID(ctx, id) }
 	}
@@ -46,6 +49,8 @@ func TestDirectory(t *testing.T) {
 		"another host":           byHost("en.north.example"),
 		"host in any case":       byHost("North.Example"),
 		"host with trailing dot": byHost("north.example."),
+		"region":                 byRegion(north.Region),
+		"region in small":        byRegion(strings.ToLower(north.Region)),
 		"ID":                     byID(north.ID),
 	}
 	unknown := map[string]lookup{
@@ -72,6 +77,11 @@ func TestDirectory(t *testing.T) {
 		"host with port":       byHost("north.example:443"),
 		"two trailing dots":    byHost("north.example.."),
 		"long host":            byHost(strings.Repeat("a", 254)),
+		"region":               byRegion("ZZ-ZZ"),
+		"no region":            byRegion(""),
+		"region's country":     byRegion(north.Region[:2]),
+		"region with zero":     byRegion(north.Region + "\x00"),
+		"region's homograph":   byRegion("\u0131" + north.Region[1:]), // a capital I once raised
 		"ID":                   byID(tenant.NewID()),
 		"no ID":                byID(tenant.ID{}),
 	}

@@ -48,6 +48,8 @@ var fillSQL = []string{
 	 select tenant_id, config_id, now(), now() + interval '1 hour' from export_config where tenant_id = $1`,
 	`insert into export_file (tenant_id, config_id, starts_at, file_no, name, key_count, revised_count, size, sha256, body)
 	 select tenant_id, config_id, starts_at, 1, 'name', 0, 0, 0, sha256(''), '' from export_batch where tenant_id = $1`,
+	`insert into mobile_app (tenant_id, os, name, app_id, store_url)
+	 values ($1, 'ios', 'App', 'TEAMID.org.health', 'https://store.example')`,
 }
 
 // table is one with rows of tenants, as the catalogue and a role's grants have it.

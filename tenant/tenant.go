@@ -15,6 +15,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"strings"
 
 	"github.com/google/uuid"
 )
@@ -59,6 +60,21 @@ func ParseSlug(s string) (Slug, error) {
 		return "", ErrSlug
 	}
 	return Slug(s), nil
+}
+
+// ErrRegion means that a text is not a region's code.
+var ErrRegion = errors.New("a region is two letters of ISO 3166-1 and, optionally, a hyphen and up to three letters or digits of its subdivision")
+
+var regionForm = regexp.MustCompile(`^[A-Z]{2}(-[A-Z0-9]{1,3})?$`)
+
+// ParseRegion returns the code in upper case, whatever its case was: [ErrRegion] if it
+// is none.
+func ParseRegion(text string) (string, error) {
+	region := strings.ToUpper(text)
+	if len(region) != len(text) || !regionForm.MatchString(region) {
+		return "", ErrRegion
+	}
+	return region, nil
 }
 
 // State says whether a tenant is served.
