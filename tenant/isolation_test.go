@@ -42,6 +42,11 @@ var fillSQL = []string{
 	`insert into lab_result (tenant_id, result_id, submission_id, accession_digest, essence_digest, state, reason, sealed, due_at, received_at, settled_at)
 	 select tenant_id, gen_random_uuid(), submission_id, sha256('accession'), sha256('essence'), 'dead', 'phone_missing', '', now(), now(), now()
 	   from lab_submission where tenant_id = $1`,
+	`insert into statistic_tally (tenant_id, flush_id, series, hour, subject, cohort, class, quantity, flushed_at)
+	 values ($1, gen_random_uuid(), 'codes-invalid', '2026-11-25 15:00Z', '', '2026-11-25', 0, 1, now())`,
+	`insert into statistic_day (tenant_id, day, series, subject, cohort, class, quantity)
+	 values ($1, '2026-11-25', 'codes-issued', '', '2026-11-25', 0, 1)`,
+	`insert into statistic_horizon (tenant_id, settled_until) values ($1, '2026-11-25')`,
 	`insert into exposure (tenant_id, tek, rolling_start, rolling_period, transmission_risk, report_type, traveler, regions, created_at)
 	 values ($1, decode(repeat('00', 16), 'hex'), 1, 144, 0, 'confirmed', false, '{}', now())`,
 	`insert into export_batch (tenant_id, config_id, starts_at, ends_at)

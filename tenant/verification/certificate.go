@@ -52,6 +52,7 @@ func (s *Service) Certificate(ctx context.Context, t *tenant.Tenant, r Certifica
 	use := spending{
 		token: sha256.Sum256(contents.ID[:]), tekmac: sha256.Sum256([]byte(r.EKeyHMAC)),
 		at: now, repeatable: now.Add(-t.Settings.CertificateLife),
+		since: max(0, now.Sub(contents.Expires.Add(-t.Settings.TokenLife))),
 	}
 	err = s.db.In(ctx, t.ID, func(tx *tenant.Tx) error { return use.run(ctx, tx) })
 	if err != nil {
@@ -154,7 +155,7 @@ with found as (
      for update
 ), spent as (
   update verification_token t
-     set used_at = $3, tekmac_digest = $2
+     set used_at = $3, tekmac_digest = $2, seconds_to_use = $5
     from found f
    where t.token_digest = f.token_digest
      and f.verdict = 'first'
@@ -165,13 +166,15 @@ select verdict from found`
 type spending struct {
 	token, tekmac [sha256.Size]byte // digests of the token's ID and of the HMAC's text
 	at            time.Time
-	repeatable    time.Time // uses after this instant may be repeated
+	repeatable    time.Time     // uses after this instant may be repeated
+	since         time.Duration // how long ago the code was claimed, for statistics
 }
 
 // run spends the token, unless this is a repeat of its only use.
 func (u spending) run(ctx context.Context, tx *tenant.Tx) error {
 	var verdict string
-	err := tx.Get(ctx, &verdict, spendSQL, u.token[:], u.tekmac[:], u.at, u.repeatable)
+	err := tx.Get(ctx, &verdict, spendSQL,
+		u.token[:], u.tekmac[:], u.at, u.repeatable, int(u.since.Seconds()))
 	if errors.Is(err, sql.ErrNoRows) {
 		return refuse(ErrTokenInvalid, "verification token invalid")
 	}
@@ -184,7 +187,7 @@ func (u spending) run(ctx context.Context, tx *tenant.Tx) error {
 	case tokenExpires:
 		return tokenExpired()
 	case tokenSpent:
-		return refuse(ErrTokenInvalid, "verification token invalid")
+		return refuseSpent(ErrTokenInvalid, "verification token invalid")
 	default:
 		return fmt.Errorf("spend token: unknown verdict %q", verdict)
 	}

@@ -80,6 +80,12 @@ type Problem struct { //nolint:errname // it is a refusal in words for people; a
 	// Text is the protocol's English for the answer. It may repeat what was sent,
 	// so it does not belong in a log.
 	Text string
+	// Spent: the code or token was good once. Answers do not tell it from one that
+	// never was; statistics do (§8.2).
+	Spent bool
+	// Nonce: a self-report's code came with another nonce than it was asked for
+	// with. Answers do not tell that either.
+	Nonce bool
 }
 
 // Error tells the kind alone, so that a log learns nothing about the request.
@@ -90,4 +96,9 @@ func (p *Problem) Unwrap() error { return p.Kind }
 
 func refuse(kind error, format string, args ...any) error {
 	return &Problem{Kind: kind, Text: fmt.Sprintf(format, args...)}
+}
+
+// refuseSpent is the refusal of what was used before, in the words for what never was.
+func refuseSpent(kind error, text string) error {
+	return &Problem{Kind: kind, Text: text, Spent: true}
 }

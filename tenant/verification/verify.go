@@ -70,10 +70,10 @@ with found as (
     from judged j
    where c.code_id = j.code_id
      and j.verdict = 'claimed'
-  returning c.code_id
+  returning c.test_type, (c.issued_at at time zone 'UTC')::date as code_day
 ), stored as (
-  insert into verification_token (tenant_id, token_digest, expires_at)
-  select current_tenant(), $4::bytea, $5::timestamptz
+  insert into verification_token (tenant_id, token_digest, expires_at, test_type, code_day)
+  select current_tenant(), $4::bytea, $5::timestamptz, test_type, code_day
     from claimed
 )
 select verdict, test_type,
@@ -150,7 +150,7 @@ func (c claim) run(ctx context.Context, tx *tenant.Tx) (*Verified, error) {
 	case verdictExpired:
 		return nil, refuse(ErrCodeExpired, "verification code expired")
 	case verdictSpent:
-		return nil, codeInvalid()
+		return nil, refuseSpent(ErrCodeInvalid, invalidText)
 	case verdictUnsupported:
 		return nil, refuse(ErrUnsupportedTestType, "verification code has unsupported test type")
 	default:
@@ -169,7 +169,9 @@ func (j judged) verified(sl *sealer) (*Verified, error) {
 	}, nil
 }
 
-func codeInvalid() error { return refuse(ErrCodeInvalid, "verification code invalid") }
+const invalidText = "verification code invalid"
+
+func codeInvalid() error { return refuse(ErrCodeInvalid, invalidText) }
 
 // accepted is what an element of a request's accept list stands for (§1.1);
 // nothing, if there is no such element.
