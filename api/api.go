@@ -16,6 +16,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/gin-gonic/gin"
@@ -187,8 +188,9 @@ func noMethod(c *gin.Context) {
 	c.Writer.WriteHeaderNow() // or gin would write a text
 }
 
+// notFound leaves to others what is not below a tenant's URL.
 func (s *Server) notFound(c *gin.Context) {
-	if s.config.NotFound != nil {
+	if s.config.NotFound != nil && !strings.HasPrefix(c.Request.URL.Path, "/t/") {
 		c.Status(http.StatusOK) // gin has set 404; whoever answers knows better
 		s.config.NotFound.ServeHTTP(c.Writer, c.Request)
 		return

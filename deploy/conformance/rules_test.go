@@ -1,0 +1,147 @@
+package conformance_test
+
+import (
+	"flag"
+	"fmt"
+	"net/http"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// rule is one thing that the verification protocol says.
+type rule struct {
+	// section of the protocol.
+	section string
+	// says is what Carillon does.
+	says string
+	// reference is what the reference implementation does instead, or where its
+	// documents and its code disagree; empty if there is nothing to decide.
+	reference string
+	check     func(*testing.T, *world)
+}
+
+// rules are all of them, in the order of the protocol.
+func rules() []rule {
+	return slices.Concat(
+		commonRules(), verifyRules(), certificateRules(), issueRules(), statusRules(),
+	)
+}
+
+func TestRules(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	for _, r := range rules() {
+		t.Run("§"+r.section+" "+r.says, func(t *testing.T) { r.check(t, w) })
+	}
+}
+
+var update = flag.Bool("update", false, "rewrite the document")
+
+const document = "../docs/conformance.md"
+
+// The document is what is tested, no more and no less.
+func TestDocument(t *testing.T) {
+	t.Parallel()
+	got := render(rules())
+	if *update {
+		if err := os.WriteFile(document, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(document)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(strings.Split(string(want), "\n"), strings.Split(got, "\n")); diff != "" {
+		t.Errorf("%s is not what is tested (-document +tests); run the test with -update:\n%s", document, diff)
+	}
+}
+
+const preface = `# What Carillon does with each rule
+
+Written from the tests in ` + "`deploy/conformance`" + `: each line is a test over HTTP against a whole service. Sections are
+those of the verification protocol.
+
+## Where Carillon decided
+
+The reference implementation does something else here, or its documents and its code disagree.
+
+| § | Reference | Carillon |
+|---|---|---|
+`
+
+func render(list []rule) string {
+	var b strings.Builder
+	b.WriteString(preface)
+	for _, r := range list {
+		if r.reference != "" {
+			fmt.Fprintf(&b, "| %s | %s | %s |\n", r.section, cell(r.reference), cell(r.says))
+		}
+	}
+	b.WriteString(decided)
+	b.WriteString("\n## Every rule that is tested\n\n| § | Rule |\n|---|---|\n")
+	for _, r := range list {
+		fmt.Fprintf(&b, "| %s | %s |\n", r.section, cell(r.says))
+	}
+	return b.String()
+}
+
+func cell(text string) string { return strings.ReplaceAll(text, "|", `\|`) }
+
+// decided are decisions that are no exchange over HTTP; the packages named test them.
+const decided = `
+Decided likewise, and tested where the rule lives:
+
+| § | Reference | Carillon |
+|---|---|---|
+| 0.2 | a connection to the database for each request, without bound | a bounded pool; requests wait for their turn (` + "`tenant`" + `) |
+| 1.4 | the token is signed: whoever holds it reads the test type; one key for all | sealed under the tenant's own key (` + "`signing/token`" + `) |
+| 6.1 | one code drawn, whatever was issued under another MAC key | compared under every live key before it is stored (` + "`tenant/verification`" + `) |
+| 8.4 | members without the permission read statistics | the policy decides, for every route (` + "`authz`" + `) |
+| 11.2 | a disabled API key may work five minutes more | two seconds (` + "`tenant/client`" + `) |
+`
+
+// refusal is an exchange that must be refused.
+type refusal struct {
+	body   object
+	status int
+	code   string
+	text   string // exactly, or its beginning if it ends in …
+}
+
+// wantRefusal checks the error body of §0.2.
+func wantRefusal(t *testing.T, a answer, want refusal) {
+	t.Helper()
+	m := a.members()
+	if a.StatusCode != want.status || m["errorCode"] != want.code || m["error_code"] != want.code {
+		t.Errorf("%s: %v, want %d %q", a.Request.URL.Path, a, want.status, want.code)
+		return
+	}
+	if start, open := strings.CutSuffix(want.text, "…"); !strings.HasPrefix(a.text("error"), start) || !open && a.text("error") != want.text {
+		t.Errorf("error is %q, want %q", a.text("error"), want.text)
+	}
+	if _, padded := m["padding"]; padded {
+		t.Error("an error body has padding")
+	}
+}
+
+// refuses makes a check of one refused body.
+func refuses(to func(*world) account, path string, want refusal) func(*testing.T, *world) {
+	return func(t *testing.T, w *world) {
+		t.Helper()
+		wantRefusal(t, w.post(t, to(w), path, want.body), want)
+	}
+}
+
+func open(w *world) account   { return w.open }
+func strict(w *world) account { return w.strict }
+
+const (
+	bad          = http.StatusBadRequest
+	unparsable   = "unparsable_request"
+	unauthorized = `{"error":"unauthorized","errorCode":"","error_code":""}`
+)
