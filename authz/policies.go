@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -28,6 +29,8 @@ type Policies struct {
 	// epoch counts invalidations. What was loaded in an earlier epoch is given to
 	// those who asked in it, but not kept.
 	epoch atomic.Uint64
+	// unchanged is the policy of every tenant without rules of its own.
+	unchanged func() (*Policy, error)
 }
 
 // NewPolicies returns policies of at most size tenants, at least one. load reads a
@@ -40,7 +43,8 @@ func NewPolicies(load func(ctx context.Context, tenant string) ([]Rule, error), 
 	if err != nil {
 		panic(err) // only for a size below one
 	}
-	return &Policies{load: load, cache: cache}
+	unchanged := sync.OnceValues(func() (*Policy, error) { return NewPolicy(nil) })
+	return &Policies{load: load, cache: cache, unchanged: unchanged}
 }
 
 // Check decides whether s may do a in tenant: [ErrForbidden] if not. Any other
@@ -101,12 +105,19 @@ func (ps *Policies) fill(ctx context.Context, tenant string, epoch uint64) (*Pol
 	if err != nil {
 		return nil, fmt.Errorf("tenant's rules: %w", err)
 	}
-	p, err := NewPolicy(rules)
+	p, err := ps.policy(rules)
 	if err != nil {
 		return nil, fmt.Errorf("tenant's rules: %w", err)
 	}
 	ps.keep(tenant, p, epoch)
 	return p, nil
+}
+
+func (ps *Policies) policy(own []Rule) (*Policy, error) {
+	if len(own) == 0 {
+		return ps.unchanged()
+	}
+	return NewPolicy(own)
 }
 
 // keep puts p into the cache unless an invalidation came since its rules were

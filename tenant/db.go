@@ -31,8 +31,8 @@ type Config struct {
 // DB is a pool of connections under one process role. It has no query methods:
 // see [DB.In].
 type DB struct {
-	pool  *sqlx.DB
-	trips atomic.Int64
+	pool            *sqlx.DB
+	trips, prepared atomic.Int64
 }
 
 // ErrPrivileged means that a process was given a database role which could walk
@@ -44,7 +44,7 @@ const defaultMaxOpen = 16
 // Open connects and proves that the role is an unprivileged one: [ErrPrivileged]
 // if not. The caller closes the handle.
 func Open(ctx context.Context, c Config) (*DB, error) {
-	connector, err := pq.NewConnector(c.DSN)
+	driver, err := pq.NewConnector(c.DSN)
 	if err != nil {
 		return nil, fmt.Errorf("database connection string: %w", err)
 	}
@@ -52,11 +52,11 @@ func Open(ctx context.Context, c Config) (*DB, error) {
 	if c.Dialer == nil {
 		c.Dialer = dialer{trips: &db.trips}
 	}
-	connector.Dialer(c.Dialer)
+	driver.Dialer(c.Dialer)
 	if c.MaxOpen == 0 {
 		c.MaxOpen = defaultMaxOpen
 	}
-	db.pool = sqlx.NewDb(sql.OpenDB(connector), "postgres")
+	db.pool = sqlx.NewDb(sql.OpenDB(connector{Connector: driver, prepared: &db.prepared}), "postgres")
 	db.pool.SetMaxOpenConns(c.MaxOpen)
 	db.pool.SetMaxIdleConns(c.MaxOpen)
 	db.pool.SetConnMaxIdleTime(5 * time.Minute)

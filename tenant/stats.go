@@ -10,8 +10,11 @@ import (
 // Stats is what a handle has cost so far, and what it holds now.
 type Stats struct {
 	// RoundTrips is how often it waited for the server: an answer read after
-	// something was sent. Making a connection counts, too.
+	// something was sent. Making a connection counts, too, and so does preparing a
+	// statement on it, once.
 	RoundTrips int64
+	// Prepared is how many of them prepared a statement.
+	Prepared int64
 	// Open connections, and those of them in use.
 	Open, InUse int
 }
@@ -19,7 +22,7 @@ type Stats struct {
 // Stats returns the handle's figures.
 func (db *DB) Stats() Stats {
 	pool := db.pool.Stats()
-	return Stats{RoundTrips: db.trips.Load(), Open: pool.OpenConnections, InUse: pool.InUse}
+	return Stats{RoundTrips: db.trips.Load(), Prepared: db.prepared.Load(), Open: pool.OpenConnections, InUse: pool.InUse}
 }
 
 // dialer makes connections that count their round trips. The driver uses

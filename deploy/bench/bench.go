@@ -90,13 +90,7 @@ type figure struct {
 func (r *run) table(ctx context.Context) error {
 	header(r.options.Out)
 	for _, callers := range r.options.Callers {
-		pool, err := r.stack.dial(callers)
-		if err != nil {
-			return err
-		}
-		err = r.level(ctx, pool)
-		pool.close()
-		if err != nil {
+		if err := r.level(ctx, callers); err != nil {
 			return err
 		}
 	}
@@ -105,18 +99,18 @@ func (r *run) table(ctx context.Context) error {
 
 // level measures with one number of callers. What one kind of request yields, the
 // next one uses up.
-func (r *run) level(ctx context.Context, pool *pool) error {
-	before, err := r.floor(ctx, len(pool.callers))
+func (r *run) level(ctx context.Context, callers int) error {
+	before, err := r.floor(ctx, callers)
 	if err != nil {
 		return err
 	}
 	var earlier *harvest
 	for _, k := range kinds() {
-		f, harvest, err := r.measure(ctx, pool, k, earlier)
+		f, harvest, err := r.measure(ctx, callers, k, earlier)
 		if err != nil {
 			return err
 		}
-		after, err := r.floor(ctx, len(pool.callers))
+		after, err := r.floor(ctx, callers)
 		if err != nil {
 			return err
 		}
@@ -133,20 +127,28 @@ func (r *run) floor(ctx context.Context, callers int) (float64, error) {
 	return l.rate(), err
 }
 
-func (r *run) measure(ctx context.Context, pool *pool, k kind, earlier *harvest) (figure, *harvest, error) {
+func (r *run) measure(ctx context.Context, callers int, k kind, earlier *harvest) (figure, *harvest, error) {
 	harvest := &harvest{}
 	before, err := r.stack.cost(ctx)
 	if err != nil {
 		return figure{}, nil, err
 	}
-	l := closedLoop(ctx, len(pool.callers), r.options.Slice, func(ctx context.Context, caller int) error {
-		return k.once(ctx, pool.callers[caller], r.stack, earlier, harvest)
-	})
+	l := r.load(ctx, callers, func(c *caller) error { return k.once(c, r.stack, earlier, harvest) })
 	after, err := r.stack.cost(ctx)
 	if err != nil {
 		return figure{}, nil, err
 	}
-	return figure{name: k.name, callers: len(pool.callers), load: l, cost: after.since(before, l.count()*k.requests)}, harvest, l.fatal()
+	return figure{name: k.name, callers: callers, load: l, cost: after.since(before, l.count()*k.requests)}, harvest, l.fatal()
+}
+
+// load runs requests on so many keep-alive connections for a slice.
+func (r *run) load(ctx context.Context, callers int, once func(*caller) error) load {
+	all := make([]caller, callers)
+	for i := range all {
+		all[i].address = r.stack.address
+		defer all[i].close()
+	}
+	return closedLoop(ctx, callers, r.options.Slice, func(_ context.Context, i int) error { return once(&all[i]) })
 }
 
 // spreadCallers is how many callers compare one tenant with many, in turns.
@@ -157,14 +159,8 @@ const (
 
 // spread compares whole flows at one tenant with flows spread over many.
 func (r *run) spread(ctx context.Context) error {
-	pool, err := r.stack.dial(spreadCallers)
+	all, err := r.stack.grow(ctx, r.options.Tenants)
 	if err != nil {
-		return err
-	}
-	defer pool.close()
-	all := r.stack.tenants
-	defer func() { r.stack.tenants = all }()
-	if all, err = r.stack.grow(ctx, r.options.Tenants); err != nil {
 		return err
 	}
 	flow := kinds()[len(kinds())-1]
@@ -174,9 +170,7 @@ func (r *run) spread(ctx context.Context) error {
 		if many == 1 {
 			r.stack.tenants = all
 		}
-		l := closedLoop(ctx, spreadCallers, r.options.Slice, func(ctx context.Context, caller int) error {
-			return flow.once(ctx, pool.callers[caller], r.stack, nil, &harvest{})
-		})
+		l := r.load(ctx, spreadCallers, func(c *caller) error { return flow.once(c, r.stack, nil, &harvest{}) })
 		if err := errors.Join(l.fatal(), l.first); err != nil {
 			return err
 		}

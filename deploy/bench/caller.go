@@ -5,18 +5,18 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
 	"strconv"
 	"time"
 )
 
-// caller is one keep-alive connection to the server. It is for one goroutine. It
-// does little, because it shares the machine with what it measures.
+// caller is one keep-alive connection to the server, made when it is needed and made
+// again after a failure. It is for one goroutine. It does little, because it shares
+// the machine with what it measures.
 type caller struct {
 	address string
-	conn    net.Conn
+	conn    net.Conn // nil if there is none
 	in      *bufio.Reader
 	out     []byte
 	answer  bytes.Buffer
@@ -27,17 +27,39 @@ const (
 	requestTimeout = 30 * time.Second
 )
 
-func dial(address string) (*caller, error) {
-	conn, err := net.DialTimeout("tcp", address, dialTimeout)
-	if err != nil {
-		return nil, err
+func (c *caller) connect() error {
+	if c.conn != nil {
+		return nil
 	}
-	return &caller{address: address, conn: conn, in: bufio.NewReader(conn)}, nil
+	conn, err := net.DialTimeout("tcp", c.address, dialTimeout)
+	if err != nil {
+		return err
+	}
+	c.conn, c.in = conn, bufio.NewReader(conn)
+	return nil
+}
+
+func (c *caller) close() {
+	if c.conn != nil {
+		_ = c.conn.Close()
+		c.conn = nil
+	}
 }
 
 // post sends a JSON body and returns the body of a 200, which is good until the
 // next call.
 func (c *caller) post(path, apiKey string, body []byte) ([]byte, error) {
+	answer, err := c.exchange(path, apiKey, body)
+	if err != nil {
+		c.close()
+	}
+	return answer, err
+}
+
+func (c *caller) exchange(path, apiKey string, body []byte) ([]byte, error) {
+	if err := c.connect(); err != nil {
+		return nil, err
+	}
 	c.out = append(c.out[:0], "POST "...)
 	c.out = append(c.out, path...)
 	c.out = append(c.out, " HTTP/1.1\r\nHost: "...)
@@ -87,24 +109,3 @@ func member(answer []byte, name string) (string, error) {
 	return string(value), nil
 }
 
-// pool is the callers of one level.
-type pool struct{ callers []*caller }
-
-func (s *stack) dial(callers int) (*pool, error) {
-	p := &pool{}
-	for range callers {
-		c, err := dial(s.address)
-		if err != nil {
-			p.close()
-			return nil, err
-		}
-		p.callers = append(p.callers, c)
-	}
-	return p, nil
-}
-
-func (p *pool) close() {
-	for _, c := range p.callers {
-		_ = io.Closer(c.conn).Close()
-	}
-}

@@ -1,7 +1,6 @@
 package bench
 
 import (
-	"context"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
@@ -18,7 +17,7 @@ import (
 type kind struct {
 	name     string
 	requests int // in one operation
-	once     func(ctx context.Context, c *caller, s *stack, earlier, later *harvest) error
+	once     func(c *caller, s *stack, earlier, later *harvest) error
 }
 
 // kinds are what the table has a line for, in the order of a diagnosis: each but the
@@ -30,7 +29,7 @@ func kinds() []kind {
 	}{{"issue", issue}, {"verify", verify}, {"certificate", certify}, {"publish", publish}}
 	var all []kind
 	for i, step := range steps {
-		all = append(all, kind{name: step.name, requests: 1, once: func(_ context.Context, c *caller, s *stack, earlier, later *harvest) error {
+		all = append(all, kind{name: step.name, requests: 1, once: func(c *caller, s *stack, earlier, later *harvest) error {
 			var p *patient
 			if i == 0 {
 				p = s.patient()
@@ -44,7 +43,7 @@ func kinds() []kind {
 			return nil
 		}})
 	}
-	return append(all, kind{name: "flow", requests: len(steps), once: func(_ context.Context, c *caller, s *stack, _, _ *harvest) error {
+	return append(all, kind{name: "flow", requests: len(steps), once: func(c *caller, s *stack, _, _ *harvest) error {
 		p := s.patient()
 		for _, step := range steps {
 			if err := step.do(c, p); err != nil {
