@@ -9,12 +9,14 @@ import (
 	dto "github.com/prometheus/client_model/go"
 	"github.com/prometheus/common/expfmt"
 	"github.com/prometheus/common/model"
+	"github.com/prometheus/procfs"
 )
 
 // cost is what the server has used up, by its own metrics: in total, or for each
 // request.
 type cost struct {
-	cpu         float64 // seconds
+	cpu         float64 // seconds of the server
+	database    float64 // seconds of Postgres's processes
 	trips       float64 // to the database
 	connections float64 // to the database, now
 	resident    float64 // bytes, now
@@ -23,6 +25,7 @@ type cost struct {
 // since is the cost of each of n requests since an earlier reading.
 func (c cost) since(earlier cost, n int) cost {
 	c.cpu = (c.cpu - earlier.cpu) / float64(n)
+	c.database = (c.database - earlier.database) / float64(n)
 	c.trips = (c.trips - earlier.trips) / float64(n)
 	return c
 }
@@ -38,7 +41,36 @@ func (s *stack) cost(ctx context.Context) (cost, error) {
 		return cost{}, fmt.Errorf("metrics: %w", err)
 	}
 	defer response.Body.Close()
-	return readCost(response.Body)
+	c, err := readCost(response.Body)
+	if err != nil {
+		return cost{}, err
+	}
+	c.database = familyTime(s.database.PID())
+	return c, nil
+}
+
+// familyTime is the CPU time of a process and its children, those that have ended
+// included, in seconds; zero where there is no /proc.
+func familyTime(pid int) (seconds float64) {
+	processes, err := procfs.AllProcs()
+	if err != nil {
+		return 0
+	}
+	for _, p := range processes {
+		stat, err := p.Stat()
+		if err != nil { // it has just ended
+			continue
+		}
+		switch pid {
+		case stat.PPID:
+			seconds += stat.CPUTime()
+		case p.PID:
+			ended := stat
+			ended.UTime, ended.STime = uint(stat.CUTime), uint(stat.CSTime)
+			seconds += stat.CPUTime() + ended.CPUTime()
+		}
+	}
+	return seconds
 }
 
 func readCost(metrics io.Reader) (cost, error) {

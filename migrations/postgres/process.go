@@ -43,6 +43,16 @@ func (p *Instance) launch(exits chan<- exit) {
 	<-started
 }
 
+// PID is the server's process ID; zero while there is none.
+func (p *Instance) PID() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.process == nil {
+		return 0
+	}
+	return p.process.Pid
+}
+
 func (p *Instance) setProcess(process *os.Process) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
