@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"carillon/api"
+	"carillon/authz"
+	"carillon/tenant"
 	"carillon/tenant/app"
 	"carillon/tenant/client"
 )
@@ -22,7 +24,10 @@ func (f *fixture) addApps(t *testing.T, of account) {
 		{OS: app.IOS, Name: "e2e", ID: "TEAMID.org.e2e.app", StoreURL: "https://ios.test.app"},
 		{OS: app.Android, Name: "e2e", ID: "org.e2e.app", StoreURL: "https://android.test.app", Fingerprints: []string{fingerprint}},
 	} {
-		if err := app.Add(t.Context(), f.world.Operator, of.ID, r, f.world.Now()); err != nil {
+		err := f.world.Operator.In(t.Context(), of.ID, func(tx *tenant.Tx) error {
+			return app.Add(t.Context(), tx, authz.Subject{Kind: authz.System}, r, f.world.Now())
+		})
+		if err != nil {
 			t.Fatal(err)
 		}
 	}

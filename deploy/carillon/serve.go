@@ -21,19 +21,21 @@ import (
 type serveCommand struct {
 	Roles []string `arg:"" optional:"" help:"Which roles: device, issuer, publish, portal, jobs. None means all."`
 
-	Database     string        `required:"" env:"CARILLON_DATABASE" help:"Connection string without a user: each role connects as carillon_<role>. Keep passwords in a password file (passfile=…)." placeholder:"DSN"`
-	RootKey      string        `required:"" env:"CARILLON_ROOT_KEY" type:"path" help:"File with the platform's root key, readable by this user alone." placeholder:"FILE"`
-	Exports      string        `required:"" env:"CARILLON_EXPORTS" type:"path" help:"Folder of published export files." placeholder:"DIR"`
-	Listen       string        `default:"127.0.0.1:8080" env:"CARILLON_LISTEN" help:"Address to serve, behind a proxy that ends TLS."`
-	Operations   string        `default:"127.0.0.1:9090" env:"CARILLON_OPERATIONS" help:"Address of the metrics listener; empty for none."`
-	BaseURL      string        `name:"base-url" env:"CARILLON_BASE_URL" help:"How browsers reach the portal, https://host without a trailing slash." placeholder:"URL"`
-	OIDCIssuer   string        `name:"oidc-issuer" env:"CARILLON_OIDC_ISSUER" help:"Issuer of the identity provider for staff, exactly as it spells itself." placeholder:"URL"`
-	OIDCClient   string        `name:"oidc-client" env:"CARILLON_OIDC_CLIENT" help:"Client ID at the identity provider."`
-	OIDCSecret   string        `name:"oidc-secret" env:"CARILLON_OIDC_SECRET" help:"Client secret. Prefer the environment: command lines are visible."`
-	JobInterval  time.Duration `default:"30s" env:"CARILLON_JOB_INTERVAL" help:"Pause between rounds of the export job."`
-	TrustedProxy []string      `env:"CARILLON_TRUSTED_PROXY" help:"Network of a proxy in front, such as 10.0.0.0/8: its X-Forwarded-For is believed. May be given several times, or with commas." placeholder:"NETWORK"`
-	NoRateLimits bool          `name:"no-limits" help:"Switch rate limits off, for load tests."`
-	Profile      bool          `env:"CARILLON_PROFILE" help:"Serve Go's profiles on the operations listener, below /debug/pprof/."`
+	Database       string        `required:"" env:"CARILLON_DATABASE" help:"Connection string without a user: each role connects as carillon_<role>. Keep passwords in a password file (passfile=…)." placeholder:"DSN"`
+	RootKey        string        `required:"" env:"CARILLON_ROOT_KEY" type:"path" help:"File with the platform's root key, readable by this user alone." placeholder:"FILE"`
+	Exports        string        `required:"" env:"CARILLON_EXPORTS" type:"path" help:"Folder of published export files." placeholder:"DIR"`
+	Listen         string        `default:"127.0.0.1:8080" env:"CARILLON_LISTEN" help:"Address to serve, behind a proxy that ends TLS."`
+	Operations     string        `default:"127.0.0.1:9090" env:"CARILLON_OPERATIONS" help:"Address of the metrics listener; empty for none."`
+	BaseURL        string        `name:"base-url" env:"CARILLON_BASE_URL" help:"How browsers reach the portal, https://host without a trailing slash." placeholder:"URL"`
+	RedirectDomain []string      `env:"CARILLON_REDIRECT_DOMAIN" help:"Domain below which each region has a host name, as us-wa.en.example: links in text messages lead there. Several are served; messages name the first. Without one, links are of the ens: scheme." placeholder:"DOMAIN"`
+	InformationURL string        `name:"information-url" env:"CARILLON_INFORMATION_URL" help:"Where a link leads on a computer that cannot open it (default: the reference's page)." placeholder:"URL"`
+	OIDCIssuer     string        `name:"oidc-issuer" env:"CARILLON_OIDC_ISSUER" help:"Issuer of the identity provider for staff, exactly as it spells itself." placeholder:"URL"`
+	OIDCClient     string        `name:"oidc-client" env:"CARILLON_OIDC_CLIENT" help:"Client ID at the identity provider."`
+	OIDCSecret     string        `name:"oidc-secret" env:"CARILLON_OIDC_SECRET" help:"Client secret. Prefer the environment: command lines are visible."`
+	JobInterval    time.Duration `default:"30s" env:"CARILLON_JOB_INTERVAL" help:"Pause between rounds of the export job."`
+	TrustedProxy   []string      `env:"CARILLON_TRUSTED_PROXY" help:"Network of a proxy in front, such as 10.0.0.0/8: its X-Forwarded-For is believed. May be given several times, or with commas." placeholder:"NETWORK"`
+	NoRateLimits   bool          `name:"no-limits" help:"Switch rate limits off, for load tests."`
+	Profile        bool          `env:"CARILLON_PROFILE" help:"Serve Go's profiles on the operations listener, below /debug/pprof/."`
 }
 
 func (c serveCommand) Run(ctx context.Context) error {
@@ -50,11 +52,12 @@ func (c serveCommand) Run(ctx context.Context) error {
 		return fmt.Errorf("root key: %w", err)
 	}
 	svc, err := service.Open(ctx, service.Config{
-		Roles:     roles,
-		DSN:       func(role string) (string, error) { return asRole(c.Database, role) },
-		Root:      root,
-		ExportDir: c.Exports,
-		BaseURL:   c.BaseURL,
+		Roles:           roles,
+		DSN:             func(role string) (string, error) { return asRole(c.Database, role) },
+		Root:            root,
+		ExportDir:       c.Exports,
+		BaseURL:         c.BaseURL,
+		RedirectDomains: c.RedirectDomain, InformationURL: c.InformationURL,
 		Login: oidc.Config{
 			Issuer: c.OIDCIssuer, ClientID: c.OIDCClient, ClientSecret: c.OIDCSecret,
 			RedirectURL: c.BaseURL + "/login/callback", Now: time.Now,

@@ -52,6 +52,23 @@ func eventually(t *testing.T, url string, status int) string {
 	}
 }
 
+// leads asks a region's host for a link, and returns where it leads.
+func leads(t *testing.T, address, host, agent string) string {
+	t.Helper()
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+address+"/v?c=abc", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	request.Host = host
+	request.Header.Set("User-Agent", agent)
+	response, err := http.DefaultTransport.RoundTrip(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	return response.Header.Get("Location")
+}
+
 // What the operators' page says, from an empty service to a health authority with an
 // index: a tenant is made by command, the processes run as roles of their own, and an
 // interrupt ends them in order.
@@ -70,6 +87,28 @@ func TestServeFromNothing(t *testing.T) {
 	if code := run(t.Context(), create); code != exitFailed {
 		t.Errorf("the same tenant again: exit code %d", code)
 	}
+	apps := func(args ...string) int {
+		return run(t.Context(), append([]string{"tenant", "app"}, append(args, "--database", database)...))
+	}
+	fingerprint := strings.Repeat("0A:", 31) + "FF"
+	add := []string{"add", "north", "--os", "android", "--name", "North", "--app-id", "org.north", "--store-url", "https://store.example/north", "--fingerprint", fingerprint}
+	for _, step := range []struct {
+		args []string
+		want int
+	}{
+		{add, 0},
+		{add, exitFailed},
+		{[]string{"add", "north", "--os", "ios", "--name", "North", "--app-id", "T.org.north", "--store-url", "https://store.example/ios"}, 0},
+		{[]string{"list", "north"}, 0},
+		{[]string{"list", "nowhere"}, exitFailed},
+		{[]string{"remove", "north", "--os", "ios", "--name", "North"}, 0},
+		{[]string{"remove", "north", "--os", "ios", "--name", "North"}, exitFailed},
+		{[]string{"remove", "north", "--os", "palm", "--name", "North"}, exitUsage},
+	} {
+		if code := apps(step.args...); code != step.want {
+			t.Errorf("tenant app %v: exit code %d, want %d", step.args, code, step.want)
+		}
+	}
 	listen, operations := freeAddress(t), freeAddress(t)
 	ctx, interrupt := context.WithCancel(t.Context())
 	ended := make(chan int, 1)
@@ -77,6 +116,7 @@ func TestServeFromNothing(t *testing.T) {
 		ended <- run(ctx, []string{
 			"serve", "device", "issuer", "publish", "jobs", "--database", database, "--root-key", root,
 			"--exports", filepath.Join(dir, "exports"), "--listen", listen, "--operations", operations, "--job-interval", "100ms",
+			"--redirect-domain", "links.example,older.example", "--information-url", "https://health.example/about",
 		})
 	}()
 	eventually(t, "http://"+listen+"/ready", http.StatusOK)
@@ -85,6 +125,11 @@ func TestServeFromNothing(t *testing.T) {
 	}
 	if keys := eventually(t, "http://"+listen+"/t/north/jwks", http.StatusOK); !strings.HasPrefix(keys, `[{"kid":"north-c1"`) {
 		t.Errorf("jwks: %s", keys)
+	}
+	for _, domain := range []string{"links.example", "older.example"} {
+		if to := leads(t, listen, "xa-n."+domain, "Android"); !strings.HasPrefix(to, "intent://v?c=abc&r=XA-N#Intent;scheme=ens;package=org.north;") {
+			t.Errorf("%s leads to %q", domain, to)
+		}
 	}
 	if m := eventually(t, "http://"+operations+"/metrics", http.StatusOK); !strings.Contains(m, "carillon_requests_total") {
 		t.Error("metrics do not count requests")

@@ -71,6 +71,13 @@ type Config struct {
 	ExportDir string
 	// BaseURL is where people's browsers reach the portal, without a trailing slash.
 	BaseURL string
+	// RedirectDomains are those below which each region has a host name for its links
+	// (verification protocol §7.4). Messages name the first; without one, their links
+	// are of the ens: scheme. A port, for development, is the links' only.
+	RedirectDomains []string
+	// InformationURL is where a link leads on a computer that cannot open it; empty
+	// means [app.InformationURL].
+	InformationURL string
 	// Login is the identity provider for staff.
 	Login oidc.Config
 	// Sender delivers text messages.

@@ -72,7 +72,7 @@ func (s *Service) verification(db *tenant.DB, policies *authz.Policies) *verific
 	keys := key.NewRing(db, s.config.Root)
 	return verification.New(verification.Config{
 		DB: db, Keys: keys, Policies: policies, Sender: s.config.Sender,
-		Outbox: outbox.New(keys, s.config.Now), Now: s.config.Now, Rand: rand.Reader,
+		Outbox: outbox.New(keys, s.config.Now), RedirectDomain: s.messageDomain(), Now: s.config.Now, Rand: rand.Reader,
 	})
 }
 
@@ -116,7 +116,7 @@ func (s *Service) wireIssuer(ctx context.Context, surface *api.Config) error {
 	surface.IssuerKeys = client.NewAuthenticator(db)
 	surface.Issuer = s.verification(db, surface.Policies)
 	s.jobs = append(s.jobs, s.dispatch(db))
-	return nil
+	return s.wireLinks(db, surface)
 }
 
 func (s *Service) wirePublish(ctx context.Context, surface *api.Config) error {
@@ -135,7 +135,7 @@ func (s *Service) wirePublish(ctx context.Context, surface *api.Config) error {
 	surface.Publisher = exposure.New(exposure.Config{
 		DB: db, Keys: keys, Limits: exposure.DefaultLimits(), Now: s.config.Now,
 	})
-	return nil
+	return s.wireLinks(db, surface)
 }
 
 func (s *Service) wireJobs(ctx context.Context, files export.Store) error {

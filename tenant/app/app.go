@@ -104,54 +104,44 @@ func isStore(text string) bool {
 	return err == nil && u.Scheme == "https" && u.Host != "" && len(text) <= maxURL
 }
 
-var system = authz.Subject{Kind: authz.System, ID: "operator", Name: "Carillon"}
-
 const addSQL = `
 insert into mobile_app (tenant_id, os, name, app_id, store_url, fingerprints, disable_redirect, headless)
 values (current_tenant(), $1, $2, $3, $4, $5, $6, $7)`
 
-// Add gives a tenant an app. db is a handle under the operator's role. [ErrRecord] if
-// the record is none, [ErrNameTaken] if another app has its name.
-func Add(ctx context.Context, db *tenant.DB, id tenant.ID, r Record, at time.Time) error {
+// Add gives tx's tenant an app; only the operator's role may. [ErrRecord] if the record
+// is none, [ErrNameTaken] if another app has its name.
+func Add(ctx context.Context, tx *tenant.Tx, by authz.Subject, r Record, at time.Time) error {
 	if err := r.Validate(); err != nil {
 		return err
 	}
 	if r.Fingerprints == nil {
 		r.Fingerprints = pq.StringArray{}
 	}
-	err := db.In(ctx, id, func(tx *tenant.Tx) error {
-		_, err := tx.Exec(ctx, addSQL, string(r.OS), r.Name, r.ID, r.StoreURL, r.Fingerprints, r.DisableRedirect, r.Headless)
-		if err != nil {
-			return err
-		}
-		return audit.Record(ctx, tx, at, system, "app:add", r.target(), map[string]string{"app_id": r.ID})
-	})
+	_, err := tx.Exec(ctx, addSQL, string(r.OS), r.Name, r.ID, r.StoreURL, r.Fingerprints, r.DisableRedirect, r.Headless)
 	if tenant.Violates(err, "mobile_app_pkey") {
 		return ErrNameTaken
 	}
 	if err != nil {
 		return fmt.Errorf("store app: %w", err)
 	}
-	return nil
+	return audit.Record(ctx, tx, at, by, "app:add", r.target(), map[string]string{"app_id": r.ID})
 }
 
 func (r Record) target() string { return string(r.OS) + " " + r.Name }
 
 const removeSQL = `delete from mobile_app where os = $1 and name = $2`
 
-// Remove takes an app away. db is a handle under the operator's role. [ErrUnknown] if
-// the tenant has none of that system and name.
-func Remove(ctx context.Context, db *tenant.DB, id tenant.ID, os OS, name string, at time.Time) error {
-	return db.In(ctx, id, func(tx *tenant.Tx) error {
-		rows, err := tx.Exec(ctx, removeSQL, string(os), name)
-		if err != nil {
-			return fmt.Errorf("remove app: %w", err)
-		}
-		if rows == 0 {
-			return ErrUnknown
-		}
-		return audit.Record(ctx, tx, at, system, "app:remove", Record{OS: os, Name: name}.target(), nil)
-	})
+// Remove takes an app from tx's tenant; only the operator's role may. [ErrUnknown] if
+// there is none of that system and name.
+func Remove(ctx context.Context, tx *tenant.Tx, by authz.Subject, os OS, name string, at time.Time) error {
+	rows, err := tx.Exec(ctx, removeSQL, string(os), name)
+	if err != nil {
+		return fmt.Errorf("remove app: %w", err)
+	}
+	if rows == 0 {
+		return ErrUnknown
+	}
+	return audit.Record(ctx, tx, at, by, "app:remove", Record{OS: os, Name: name}.target(), nil)
 }
 
 // most bounds how many apps of a tenant are read.
@@ -163,12 +153,11 @@ const listSQL = `
 order by created_at, os, name
    limit $1`
 
-// List returns a tenant's apps, the first that was added first. The roles operator,
-// issuer and publish may see them.
-func List(ctx context.Context, db *tenant.DB, id tenant.ID) ([]Record, error) {
+// List returns the apps of tx's tenant, the first that was added first. The roles
+// operator, issuer and publish may see them.
+func List(ctx context.Context, tx *tenant.Tx) ([]Record, error) {
 	var list []Record
-	err := db.In(ctx, id, func(tx *tenant.Tx) error { return tx.Select(ctx, &list, listSQL, most) })
-	if err != nil {
+	if err := tx.Select(ctx, &list, listSQL, most); err != nil {
 		return nil, fmt.Errorf("list apps: %w", err)
 	}
 	return list, nil
@@ -188,8 +177,12 @@ type Catalogue struct {
 
 // NewCatalogue returns a catalogue that reads through db.
 func NewCatalogue(db *tenant.DB) *Catalogue {
-	return &Catalogue{cache.New(catalogueSize, Age, func(ctx context.Context, id tenant.ID) ([]Record, error) {
-		return List(ctx, db, id)
+	return &Catalogue{cache.New(catalogueSize, Age, func(ctx context.Context, id tenant.ID) (list []Record, err error) {
+		err = db.In(ctx, id, func(tx *tenant.Tx) error {
+			list, err = List(ctx, tx)
+			return err
+		})
+		return list, err
 	})}
 }
 

@@ -9,6 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/lib/pq"
 
+	"carillon/authz"
 	"carillon/tenant"
 	"carillon/tenant/app"
 	"carillon/tenant/audit"
@@ -17,20 +18,47 @@ import (
 
 var fingerprint = strings.Repeat("AB:", 31) + "CD"
 
+var operator = authz.Subject{Kind: authz.System, ID: "operator", Name: "Operator"}
+
+func tryAdd(t *testing.T, w *tenanttest.World, of *tenant.Tenant, r app.Record) error {
+	t.Helper()
+	return w.Operator.In(t.Context(), of.ID, func(tx *tenant.Tx) error {
+		return app.Add(t.Context(), tx, operator, r, w.Now())
+	})
+}
+
 func add(t *testing.T, w *tenanttest.World, of *tenant.Tenant, r app.Record) {
 	t.Helper()
-	if err := app.Add(t.Context(), w.Operator, of.ID, r, w.Now()); err != nil {
+	if err := tryAdd(t, w, of, r); err != nil {
 		t.Fatal(err)
 	}
 }
 
-func list(t *testing.T, db *tenant.DB, of *tenant.Tenant) []app.Record {
+func remove(t *testing.T, w *tenanttest.World, of *tenant.Tenant, r app.Record) error {
 	t.Helper()
-	l, err := app.List(t.Context(), db, of.ID)
+	return w.Operator.In(t.Context(), of.ID, func(tx *tenant.Tx) error {
+		return app.Remove(t.Context(), tx, operator, r.OS, r.Name, w.Now())
+	})
+}
+
+func list(t *testing.T, db *tenant.DB, of *tenant.Tenant) (l []app.Record, err error) {
+	t.Helper()
+	err = db.In(t.Context(), of.ID, func(tx *tenant.Tx) error {
+		l, err = app.List(t.Context(), tx)
+		return err
+	})
+	return l, err
+}
+
+func wantApps(t *testing.T, db *tenant.DB, of *tenant.Tenant, want ...app.Record) {
+	t.Helper()
+	got, err := list(t, db, of)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return l
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("apps (-want +got):\n%s", diff)
+	}
 }
 
 // Apps belong to one tenant, in the order in which they came; a name is one app's of a
@@ -44,30 +72,24 @@ func TestApps(t *testing.T) {
 	add(t, w, south, iosApp)
 	second := changed(androidApp, func(r *app.Record) { r.Name, r.ID = "A second", "org.second" })
 	add(t, w, north, second)
-	if err := app.Add(t.Context(), w.Operator, north.ID, second, w.Now()); !errors.Is(err, app.ErrNameTaken) {
+	if err := tryAdd(t, w, north, second); !errors.Is(err, app.ErrNameTaken) {
 		t.Errorf("the same name again: %v", err)
 	}
 	readIOS := changed(iosApp, func(r *app.Record) { r.Fingerprints = pq.StringArray{} })
-	for role, db := range map[string]*tenant.DB{"issuer": w.Issuer, "publish": w.Publish, "operator": w.Operator} {
-		if diff := cmp.Diff([]app.Record{androidApp, readIOS, second}, list(t, db, north)); diff != "" {
-			t.Errorf("%s (-want +got):\n%s", role, diff)
-		}
+	for _, db := range []*tenant.DB{w.Issuer, w.Publish, w.Operator} {
+		wantApps(t, db, north, androidApp, readIOS, second)
 	}
-	if _, err := app.List(t.Context(), w.Device, north.ID); !tenanttest.Denied(err) {
+	if _, err := list(t, w.Device, north); !tenanttest.Denied(err) {
 		t.Errorf("the role device reads: %v", err)
 	}
-	if err := app.Remove(t.Context(), w.Operator, south.ID, app.Android, androidApp.Name, w.Now()); !errors.Is(err, app.ErrUnknown) {
+	if err := remove(t, w, south, androidApp); !errors.Is(err, app.ErrUnknown) {
 		t.Errorf("another tenant's app: %v", err)
 	}
-	if err := app.Remove(t.Context(), w.Operator, north.ID, app.Android, androidApp.Name, w.Now()); err != nil {
+	if err := remove(t, w, north, androidApp); err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff([]app.Record{readIOS, second}, list(t, w.Operator, north)); diff != "" {
-		t.Errorf("after removal (-want +got):\n%s", diff)
-	}
-	if got := list(t, w.Operator, south); len(got) != 1 {
-		t.Errorf("the other tenant has %v", got)
-	}
+	wantApps(t, w.Operator, north, readIOS, second)
+	wantApps(t, w.Operator, south, readIOS)
 	var entries []audit.Entry
 	err := w.Operator.In(t.Context(), north.ID, func(tx *tenant.Tx) (err error) {
 		entries, err = audit.List(t.Context(), tx, 4)
@@ -109,7 +131,7 @@ func TestRefusedRecords(t *testing.T) {
 		"fingerprint on iOS": changed(iosApp, func(r *app.Record) { r.Fingerprints = pq.StringArray{fingerprint} }),
 		"headless on iOS":    changed(iosApp, headless),
 	} {
-		if err := app.Add(t.Context(), w.Operator, north.ID, r, w.Now()); !errors.Is(err, app.ErrRecord) {
+		if err := tryAdd(t, w, north, r); !errors.Is(err, app.ErrRecord) {
 			t.Errorf("%s: %v", name, err)
 		}
 		if r.Fingerprints == nil {
@@ -129,7 +151,7 @@ values ($1, $2, $3, $4, $5, $6, $7, $8)`, north.ID, string(r.OS), r.Name, r.ID, 
 			r.Name, r.Fingerprints = "ten", strings.Split(strings.Repeat(fingerprint+" ", 9)+fingerprint, " ")
 		}),
 	} {
-		if err := app.Add(t.Context(), w.Operator, north.ID, r, w.Now()); err != nil {
+		if err := tryAdd(t, w, north, r); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
