@@ -193,8 +193,12 @@ func (s *Service) cleanUp(ctx context.Context, db *tenant.DB, directory *tenant.
 	now := s.config.Now()
 	failed := member.DeleteExpired(ctx, db, now)
 	err := directory.Each(ctx, func(id tenant.ID) error {
+		t, err := directory.ByID(ctx, id)
+		if err != nil {
+			return err
+		}
 		failed = errors.Join(failed,
-			verification.Cleanup(ctx, db, id, now),
+			verification.Cleanup(ctx, db, t, now),
 			exposure.Cleanup(ctx, db, id, exposure.DefaultLimits(), now))
 		return ctx.Err()
 	})

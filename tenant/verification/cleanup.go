@@ -56,33 +56,48 @@ delete from verification_token
                                where expires_at < $1
                             order by expires_at
                                limit $2) batch)`
+
+	// Unclaimed reports end at $1, claimed ones at $3.
+	deleteReportsSQL = `
+delete from user_report
+ where created_at <= case when claimed_at is null then $1::timestamptz else $3::timestamptz end
+   and created_at <= (select max(batch.created_at)
+                        from (select created_at
+                                from user_report
+                               where created_at <= case when claimed_at is null then $1::timestamptz else $3::timestamptz end
+                            order by created_at
+                               limit $2) batch)`
 )
 
 // Cleanup forgets what a tenant need not keep any longer (verification protocol
-// §6.4). db is a handle under the role carillon_jobs. It works in small
-// transactions, each of which stands for itself; running it twice does no harm.
-func Cleanup(ctx context.Context, db *tenant.DB, id tenant.ID, now time.Time) error {
+// §6.4; for self-reports §5.1). db is a handle under the role carillon_jobs. It works
+// in small transactions, each of which stands for itself; running it twice does no
+// harm.
+func Cleanup(ctx context.Context, db *tenant.DB, t *tenant.Tenant, now time.Time) error {
+	unclaimed, claimed := reportsOver(t.Settings, now.UTC())
 	steps := []struct {
 		what, sql string
-		before    time.Time
+		args      []any
 	}{
-		{"delete codes", deleteCodesSQL, now.Add(-KeepStatus)},
-		{"blank codes", blankSQL, now.Add(-KeepDigests)},
-		{"delete tokens", deleteTokensSQL, now.Add(-KeepTokens)},
+		{"delete codes", deleteCodesSQL, []any{now.UTC().Add(-KeepStatus), cleanupBatch}},
+		{"blank codes", blankSQL, []any{now.UTC().Add(-KeepDigests), cleanupBatch}},
+		{"delete tokens", deleteTokensSQL, []any{now.UTC().Add(-KeepTokens), cleanupBatch}},
+		{"delete self-reports", deleteReportsSQL, []any{unclaimed, cleanupBatch, claimed}},
 	}
 	for _, s := range steps {
-		if err := inBatches(ctx, db, id, s.sql, s.before); err != nil {
+		if err := inBatches(ctx, db, t.ID, s.sql, s.args); err != nil {
 			return fmt.Errorf("%s: %w", s.what, err)
 		}
 	}
 	return nil
 }
 
-func inBatches(ctx context.Context, db *tenant.DB, id tenant.ID, query string, before time.Time) error {
+// inBatches repeats a statement until it finds less than a batch.
+func inBatches(ctx context.Context, db *tenant.DB, id tenant.ID, query string, args []any) error {
 	for {
 		var rows int64
 		err := db.In(ctx, id, func(tx *tenant.Tx) (err error) {
-			rows, err = tx.Exec(ctx, query, before.UTC(), cleanupBatch)
+			rows, err = tx.Exec(ctx, query, args...)
 			return err
 		})
 		if err != nil || rows < cleanupBatch {

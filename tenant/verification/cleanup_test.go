@@ -41,7 +41,7 @@ func TestCleanup(t *testing.T) {
 	}
 	for _, s := range steps {
 		for range 2 { // twice is as good as once
-			if err := verification.Cleanup(t.Context(), f.world.Jobs, f.north.ID, codeEnd.Add(s.age)); err != nil {
+			if err := verification.Cleanup(t.Context(), f.world.Jobs, f.north, codeEnd.Add(s.age)); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -87,13 +87,13 @@ select current_tenant(), sha256(i::text::bytea), $1::timestamptz - make_interval
   from generate_series(1, 3500) i`, now)
 		return err
 	})
-	if err := verification.Cleanup(t.Context(), f.world.Jobs, f.north.ID, now); err != nil {
+	if err := verification.Cleanup(t.Context(), f.world.Jobs, f.north, now); err != nil {
 		t.Fatal(err)
 	}
 	if c, d, k := f.countCodes(t, f.north), f.countDigests(t, f.north), f.countTokens(t, f.north); c != 3500 || d != 0 || k != 0 {
 		t.Errorf("%d codes, %d with digests, %d tokens, want 3500, 0, 0", c, d, k)
 	}
-	if err := verification.Cleanup(t.Context(), f.world.Jobs, f.north.ID, now.Add(13*24*time.Hour)); err != nil {
+	if err := verification.Cleanup(t.Context(), f.world.Jobs, f.north, now.Add(13*24*time.Hour)); err != nil {
 		t.Fatal(err)
 	}
 	if c := f.countCodes(t, f.north); c != 0 {

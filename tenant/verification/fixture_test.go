@@ -165,7 +165,7 @@ const (
 // rings, which know it at once.
 func (f *fixture) rotate(tb testing.TB, of *tenant.Tenant, p signing.Purpose) {
 	tb.Helper()
-	size := map[signing.Purpose]int{codeMAC: 128, tokenSeal: 32}[p]
+	size := map[signing.Purpose]int{codeMAC: 128, signing.PhoneMAC: 128, tokenSeal: 32}[p]
 	in(tb, f.world.Operator, of.ID, func(ctx context.Context, tx *tenant.Tx) error {
 		var wrapped []byte
 		if err := tx.Get(ctx, &wrapped, `select wrapped from data_key`); err != nil {

@@ -38,7 +38,8 @@ type Issued struct {
 // Issue makes a code for a diagnosis (verification protocol §4.1 to §4.3) and,
 // if there is a telephone number, has a message sent. Whoever may not is
 // [authz.ErrForbidden]; a request that breaks a rule is a [Problem], the first in
-// the protocol's order.
+// the protocol's order. A user report from a telephone number that has one already
+// is [Repeated].
 //
 // The message goes out after the code is committed, so that a phone never holds a
 // code that does not exist. If it fails, the code is withdrawn, unless the request
@@ -69,12 +70,21 @@ func (s *Service) place(ctx context.Context, t *tenant.Tenant, by authz.Subject,
 	if err != nil {
 		return nil, err
 	}
-	live, err := s.keys.Secrets(ctx, t.ID, signing.CodeMAC)
+	return s.commit(ctx, o)
+}
+
+// commit stores an order's code, and what must happen with it.
+func (s *Service) commit(ctx context.Context, o *order) (*placed, error) {
+	live, err := s.keys.Secrets(ctx, o.tenant.ID, signing.CodeMAC)
 	if err != nil {
 		return nil, fmt.Errorf("keys of codes: %w", err)
 	}
+	numbers, err := s.numberMACs(ctx, o)
+	if err != nil {
+		return nil, err
+	}
 	p := &placed{order: o}
-	err = s.db.In(ctx, t.ID, func(tx *tenant.Tx) error {
+	err = s.db.In(ctx, o.tenant.ID, func(tx *tenant.Tx) error {
 		codes, err := s.store(ctx, tx, o, live)
 		if err != nil {
 			return err
@@ -83,7 +93,10 @@ func (s *Service) place(ctx context.Context, t *tenant.Tenant, by authz.Subject,
 			return err
 		}
 		p.issued = o.issued(codes)
-		return s.finish(ctx, tx, p)
+		if err := s.finish(ctx, tx, p); err != nil {
+			return err
+		}
+		return o.takeNumber(ctx, tx, numbers)
 	})
 	if tenant.Violates(err, "verification_code_pkey") {
 		return nil, uuidExists(o.id)
@@ -284,22 +297,30 @@ func (s *Service) send(ctx context.Context, t *tenant.Tenant, m message.Message)
 
 const (
 	withdrawSQL = `
-delete from verification_code
- where code_id = $1
-   and claimed_at is null`
+with withdrawn as (
+  delete from verification_code
+   where code_id = $1
+     and claimed_at is null
+  returning code_id
+), freed as (
+  delete from user_report r
+   using withdrawn w
+   where r.code_id = w.code_id
+)
+select exists (select from withdrawn)`
 
 	withdrawTimeout = 5 * time.Second
 )
 
-// withdraw removes an unclaimed code whose message failed, even if the asker is
-// gone by now. It reports whether there was one to remove.
+// withdraw removes an unclaimed code whose message failed, and frees the telephone
+// number that has reported with it, even if the asker is gone by now. It reports whether there was one to remove.
 func (s *Service) withdraw(ctx context.Context, o *order) (bool, error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), withdrawTimeout)
 	defer cancel()
-	var rows int64
-	err := s.db.In(ctx, o.tenant.ID, func(tx *tenant.Tx) (err error) {
-		rows, err = tx.Exec(ctx, withdrawSQL, o.id.String())
-		if err != nil || rows == 0 {
+	var withdrawn bool
+	err := s.db.In(ctx, o.tenant.ID, func(tx *tenant.Tx) error {
+		err := tx.Get(ctx, &withdrawn, withdrawSQL, o.id.String())
+		if err != nil || !withdrawn {
 			return err
 		}
 		return o.record(ctx, tx, codeWithdrawn)
@@ -307,7 +328,7 @@ func (s *Service) withdraw(ctx context.Context, o *order) (bool, error) {
 	if err != nil {
 		return false, fmt.Errorf("withdraw code: %w", err)
 	}
-	return rows > 0, nil
+	return withdrawn, nil
 }
 
 // codeWithdrawn is the audit log's word for a code that went because its message

@@ -57,9 +57,11 @@ type order struct {
 	phone         string // E.164
 	templateLabel string
 	externalID    string
-	generate      bool // return the message's text
-	keep          bool // keep the code even if the message fails
-	later         bool // leave the message to the outbox
+	generate      bool   // return the message's text
+	keep          bool   // keep the code even if the message fails
+	later         bool   // leave the message to the outbox
+	own           bool   // a self-report, which the tenant's list of test types does not rule
+	nonceDigest   []byte // of the nonce that the phone must repeat; nil if it need not
 	also          func(context.Context, *tenant.Tx, *Issued) error
 }
 
@@ -196,6 +198,8 @@ func (o *order) refuseType() error {
 	_, unknown := certificate.ParseReportType(string(o.testType))
 	unsupported := refuse(ErrUnsupportedTestType, "unsupported test type: %s", o.testTypeSent)
 	switch {
+	case o.own:
+		return nil
 	case o.testType == certificate.UserReport && o.by.Kind == authz.APIKey && !o.tenant.Settings.IssueUserReport:
 		return unsupported
 	case unknown != nil:

@@ -18,6 +18,11 @@ var (
 	ErrPhoneInvalid = errors.New("telephone number invalid")
 	// ErrMissingPhone: a user report needs a number (missing_phone).
 	ErrMissingPhone = errors.New("telephone number missing")
+	// ErrMissingNonce: a self-report needs a nonce of [NonceSize] bytes (missing_nonce).
+	ErrMissingNonce = errors.New("nonce missing")
+	// ErrReportedBefore: a user report from this number is known. Phones and single
+	// issues are answered as if it had succeeded (user_report_try_later).
+	ErrReportedBefore = errors.New("telephone number has reported before")
 	// ErrNothingToGenerate: a message's text is wanted, but there is no number
 	// (400, empty code).
 	ErrNothingToGenerate = errors.New("no telephone number to generate a message for")
@@ -66,6 +71,7 @@ var (
 func Sentinels() []error {
 	return []error{
 		ErrUnparsable, ErrMissingDate, ErrInvalidDate, ErrPhoneInvalid, ErrMissingPhone,
+		ErrMissingNonce, ErrReportedBefore,
 		ErrNothingToGenerate, ErrNoProvider, ErrUUIDExists, ErrInvalidTestType,
 		ErrUnsupportedTestType, ErrQuota, ErrBatchDisabled, ErrBatchSize, ErrNoFreeCode, ErrSMSFailed, ErrSMSQueueFull,
 		ErrTemplate, ErrCodeInvalid, ErrCodeExpired, ErrCodeNotFound, ErrAlreadyClaimed,

@@ -15,6 +15,7 @@
 package verification
 
 import (
+	"context"
 	"io"
 	"time"
 
@@ -27,11 +28,11 @@ import (
 // Config is what a [Service] works with.
 type Config struct {
 	// DB is a handle under the role carillon_device for Verify and Certificate,
-	// carillon_issuer or carillon_portal for the rest.
+	// carillon_report for Report, carillon_issuer or carillon_portal for the rest.
 	DB *tenant.DB
 	// Keys are the tenants' keys as that role may see them.
 	Keys *key.Ring
-	// Policies decide who may issue, see and expire codes. Verify and
+	// Policies decide who may issue, report, see and expire codes. Verify and
 	// Certificate do not ask them.
 	Policies *authz.Policies
 	// Sender delivers text messages; nil is [message.None].
@@ -45,6 +46,9 @@ type Config struct {
 	Quota func(tenant.ID) bool
 	// Outbox takes messages that may go later. Requests that ask for it need one.
 	Outbox message.Outbox
+	// Wait lets time pass until d is over or the context ends, whose error it then
+	// returns; nil really waits.
+	Wait func(ctx context.Context, d time.Duration) error
 	// Now is the clock.
 	Now func() time.Time
 	// Rand is a cryptographic source of randomness, safe for concurrent use.
@@ -61,6 +65,7 @@ type Service struct {
 	redirectDomain string
 	quota          func(tenant.ID) bool
 	outbox         message.Outbox
+	pace           *pace
 	now            func() time.Time
 	rand           io.Reader
 }
@@ -73,10 +78,13 @@ func New(c Config) *Service {
 	if c.Quota == nil {
 		c.Quota = func(tenant.ID) bool { return true }
 	}
+	if c.Wait == nil {
+		c.Wait = sleep
+	}
 	return &Service{
 		db: c.DB, keys: c.Keys, policies: c.Policies, sender: c.Sender,
 		redirectDomain: c.RedirectDomain, quota: c.Quota, outbox: c.Outbox,
-		now: c.Now, rand: c.Rand,
+		pace: newPace(c.Wait), now: c.Now, rand: c.Rand,
 	}
 }
 

@@ -23,7 +23,8 @@ type VerifyRequest struct {
 	Code string
 	// Accept names the test types that the phone can handle; none means all.
 	Accept []string
-	// Nonce binds self-reports. It must be base64; no code asks for one.
+	// Nonce is that of the self-report, in base64. Other codes ask for none and
+	// ignore it, but it must be base64.
 	Nonce string
 }
 
@@ -48,6 +49,10 @@ const (
 // One statement finds the code under any live key, locks it, judges it in the
 // protocol's order, claims it and stores the token. Of concurrent claims the lock
 // lets one through at a time, and the next one sees the row as that one left it.
+//
+// A nonce is compared in constant time: what is compared are digests together with
+// $4, which is fresh randomness in each request, so that how many of their bytes
+// agree says nothing about the nonces.
 const verifySQL = `
 with found as (
   select code_id, test_type, symptom_date, test_date, claimed_at,
@@ -57,20 +62,30 @@ with found as (
    limit 1
      for update
 ), judged as (
-  select code_id, test_type, symptom_date, test_date,
-         case when ends_at <= $2                                          then 'expired'
-              when claimed_at is not null                                 then 'spent'
-              when $3::text[] is not null and not (test_type = any($3::text[])) then 'unsupported'
-              else 'claimed'
+  select f.code_id, f.test_type, f.symptom_date, f.test_date,
+         case when f.ends_at <= $2                                          then 'expired'
+              when f.claimed_at is not null                                 then 'spent'
+              when $3::text[] is not null and not (f.test_type = any($3::text[])) then 'unsupported'
+              when f.test_type <> 'user-report'                             then 'claimed'
+              when r.code_id is null or r.claimed_at is not null            then 'spent'
+              when r.nonce_digest is null                                   then 'claimed'
+              when sha256($4::bytea || r.nonce_digest) = sha256($4::bytea || $6::bytea) then 'claimed'
+              else 'spent'
          end as verdict
-    from found
+    from found f
+    left join user_report r on r.code_id = f.code_id and f.test_type = 'user-report'
 ), claimed as (
   update verification_code c
      set claimed_at = $2
     from judged j
    where c.code_id = j.code_id
      and j.verdict = 'claimed'
-  returning c.test_type, (c.issued_at at time zone 'UTC')::date as code_day
+  returning c.code_id, c.test_type, (c.issued_at at time zone 'UTC')::date as code_day
+), reported as (
+  update user_report r
+     set claimed_at = $2
+    from claimed c
+   where r.code_id = c.code_id
 ), stored as (
   insert into verification_token (tenant_id, token_digest, expires_at, test_type, code_day)
   select current_tenant(), $4::bytea, $5::timestamptz, test_type, code_day
@@ -91,8 +106,9 @@ type judged struct {
 // Verify swaps a code for a token, once (verification protocol §1). In the
 // protocol's order: [ErrInvalidTestType] for an unknown element of Accept,
 // [ErrUnparsable] for a nonce that is not base64, [ErrCodeInvalid] for an unknown
-// code, [ErrCodeExpired], [ErrCodeInvalid] again for a claimed one, and
-// [ErrUnsupportedTestType] for a test type that the phone cannot handle. Whatever
+// code, [ErrCodeExpired], [ErrCodeInvalid] again for a claimed one,
+// [ErrUnsupportedTestType] for a test type that the phone cannot handle, and
+// [ErrCodeInvalid] for a nonce that is not the self-report's. Whatever
 // is refused, or fails before the commit, leaves the code unclaimed.
 //
 // An unknown and a claimed code take the same way: the same MACs, the same three
@@ -102,14 +118,15 @@ func (s *Service) Verify(ctx context.Context, t *tenant.Tenant, r VerifyRequest)
 	if err != nil {
 		return nil, err
 	}
-	if _, err := certificate.ParseBase64(r.Nonce); err != nil {
-		return nil, refuse(ErrUnparsable, "nonce is not a valid base64: %v", err)
+	nonce, err := parseNonce(r.Nonce)
+	if err != nil {
+		return nil, err
 	}
 	live, err := s.keys.Secrets(ctx, t.ID, signing.CodeMAC)
 	if err != nil {
 		return nil, fmt.Errorf("keys of codes: %w", err)
 	}
-	c := claim{candidates: macs(live, strings.TrimSpace(r.Code)), accept: accept, at: s.clock()}
+	c := claim{candidates: macs(live, strings.TrimSpace(r.Code)), nonce: nonceDigest(nonce), accept: accept, at: s.clock()}
 	if c.token, err = s.newSealer(ctx, t, c.at); err != nil {
 		return nil, err
 	}
@@ -127,6 +144,7 @@ func (s *Service) Verify(ctx context.Context, t *tenant.Tenant, r VerifyRequest)
 // claim is one attempt to claim a code.
 type claim struct {
 	candidates [][]byte // MACs of the code under every live key
+	nonce      []byte   // digest of what the phone sent
 	accept     []certificate.ReportType
 	at         time.Time
 	token      *sealer
@@ -137,7 +155,7 @@ type claim struct {
 func (c claim) run(ctx context.Context, tx *tenant.Tx) (*Verified, error) {
 	var row judged
 	err := tx.Get(ctx, &row, verifySQL,
-		pq.ByteaArray(c.candidates), c.at, pq.Array(c.accept), c.token.digest(), c.token.expires)
+		pq.ByteaArray(c.candidates), c.at, pq.Array(c.accept), c.token.digest(), c.token.expires, c.nonce)
 	if errors.Is(err, sql.ErrNoRows) {
 		return nil, codeInvalid()
 	}
