@@ -71,13 +71,19 @@ var cuts = []struct {
 // mortal is a device service whose process dies at a cut, and how to arm it.
 func (f *fixture) mortal(t *testing.T) (s *verification.Service, arm func(write int64, after bool)) {
 	t.Helper()
+	return f.mortalAs(t, "carillon_device", f.world.Device)
+}
+
+// mortalAs is a service under a role, whose keys another handle of that role reads.
+func (f *fixture) mortalAs(t *testing.T, role string, keys *tenant.DB) (s *verification.Service, arm func(write int64, after bool)) {
+	t.Helper()
 	var cut scissors
-	db, err := tenant.Open(t.Context(), tenant.Config{DSN: f.world.Database.DSN("carillon_device"), MaxOpen: 1, Dialer: &cut})
+	db, err := tenant.Open(t.Context(), tenant.Config{DSN: f.world.Database.DSN(role), MaxOpen: 1, Dialer: &cut})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = db.Close() })
-	s = f.service(db, func(c *verification.Config) { c.Keys = key.NewRing(f.world.Device, f.world.Root) })
+	s = f.service(db, func(c *verification.Config) { c.Keys = key.NewRing(keys, f.world.Root) })
 	return s, func(write int64, after bool) {
 		if err := db.Ping(t.Context()); err != nil { // a connection is ready
 			t.Fatal(err)
@@ -138,4 +144,35 @@ func TestCertificateCrash(t *testing.T) {
 			f.certificate(t, f.north, tok, otherHMACText) // still unspent
 		})
 	}
+}
+
+// Code and report exist both or not at all, and the number is free again at the
+// latest when an unclaimed report's time is over.
+func TestReportCrash(t *testing.T) {
+	t.Parallel()
+	f := setUpReports(t)
+	for write := int64(1); write <= 4; write++ { // opening, code, number, commit
+		for _, after := range []bool{false, true} {
+			done := write == 4 && after
+			service, arm := f.mortalAs(t, "carillon_report", f.world.Report)
+			arm(write, after)
+			codes, reports := f.countCodes(t, f.north), f.countReports(t, f.north)
+			if _, err := service.Report(t.Context(), f.north, app, request(1)); err == nil {
+				t.Fatalf("message %d: Report over a cut connection succeeded", write)
+			}
+			left := 0
+			if done {
+				left = 1
+			}
+			if c, r := f.countCodes(t, f.north)-codes, f.countReports(t, f.north)-reports; c != left || r != left {
+				t.Errorf("message %d, lost after it %t: %d codes and %d reports more, want %d of each", write, after, c, r, left)
+			}
+		}
+	}
+	if f.sms.Attempts() != 0 {
+		t.Error("a message was sent for a report that did not end well")
+	}
+	f.masked(t, f.north, request(2)) // nobody knows the code of the last one
+	f.world.Advance(time.Hour)
+	f.report(t, f.north, request(2))
 }
