@@ -72,6 +72,7 @@ func knownErrors() []known {
 		{verification.ErrUnparsable, http.StatusUnprocessableEntity, fieldSymptom, "issue.error.unreadable", ""},
 		{verification.ErrPhoneInvalid, http.StatusUnprocessableEntity, fieldPhone, "issue.error.phone", ""},
 		{verification.ErrMissingPhone, http.StatusUnprocessableEntity, fieldPhone, "issue.error.no_phone", ""},
+		{verification.ErrReportedBefore, http.StatusUnprocessableEntity, fieldPhone, "issue.error.reported", ""},
 		{verification.ErrNoProvider, http.StatusUnprocessableEntity, fieldPhone, "issue.error.no_provider", ""},
 		{verification.ErrSMSFailed, http.StatusUnprocessableEntity, fieldPhone, "issue.error.sms", ""},
 		{verification.ErrSMSQueueFull, http.StatusUnprocessableEntity, fieldPhone, "issue.error.sms", ""},
@@ -91,7 +92,7 @@ func unmet() []error {
 	return []error{
 		verification.ErrNothingToGenerate, verification.ErrTemplate, verification.ErrCodeInvalid,
 		verification.ErrCodeExpired, verification.ErrTokenInvalid, verification.ErrTokenExpired,
-		verification.ErrHMACInvalid, verification.ErrBatchDisabled, verification.ErrBatchSize,
+		verification.ErrHMACInvalid, verification.ErrMissingNonce, verification.ErrBatchDisabled, verification.ErrBatchSize,
 		authz.ErrRule, authz.ErrRoute,
 	}
 }

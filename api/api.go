@@ -37,12 +37,15 @@ import (
 type Config struct {
 	// Directory finds the tenant of a URL or host. Every role needs it.
 	Directory *tenant.Directory
-	// Policies decide what an API key may do. The roles device and issuer need them.
+	// Policies decide what an API key may do. The roles device,
+	// report and issuer need them.
 	Policies *authz.Policies
 
 	// Device serves phones: verify and certificate.
 	Device *verification.Service
-	// DeviceKeys authenticates phones.
+	// Reporter takes in self-reports.
+	Reporter *verification.Service
+	// DeviceKeys authenticates phones, for both.
 	DeviceKeys *client.Authenticator
 	// Issuer serves health authorities' own systems.
 	Issuer *verification.Service
@@ -82,6 +85,7 @@ func (c Config) check() error {
 	}
 	directory := c.Directory != nil
 	needs("device", c.Device != nil, directory && c.DeviceKeys != nil && c.Policies != nil)
+	needs("report", c.Reporter != nil, directory && c.DeviceKeys != nil && c.Policies != nil)
 	needs("issuer", c.Issuer != nil, directory && c.IssuerKeys != nil && c.Policies != nil)
 	needs("publish", c.Publisher != nil, directory)
 	needs("exports", c.Files != nil && c.PublicKeys != nil, directory)

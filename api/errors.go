@@ -38,6 +38,8 @@ func verificationAnswers() table {
 		{verification.ErrInvalidDate, bad, "invalid_date", "invalid date"},
 		{verification.ErrPhoneInvalid, bad, "phone_number_invalid", "invalid phone number"},
 		{verification.ErrMissingPhone, bad, "missing_phone", "missing phone number"},
+		{verification.ErrMissingNonce, bad, "missing_nonce", "missing nonce"},
+		{verification.ErrReportedBefore, http.StatusConflict, "user_report_try_later", "user report already exists for phone number"},
 		{verification.ErrNothingToGenerate, bad, "", "generated sms requested, but no phone number was provided"},
 		{verification.ErrNoProvider, bad, "", "phone provided, but no sms provider is configured"},
 		{verification.ErrUUIDExists, http.StatusConflict, "uuid_already_exists", "uuid already exists"},

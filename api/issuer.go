@@ -1,6 +1,8 @@
 package api
 
 import (
+	"errors"
+
 	"github.com/gin-gonic/gin"
 
 	"carillon/api/strictjson"
@@ -59,6 +61,11 @@ func (s *Server) issue(c *gin.Context) {
 	}
 	v := of(c)
 	i, err := s.config.Issuer.Issue(c.Request.Context(), v.tenant, v.subject, r.order())
+	var again *verification.Repeated
+	if errors.As(err, &again) {
+		s.render(c, maskedIssue(again))
+		return
+	}
 	if err != nil {
 		s.refuse(c, err, nil)
 		return
@@ -66,6 +73,16 @@ func (s *Server) issue(c *gin.Context) {
 	response := newIssueResponse(i)
 	response.Padding = padding()
 	s.render(c, response)
+}
+
+// maskedIssue answers a single issue for a telephone number that has reported
+// already: a success without a code, because there is none (§4.3).
+func maskedIssue(again *verification.Repeated) issueResponse {
+	text, unix := rfc1123(again.ExpiresAt), again.ExpiresAt.Unix()
+	return issueResponse{
+		Padding:   padding(),
+		ExpiresAt: text, ExpiresAtTimestamp: unix, LongExpiresAt: text, LongExpiresAtTimestamp: unix,
+	}
 }
 
 // codeRequest is the body of /api/checkcodestatus and /api/expirecode (§4.5, §4.6).

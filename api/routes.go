@@ -27,6 +27,9 @@ func (s *Server) routes() []route {
 	if s.config.Device != nil {
 		list = append(list, s.deviceRoutes()...)
 	}
+	if s.config.Reporter != nil {
+		list = append(list, s.reportRoutes()...)
+	}
 	if s.config.Issuer != nil {
 		list = append(list, s.issuerRoutes()...)
 	}
@@ -42,21 +45,28 @@ func (s *Server) routes() []route {
 	return append(list, s.operationRoutes()...)
 }
 
+// phoneRoute is one that a device key opens, and that cover traffic imitates.
+func phoneRoute(path, class string, a authz.Action, h gin.HandlerFunc) route {
+	return route{
+		Route: authz.Route{
+			Method: http.MethodPost, Path: tenantPath + path,
+			Audience: authz.AudienceDevice, Credential: authz.CredentialDeviceKey, Action: a,
+			Limit: perCaller, Padding: authz.PaddingResponse, TenantFrom: authz.TenantFromURL,
+		},
+		chaff: class, handle: h,
+	}
+}
+
 func (s *Server) deviceRoutes() []route {
-	phone := func(path, class string, a authz.Action, h gin.HandlerFunc) route {
-		return route{
-			Route: authz.Route{
-				Method: http.MethodPost, Path: tenantPath + path,
-				Audience: authz.AudienceDevice, Credential: authz.CredentialDeviceKey, Action: a,
-				Limit: perCaller, Padding: authz.PaddingResponse, TenantFrom: authz.TenantFromURL,
-			},
-			chaff: class, handle: h,
-		}
-	}
 	return []route{
-		phone("/api/verify", classVerify, authz.DeviceVerify, s.verify),
-		phone("/api/certificate", classCertificate, authz.DeviceCertificate, s.certificate),
+		phoneRoute("/api/verify", classVerify, authz.DeviceVerify, s.verify),
+		phoneRoute("/api/certificate", classCertificate, authz.DeviceCertificate, s.certificate),
 	}
+}
+
+// reportRoutes share their class of cover traffic with verify (§10).
+func (s *Server) reportRoutes() []route {
+	return []route{phoneRoute("/api/user-report", classVerify, authz.DeviceReport, s.userReport)}
 }
 
 func (s *Server) issuerRoutes() []route {

@@ -50,6 +50,8 @@ grant select (tenant_id, code_id, nonce_digest, claimed_at), update (claimed_at)
 grant select (tenant_id, created_at, claimed_at), delete on user_report to carillon_jobs;
 
 grant select, insert, delete on verification_code to carillon_report;
+grant select on message_provider, message_template to carillon_report;
+grant select, insert, update on message_delivery to carillon_report;
 
 -- An operator may free a telephone number, which ends its unclaimed code.
 grant select (tenant_id, code_id, phone_mac), delete on user_report to carillon_operator;
