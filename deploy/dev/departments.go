@@ -3,8 +3,11 @@
 package dev
 
 import (
+	"strings"
+
 	"carillon/authz"
 	"carillon/deploy/devidp"
+	"carillon/tenant/app"
 	"carillon/tenant/onboarding"
 )
 
@@ -12,10 +15,18 @@ import (
 // that is left to its users, so that no real authority is meant.
 type department struct {
 	slug, name, region string
+	// apps are where its links lead; without any, to the systems themselves.
+	apps []app.Record
 }
 
 var departments = []department{
-	{slug: "north-shore", name: "North Shore Department of Health", region: "XA-NS"},
+	{slug: "north-shore", name: "North Shore Department of Health", region: "XA-NS", apps: []app.Record{
+		{OS: app.IOS, Name: "North Shore Alerts", ID: "DEMOTEAM01.example.north-shore", StoreURL: "https://apps.north-shore.example/ios"},
+		{
+			OS: app.Android, Name: "North Shore Alerts", ID: "example.northshore", StoreURL: "https://apps.north-shore.example/android",
+			Fingerprints: []string{strings.Repeat("DE:", 31) + "AD"},
+		},
+	}},
 	{slug: "river-valley", name: "River Valley Public Health", region: "XB-RV"},
 }
 

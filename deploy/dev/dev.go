@@ -183,18 +183,19 @@ func (s stack) afterStart(ctx context.Context, e endpoints, operations net.Addr,
 func (s stack) config(extra http.Handler) service.Config {
 	pause := min(max(s.options.ExportPeriod/jobsPerPeriod, minJobPause), maxJobPause)
 	return service.Config{
-		Roles:       service.Roles(),
-		DSN:         func(role string) (string, error) { return s.database(role), nil },
-		Root:        s.root,
-		ExportDir:   filepath.Join(s.options.Data, "exports"),
-		BaseURL:     s.base,
-		Login:       s.login(),
-		Sender:      s.inbox,
-		JobInterval: pause,
-		NoLimits:    s.options.NoLimits,
-		Extra:       extra,
-		Log:         s.options.Log,
-		Now:         time.Now,
+		Roles:           service.Roles(),
+		DSN:             func(role string) (string, error) { return s.database(role), nil },
+		Root:            s.root,
+		ExportDir:       filepath.Join(s.options.Data, "exports"),
+		BaseURL:         s.base,
+		Login:           s.login(),
+		Sender:          s.inbox,
+		RedirectDomains: []string{s.redirectDomain()},
+		JobInterval:     pause,
+		NoLimits:        s.options.NoLimits,
+		Extra:           extra,
+		Log:             s.options.Log,
+		Now:             time.Now,
 	}
 }
 
@@ -202,7 +203,7 @@ func (s stack) announce(e endpoints, operations net.Addr, took time.Duration) {
 	out := s.options.Out
 	fmt.Fprintf(out, "\nCarillon is ready after %.1f s: %s\n\n", took.Seconds(), s.base)
 	for _, t := range e.Tenants {
-		fmt.Fprintf(out, "  %s (%s)\n    portal    %s\n    phones    %s\n    index     %s\n", t.Name, t.Region, t.PortalURL, t.DeviceBase, t.IndexURL)
+		fmt.Fprintf(out, "  %s (%s)\n    portal    %s\n    phones    %s\n    index     %s\n    links     %s\n", t.Name, t.Region, t.PortalURL, t.DeviceBase, t.IndexURL, t.RedirectBase)
 		for _, p := range t.Staff {
 			fmt.Fprintf(out, "    sign in   %-28s %s\n", p.Login, p.Name)
 		}

@@ -38,6 +38,7 @@ type endpoint struct {
 	DownloadBase       string   `json:"downloadBase"`
 	JWKSURL            string   `json:"jwksURL"`
 	JWKSSetURL         string   `json:"jwksSetURL"`
+	RedirectBase       string   `json:"redirectBase"`
 	HealthURLs         []string `json:"healthURLs"`
 	DeviceKey          string   `json:"deviceKey"`
 	AdminKey           string   `json:"adminKey"`

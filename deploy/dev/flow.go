@@ -6,6 +6,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
 	"sync"
 	"time"
 
@@ -73,6 +76,7 @@ func (s stack) check(ctx context.Context, e endpoints) error {
 	}
 	group.Wait()
 	for i, t := range e.Tenants {
+		c.timed(t, "links lead on with code and region", func() error { return linkLeads(ctx, s.base, t) })
 		c.apart(ctx, t, i, e)
 	}
 	if !report(s.options.Out, c.steps) {
@@ -128,6 +132,32 @@ func (c *checker) timed(e endpoint, name string, do func() error) {
 	began := time.Now()
 	err := do()
 	c.note(step{department: e.Slug, name: name, took: time.Since(began), err: err})
+}
+
+// linkLeads follows a link of a text message. Names below localhost are for browsers,
+// so the request goes to the demo's address and names the host.
+func linkLeads(ctx context.Context, base string, e endpoint) error {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, base+"/v?c=demo", nil)
+	if err != nil {
+		return err
+	}
+	link, err := url.Parse(e.RedirectBase)
+	if err != nil {
+		return err
+	}
+	request.Host = link.Host
+	request.Header.Set("User-Agent", "Android")
+	response, err := http.DefaultTransport.RoundTrip(request)
+	if err != nil {
+		return err
+	}
+	defer response.Body.Close()
+	to := response.Header.Get("Location")
+	withCode := strings.HasPrefix(to, "intent://v?c=demo&r="+e.Region+"#Intent;")
+	if picker := "ensonboarding://picker/" + strings.ToLower(e.Region); !withCode && to != picker {
+		return fmt.Errorf("status %d, leads to %q", response.StatusCode, to)
+	}
+	return nil
 }
 
 func crossedKeys(ctx context.Context, mine, other endpoint) error {

@@ -6,7 +6,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
+	"strings"
 	"time"
 
 	"carillon/authz"
@@ -14,6 +16,7 @@ import (
 	"carillon/deploy/devidp"
 	"carillon/signing"
 	"carillon/tenant"
+	"carillon/tenant/app"
 	"carillon/tenant/client"
 	"carillon/tenant/key"
 	"carillon/tenant/member"
@@ -29,6 +32,17 @@ const (
 )
 
 func (s stack) issuer() string { return s.base + providerPath }
+
+// redirectDomain is where links of text messages lead: browsers take every name below
+// localhost for this computer. The links are https, which nobody serves here; with
+// http instead, they work.
+func (s stack) redirectDomain() string {
+	_, port, err := net.SplitHostPort(strings.TrimPrefix(s.base, "http://"))
+	if err != nil {
+		return "redirect.localhost"
+	}
+	return "redirect.localhost:" + port
+}
 
 func (s stack) login() oidc.Config {
 	return oidc.Config{
@@ -95,7 +109,7 @@ func (s stack) department(ctx context.Context, db *tenant.DB, d department, e en
 		return nil, e, err
 	}
 	if !existed {
-		if err := choose(ctx, db, t.ID); err != nil {
+		if err := choose(ctx, db, t.ID, d); err != nil {
 			return nil, e, err
 		}
 		if t, err = tenant.NewDirectory(db).BySlug(ctx, d.slug); err != nil {
@@ -119,11 +133,17 @@ func (s stack) department(ctx context.Context, db *tenant.DB, d department, e en
 
 // choose sets what the departments would have chosen: everything is on, so that
 // everything can be tried.
-func choose(ctx context.Context, db *tenant.DB, id tenant.ID) error {
+func choose(ctx context.Context, db *tenant.DB, id tenant.ID, d department) error {
 	return db.In(ctx, id, func(tx *tenant.Tx) error {
+		for _, a := range d.apps {
+			if err := app.Add(ctx, tx, demo, a, time.Now()); err != nil {
+				return err
+			}
+		}
 		return setting.Change(ctx, tx, demo, map[string]string{
 			"test-types": "confirmed,likely,negative,user-report", "issue-user-report": "on",
 			"batch-issue": "on", "generate-sms": "on", "self-report": "on", "self-report-page": "on",
+			"enx": "on", "sms-template": "Open this link to tell the people you met, without naming you: [enslink] It works for [longexpires] hours.",
 		}, time.Now())
 	})
 }
@@ -182,5 +202,6 @@ func (s stack) describe(ctx context.Context, db *tenant.DB, t *tenant.Tenant, d 
 	e.Issuer, e.Audience = t.Settings.Issuer, t.Settings.Audience
 	e.Staff = d.staff()
 	e.setURLs(s.base)
+	e.RedirectBase = "http://" + strings.ToLower(t.Region) + "." + s.redirectDomain() + "/"
 	return nil
 }
