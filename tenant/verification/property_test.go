@@ -182,7 +182,7 @@ func (h *history) wait(rt *rapid.T) {
 
 func (h *history) clean(rt *rapid.T) {
 	for _, t := range h.tenants() {
-		if err := verification.Cleanup(rt.Context(), h.world.Jobs, t.ID, h.world.Now()); err != nil {
+		if err := verification.Cleanup(rt.Context(), h.world.Jobs, t, h.world.Now()); err != nil {
 			rt.Fatal(err)
 		}
 	}
