@@ -80,6 +80,7 @@ func knownErrors() []known {
 
 		{verification.ErrUUIDExists, http.StatusConflict, "", "repeated.heading", "repeated.text"},
 		{verification.ErrAlreadyClaimed, http.StatusConflict, "", "error.claimed", "error.claimed.advice"},
+		{verification.ErrMaintenance, http.StatusTooManyRequests, "", "error.maintenance", "error.maintenance.advice"},
 		{verification.ErrQuota, http.StatusTooManyRequests, "", "error.quota", "error.quota.advice"},
 		{verification.ErrNoFreeCode, http.StatusServiceUnavailable, "", "error.busy", "error.busy.advice"},
 	}

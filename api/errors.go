@@ -33,6 +33,7 @@ func verificationAnswers() table {
 	const bad, failed = http.StatusBadRequest, http.StatusInternalServerError
 	return table{
 		{authz.ErrForbidden, http.StatusUnauthorized, "", "unauthorized"},
+		{verification.ErrMaintenance, http.StatusTooManyRequests, "maintenance_mode", "server is read-only for maintenance"},
 		{verification.ErrUnparsable, bad, unparsable, "unparsable request"},
 		{verification.ErrMissingDate, bad, "missing_date", "missing either test or symptom date"},
 		{verification.ErrInvalidDate, bad, "invalid_date", "invalid date"},

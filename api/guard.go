@@ -3,6 +3,7 @@ package api
 import (
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/netip"
 	"slices"
@@ -15,6 +16,7 @@ import (
 	"carillon/tenant"
 	"carillon/tenant/client"
 	"carillon/tenant/limit"
+	"carillon/tenant/verification"
 )
 
 // guard is what stands before a handler, in the order of the verification protocol
@@ -33,6 +35,9 @@ func (s *Server) guard(r route) ([]gin.HandlerFunc, error) {
 	default:
 	}
 	chain = append(chain, s.admit(r)...)
+	if r.closed != nil {
+		chain = append(chain, s.refuseInMaintenance)
+	}
 	return append(chain, r.handle), nil
 }
 
@@ -73,6 +78,10 @@ func built(r route) bool {
 // findTenant looks up the tenant of the URL. A suspended one is none; what none means
 // is for the next guard to say, and it is what an unknown credential means.
 func (s *Server) findTenant(c *gin.Context) {
+	if s.config.Directory.StrangeSlug(c.Param("tenant")) && !s.mayAskForNames(c.Writer, of(c).address) {
+		c.Abort()
+		return
+	}
 	t, err := s.config.Directory.BySlug(c.Request.Context(), c.Param("tenant"))
 	switch {
 	case errors.Is(err, tenant.ErrUnknown):
@@ -81,6 +90,23 @@ func (s *Server) findTenant(c *gin.Context) {
 	case t.State == tenant.Active:
 		of(c).tenant = t
 	}
+}
+
+// mayAskForNames counts look-ups of names that nobody has had an answer for, so that
+// whoever makes up names is stopped before the database is asked. They have an account
+// of their own, that of no tenant.
+func (s *Server) mayAskForNames(w http.ResponseWriter, from netip.Addr) bool {
+	if s.config.Limiter == nil {
+		return true
+	}
+	d := s.config.Limiter.Allow(limit.Asker{Address: from})
+	if !d.Allowed {
+		w.Header().Set("Retry-After", s.secondsUntil(d.Reset))
+		w.Header().Set("Content-Type", contentText)
+		w.WriteHeader(http.StatusTooManyRequests)
+		_, _ = io.WriteString(w, tooManyRequests)
+	}
+	return d.Allowed
 }
 
 // requireTenant keeps what is public under a tenant's URL from having any other.
@@ -152,11 +178,24 @@ func (s *Server) limitCaller(c *gin.Context) {
 	}
 }
 
+// refuseInMaintenance comes before the body is looked at (§1.2).
+func (s *Server) refuseInMaintenance(c *gin.Context) {
+	if v := of(c); v.route.closed(v.tenant) {
+		s.refuse(c, verification.ErrMaintenance, nil)
+	}
+}
+
 // tooMany asks the caller to come back at a time.
 func (s *Server) tooMany(c *gin.Context, until time.Time) {
-	wait := max(1, int(until.Sub(s.config.Now()).Seconds()+1))
-	c.Header("Retry-After", strconv.Itoa(wait))
-	send(c, http.StatusTooManyRequests, contentText, []byte("Too Many Requests"))
+	c.Header("Retry-After", s.secondsUntil(until))
+	send(c, http.StatusTooManyRequests, contentText, []byte(tooManyRequests))
+}
+
+const tooManyRequests = "Too Many Requests"
+
+// secondsUntil is for Retry-After, in whole seconds and at least one.
+func (s *Server) secondsUntil(t time.Time) string {
+	return strconv.Itoa(max(1, int(t.Sub(s.config.Now()).Seconds()+1)))
 }
 
 func limitHeaders(c *gin.Context, d limit.Decision) {

@@ -57,7 +57,11 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 		s.engine.ServeHTTP(w, r)
 		return
 	}
-	p, err := s.placeOf(r.Context(), hostName(r.Host))
+	host := hostName(r.Host)
+	if s.strangeHost(host) && !s.mayAskForNames(w, s.caller(r)) {
+		return
+	}
+	p, err := s.placeOf(r.Context(), host)
 	switch {
 	case err != nil:
 		s.config.Log.ErrorContext(r.Context(), "host not looked up", slog.Any("error", err))
@@ -69,6 +73,16 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	default:
 		s.engine.ServeHTTP(w, r)
 	}
+}
+
+// strangeHost reports whether a host is a name that nobody has had an answer for.
+func (s *Server) strangeHost(host string) bool {
+	if s.config.Links != nil {
+		if label, below := s.config.Links.region(host); below {
+			return s.config.Directory.StrangeRegion(label)
+		}
+	}
+	return s.config.Directory.StrangeHost(host)
 }
 
 // mayBeLink keeps what is no link from costing a look at its host: the path form, the

@@ -1,6 +1,7 @@
 package api_test
 
 import (
+	"fmt"
 	"net/http"
 	"testing"
 	"time"
@@ -155,5 +156,39 @@ func TestAllowLists(t *testing.T) {
 	}
 	if a := ask(f.north, f.north.device, "/api/verify", "192.0.2.77", true); a.StatusCode != http.StatusOK {
 		t.Errorf("cover traffic from inside: %v, want 200", a)
+	}
+}
+
+// Whoever makes up tenants or hosts is stopped before the database is asked, and stops
+// nobody whose tenant is known.
+func TestMadeUpNames(t *testing.T) {
+	t.Parallel()
+	const allowed = 5
+	f := setUp(t, limited(allowed))
+	must(t, f.ask(t, http.MethodGet, "/t/north/jwks", nil, ""))
+	for _, test := range []struct {
+		name string
+		ask  func(i int) answer
+	}{
+		{"slugs", func(i int) answer {
+			return f.ask(t, http.MethodPost, fmt.Sprintf("/t/nobody%d/api/verify", i), jsonWith(f.north.device), "{}")
+		}},
+		{"hosts", func(i int) answer {
+			return f.ask(t, http.MethodPost, "/api/verify", header{"Host": fmt.Sprintf("nobody%d.example", i)}, "{}")
+		}},
+	} {
+		f.world.Advance(limit.Window)
+		for i := range 3 * allowed {
+			var a answer
+			trips := f.world.Trips(func() { a = test.ask(i) })
+			stopped := a.StatusCode == http.StatusTooManyRequests
+			if stopped != (i >= allowed) || stopped && trips != 0 || stopped && a.Header.Get("Retry-After") == "" {
+				t.Errorf("%s, name %d: %v after %d round trips", test.name, i, a, trips)
+			}
+		}
+		if a := test.ask(0); a.StatusCode == http.StatusTooManyRequests {
+			t.Errorf("%s: %v for a name that is known to be nobody's", test.name, a)
+		}
+		must(t, f.ask(t, http.MethodGet, "/t/north/jwks", nil, ""))
 	}
 }

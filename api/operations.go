@@ -21,7 +21,19 @@ func (s *Server) health(c *gin.Context) {
 	s.sendJSON(c, http.StatusOK, struct {
 		Maintenance bool   `json:"maintenance_mode"`
 		Status      string `json:"status"`
-	}{false, "ok"})
+	}{s.inMaintenance(c), "ok"})
+}
+
+// inMaintenance reports the platform's switch. A process that cannot read it still
+// runs, and says that it knows of no maintenance.
+func (s *Server) inMaintenance(c *gin.Context) bool {
+	if s.config.Directory == nil {
+		return false
+	}
+	ctx, cancel := context.WithTimeout(c.Request.Context(), pingTimeout)
+	defer cancel()
+	on, err := s.config.Directory.Maintenance(ctx)
+	return err == nil && on
 }
 
 // ready says whether requests should be sent here.

@@ -6,6 +6,7 @@ import (
 	"github.com/gin-gonic/gin"
 
 	"carillon/authz"
+	"carillon/tenant"
 )
 
 // perCaller is the rate limit per tenant and network address of the verification
@@ -17,8 +18,17 @@ type route struct {
 	authz.Route
 	// chaff is the class of answers that cover traffic must look like; empty if the
 	// route has no cover traffic.
-	chaff  string
+	chaff string
+	// closed tells whether maintenance keeps the route from a tenant (§0.4); nil is
+	// never.
+	closed func(*tenant.Tenant) bool
 	handle gin.HandlerFunc
+}
+
+// closedIn is the route with a rule about maintenance.
+func (r route) closedIn(rule func(*tenant.Tenant) bool) route {
+	r.closed = rule
+	return r
 }
 
 // routes is the list of everything that this process serves.
@@ -59,14 +69,14 @@ func phoneRoute(path, class string, a authz.Action, h gin.HandlerFunc) route {
 
 func (s *Server) deviceRoutes() []route {
 	return []route{
-		phoneRoute("/api/verify", classVerify, authz.DeviceVerify, s.verify),
+		phoneRoute("/api/verify", classVerify, authz.DeviceVerify, s.verify).closedIn((*tenant.Tenant).ClosedForVerify),
 		phoneRoute("/api/certificate", classCertificate, authz.DeviceCertificate, s.certificate),
 	}
 }
 
 // reportRoutes share their class of cover traffic with verify (§10).
 func (s *Server) reportRoutes() []route {
-	return []route{phoneRoute("/api/user-report", classVerify, authz.DeviceReport, s.userReport)}
+	return []route{phoneRoute("/api/user-report", classVerify, authz.DeviceReport, s.userReport).closedIn((*tenant.Tenant).ClosedForIssue)}
 }
 
 func (s *Server) issuerRoutes() []route {
@@ -81,8 +91,8 @@ func (s *Server) issuerRoutes() []route {
 		}
 	}
 	return []route{
-		backend("/api/issue", authz.CodeIssue, s.issue),
-		backend("/api/batch-issue", authz.CodeBulkIssue, s.batchIssue),
+		backend("/api/issue", authz.CodeIssue, s.issue).closedIn((*tenant.Tenant).ClosedForIssue),
+		backend("/api/batch-issue", authz.CodeBulkIssue, s.batchIssue).closedIn((*tenant.Tenant).ClosedForIssue),
 		backend("/api/checkcodestatus", authz.CodeRead, s.checkCodeStatus),
 		backend("/api/expirecode", authz.CodeExpire, s.expireCode),
 	}

@@ -57,6 +57,11 @@ func (v *visit) tenantID() tenant.ID {
 	return v.tenant.ID
 }
 
+// caller is the address that a request came from.
+func (s *Server) caller(r *http.Request) netip.Addr {
+	return s.config.Proxies.Caller(r.RemoteAddr, r.Header.Values("X-Forwarded-For"))
+}
+
 // asker is the caller as limits know it. The key of an app is on every phone, so only
 // a back end's tells who asks.
 func (v *visit) asker() limit.Asker {
@@ -96,7 +101,7 @@ const workTimeout = 30 * time.Second
 func (s *Server) observe(c *gin.Context) {
 	v := &visit{
 		id: uuid.NewString(), start: s.config.Now(),
-		address: s.config.Proxies.Caller(c.Request.RemoteAddr, c.Request.Header.Values("X-Forwarded-For")),
+		address: s.caller(c.Request),
 	}
 	c.Set(visitKey, v)
 	c.Header("X-Request-ID", v.id)

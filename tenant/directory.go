@@ -6,7 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"time"
+
+	lru "github.com/hashicorp/golang-lru/v2"
+	"github.com/hashicorp/golang-lru/v2/expirable"
 
 	"carillon/tenant/cache"
 )
@@ -14,8 +18,14 @@ import (
 // Directory finds tenants by the names that requests carry. Answers are kept for
 // up to [DirectoryAge], so that a device request costs no round trip for it.
 type Directory struct {
-	db     *DB
-	byName *cache.Cache[name, *Tenant]
+	db       *DB
+	byName   *cache.Cache[name, *Tenant]
+	platform *cache.Cache[struct{}, bool]
+	// unknown are names that had no tenant a moment ago, familiar those that have had
+	// one: under a flood of made-up names the one is cheap and the other is unharmed.
+	unknown  *expirable.LRU[name, struct{}]
+	familiar *lru.Cache[name, struct{}]
+	held     atomic.Bool
 }
 
 // DirectoryAge is how long a change to a tenant may take to be seen by every process.
@@ -31,8 +41,13 @@ type name struct {
 
 // NewDirectory returns the directory as seen through db, under any role.
 func NewDirectory(db *DB) *Directory {
-	d := &Directory{db: db}
+	familiar, err := lru.New[name, struct{}](directorySize)
+	if err != nil {
+		panic(err) // only for a size below one
+	}
+	d := &Directory{db: db, familiar: familiar, unknown: expirable.NewLRU[name, struct{}](directorySize, nil, DirectoryAge)}
 	d.byName = cache.New(directorySize, DirectoryAge, d.load)
+	d.platform = cache.New(1, DirectoryAge, d.loadMaintenance)
 	return d
 }
 
@@ -42,7 +57,7 @@ func (d *Directory) BySlug(ctx context.Context, slug string) (*Tenant, error) {
 	if err != nil {
 		return nil, unknown("slug")
 	}
-	return d.byName.Get(ctx, name{slug: string(s)})
+	return d.find(ctx, name{slug: string(s)})
 }
 
 // ByHealthAuthorityID finds the tenant that phones name when they publish,
@@ -52,16 +67,21 @@ func (d *Directory) ByHealthAuthorityID(ctx context.Context, id string) (*Tenant
 	if id == "" || len(id) > 256 || strings.ContainsRune(id, 0) {
 		return nil, unknown("health authority ID")
 	}
-	return d.byName.Get(ctx, name{healthAuthorityID: id})
+	return d.find(ctx, name{healthAuthorityID: id})
 }
 
 // ByHost finds the tenant of a host name, given without a port: [ErrUnknown] if there is none.
 func (d *Directory) ByHost(ctx context.Context, host string) (*Tenant, error) {
-	host = strings.ToLower(strings.TrimSuffix(host, "."))
-	if host == "" || len(host) > 253 || strings.ContainsRune(host, 0) {
+	host, ok := parseHost(host)
+	if !ok {
 		return nil, unknown("host")
 	}
-	return d.byName.Get(ctx, name{host: host})
+	return d.find(ctx, name{host: host})
+}
+
+func parseHost(text string) (host string, ok bool) {
+	host = strings.ToLower(strings.TrimSuffix(text, "."))
+	return host, host != "" && len(host) <= 253 && !strings.ContainsRune(host, 0)
 }
 
 // ByRegion finds the tenant that serves a region, given in any case: [ErrUnknown] if
@@ -71,12 +91,49 @@ func (d *Directory) ByRegion(ctx context.Context, region string) (*Tenant, error
 	if err != nil {
 		return nil, unknown("region")
 	}
-	return d.byName.Get(ctx, name{region: r})
+	return d.find(ctx, name{region: r})
 }
 
 // ByID finds a tenant by its ID: [ErrUnknown] if there is none.
 func (d *Directory) ByID(ctx context.Context, id ID) (*Tenant, error) {
-	return d.byName.Get(ctx, name{id: id})
+	return d.find(ctx, name{id: id})
+}
+
+func (d *Directory) find(ctx context.Context, n name) (*Tenant, error) {
+	if d.unknown.Contains(n) {
+		return nil, unknown("name")
+	}
+	t, err := d.byName.Get(ctx, n)
+	switch {
+	case err == nil:
+		d.familiar.Add(n, struct{}{})
+	case errors.Is(err, ErrUnknown):
+		d.unknown.Add(n, struct{}{})
+	}
+	return t, err
+}
+
+// StrangeSlug reports whether to look for a slug means to ask the database for a name
+// that it has never had an answer for: whoever makes up names makes these.
+func (d *Directory) StrangeSlug(slug string) bool {
+	s, err := ParseSlug(slug)
+	return err == nil && d.strange(name{slug: string(s)})
+}
+
+// StrangeHost is [Directory.StrangeSlug] for hosts.
+func (d *Directory) StrangeHost(host string) bool {
+	host, ok := parseHost(host)
+	return ok && d.strange(name{host: host})
+}
+
+// StrangeRegion is [Directory.StrangeSlug] for regions.
+func (d *Directory) StrangeRegion(region string) bool {
+	r, err := ParseRegion(region)
+	return err == nil && d.strange(name{region: r})
+}
+
+func (d *Directory) strange(n name) bool {
+	return !d.familiar.Contains(n) && !d.unknown.Contains(n)
 }
 
 const idsSQL = `
@@ -120,8 +177,8 @@ func (d *Directory) page(ctx context.Context, after *ID) ([]ID, error) {
 
 const (
 	entryColumns = `
-  select d.tenant, d.slug, d.name, d.region, d.health_authority_id, d.state
-    from tenant_directory d
+  select d.tenant, d.slug, d.name, d.region, d.health_authority_id, d.state, p.maintenance
+    from tenant_directory d, platform p
    where `
 	entryBySlug              = entryColumns + `d.slug = $1`
 	entryByHealthAuthorityID = entryColumns + `d.health_authority_id = $1`
@@ -153,6 +210,7 @@ func (d *Directory) load(ctx context.Context, n name) (*Tenant, error) {
 		Region            string
 		HealthAuthorityID string `db:"health_authority_id"`
 		State             State
+		Maintenance       bool
 	}
 	query, arg := n.query()
 	err := d.db.Platform(ctx, func(tx *Tx) error { return tx.Get(ctx, &row, query, arg) })
@@ -165,6 +223,7 @@ func (d *Directory) load(ctx context.Context, n name) (*Tenant, error) {
 	t := &Tenant{
 		ID: row.Tenant, Slug: row.Slug, Name: row.Name, Region: row.Region,
 		HealthAuthorityID: row.HealthAuthorityID, State: row.State,
+		Maintenance: row.Maintenance || d.held.Load(),
 	}
 	err = d.db.In(ctx, t.ID, func(tx *Tx) (err error) {
 		t.Settings, err = readSettings(ctx, tx)

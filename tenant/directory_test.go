@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/netip"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -210,27 +211,130 @@ select gen_random_uuid(), 'slug-' || n, 'name', 'X' || chr(65 + n / 1000) || '-'
 	}
 }
 
-// A known name costs nothing. An unknown one is looked for again, so that a tenant is
-// found as soon as it exists.
+// A known name costs nothing, and neither does an unknown one for [tenant.DirectoryAge].
 func TestDirectoryRoundTrips(t *testing.T) {
 	t.Parallel()
 	w := tenanttest.New(t)
+	w.Create("north")
 	d := tenant.NewDirectory(w.Device)
-	look := func() { _, _ = d.BySlug(t.Context(), "north") }
 	const entry, settings = 3, 3 // begin, one statement, commit
-	for range 2 {
-		if got := w.Trips(look); got != entry {
-			t.Errorf("unknown: %d round trips, want %d", got, entry)
+	for name, wants := range map[string][]int{
+		"south": {entry, 0, 0}, "north": {entry + settings, 0, 0}, "not a slug": {0},
+	} {
+		for i, want := range wants {
+			if got := w.Trips(func() { _, _ = d.BySlug(t.Context(), name) }); got != want {
+				t.Errorf("%s, look %d: %d round trips, want %d", name, i+1, got, want)
+			}
 		}
+	}
+}
+
+// Only a name without any answer is strange: not one that is known, was known or is
+// known to be nobody's.
+func TestStrangeNames(t *testing.T) {
+	t.Parallel()
+	w := tenanttest.New(t)
+	north := w.Create("north")
+	exec(t, w, `insert into directory_host (host, tenant) values ('north.example', $1)`, north.ID)
+	d := tenant.NewDirectory(w.Device)
+	for _, test := range []struct {
+		name    string
+		strange func(string) bool
+		find    func(context.Context, string) (*tenant.Tenant, error)
+	}{
+		{"north", d.StrangeSlug, d.BySlug}, {"south", d.StrangeSlug, d.BySlug},
+		{"north.example", d.StrangeHost, d.ByHost}, {"South.example.", d.StrangeHost, d.ByHost},
+	} {
+		if !test.strange(test.name) {
+			t.Errorf("%s is not strange at first", test.name)
+		}
+		_, _ = test.find(t.Context(), test.name)
+		if test.strange(test.name) {
+			t.Errorf("%s is strange when it has been looked for", test.name)
+		}
+	}
+	if d.StrangeSlug("not a slug") || d.StrangeHost("") {
+		t.Error("what cannot be a name is strange")
+	}
+}
+
+// A tenant that is made after somebody looked for it is found after a moment.
+func TestUnknownNamesAreForgotten(t *testing.T) {
+	t.Parallel()
+	w := tenanttest.New(t)
+	d := tenant.NewDirectory(w.Device)
+	if _, err := d.BySlug(t.Context(), "north"); !errors.Is(err, tenant.ErrUnknown) {
+		t.Fatalf("BySlug: %v", err)
 	}
 	w.Create("north")
-	for i, want := range []int{entry + settings, 0, 0} {
-		if got := w.Trips(look); got != want {
-			t.Errorf("known, look %d: %d round trips, want %d", i+1, got, want)
+	deadline := time.Now().Add(time.Minute)
+	for {
+		_, err := d.BySlug(t.Context(), "north")
+		if err == nil {
+			return
+		}
+		if !errors.Is(err, tenant.ErrUnknown) || time.Now().After(deadline) {
+			t.Fatalf("BySlug: %v", err)
+		}
+		runtime.Gosched()
+	}
+}
+
+// The platform's switch reaches every tenant and every directory, without a restart.
+func TestMaintenance(t *testing.T) {
+	t.Parallel()
+	w := tenanttest.New(t)
+	w.Create("north")
+	closed := func(d *tenant.Directory) (north, platform bool) {
+		t.Helper()
+		of, err := d.BySlug(t.Context(), "north")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if platform, err = d.Maintenance(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		return of.Maintenance, platform
+	}
+	follows := func(d *tenant.Directory, want bool) {
+		t.Helper()
+		for deadline := time.Now().Add(time.Minute); ; runtime.Gosched() {
+			north, platform := closed(d)
+			if north == want && platform == want {
+				return
+			}
+			if time.Now().After(deadline) {
+				t.Fatalf("tenant %v, platform %v, want %v", north, platform, want)
+			}
 		}
 	}
-	if got := w.Trips(func() { _, _ = d.BySlug(t.Context(), "not a slug") }); got != 0 {
-		t.Errorf("not a slug: %d round trips, want none", got)
+	d := tenant.NewDirectory(w.Device)
+	follows(d, false)
+	for _, on := range []bool{true, false} {
+		if err := tenant.SetMaintenance(t.Context(), w.Operator, on); err != nil {
+			t.Fatal(err)
+		}
+		follows(d, on)
+	}
+	d.HoldMaintenance()
+	follows(d, true)
+	follows(tenant.NewDirectory(w.Issuer), false)
+	for role, db := range map[string]*tenant.DB{"device": w.Device, "issuer": w.Issuer, "portal": w.Portal, "jobs": w.Jobs, "publish": w.Publish, "report": w.Report} {
+		if err := tenant.SetMaintenance(t.Context(), db, true); !tenanttest.Denied(err) {
+			t.Errorf("%s switches maintenance: %v", role, err)
+		}
+	}
+}
+
+func TestClosedFor(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct{ platform, own, issue, verify bool }{
+		{false, false, false, false}, {false, true, true, false}, {true, false, true, true}, {true, true, true, true},
+	} {
+		of := tenant.Tenant{Maintenance: test.platform, Settings: tenant.Settings{Maintenance: test.own}}
+		if of.ClosedForIssue() != test.issue || of.ClosedForVerify() != test.verify {
+			t.Errorf("%+v: issue %v, verify %v", test, of.ClosedForIssue(), of.ClosedForVerify())
+		}
 	}
 }
 

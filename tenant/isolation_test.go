@@ -47,6 +47,11 @@ var fillSQL = []string{
 	`insert into statistic_day (tenant_id, day, series, subject, cohort, class, quantity)
 	 values ($1, '2026-11-25', 'codes-issued', '', '2026-11-25', 0, 1)`,
 	`insert into statistic_horizon (tenant_id, settled_until) values ($1, '2026-11-25')`,
+	`insert into wrong_code_count (tenant_id, minute, count_id, wrong)
+	 values ($1, date_trunc('minute', now()), gen_random_uuid(), 1)`,
+	`insert into guessing_alarm (tenant_id, day, wrong, digits) values ($1, current_date, 1000, 9)`,
+	`insert into quota_day (tenant_id, day, issued, base) values ($1, current_date, 10, 10)`,
+	`insert into quota_entry (tenant_id, day, entry_id, kind, codes) values ($1, current_date, gen_random_uuid(), 'share', 1)`,
 	`insert into exposure (tenant_id, tek, rolling_start, rolling_period, transmission_risk, report_type, traveler, regions, created_at)
 	 values ($1, decode(repeat('00', 16), 'hex'), 1, 144, 0, 'confirmed', false, '{}', now())`,
 	`insert into export_batch (tenant_id, config_id, starts_at, ends_at)

@@ -25,7 +25,7 @@ type Settings struct {
 	RequireDate bool
 	// IssueUserReport lets admin keys issue codes of type user-report.
 	IssueUserReport bool
-	// CodeDigits is the length of the short code, 6 to 8; CodeLife its life.
+	// CodeDigits is the least length of the short code, 6 to 12; CodeLife its life.
 	CodeDigits int
 	CodeLife   time.Duration
 	// LongCodeLength is the length of the code in messages, 12 to 16; LongCodeLife its life.

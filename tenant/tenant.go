@@ -99,7 +99,10 @@ type Tenant struct {
 	// compared without regard to case (key server protocol §1.2).
 	HealthAuthorityID string
 	State             State
-	Settings          Settings
+	// Maintenance says whether the whole platform is in maintenance (verification
+	// protocol §0.4). The tenant's own switch is in Settings.
+	Maintenance bool
+	Settings    Settings
 }
 
 // ErrUnknown means that no tenant has that name. Suspended tenants are found.

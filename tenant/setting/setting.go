@@ -74,7 +74,7 @@ func List() []Setting {
 		{"require-date", "whether a code needs a symptom date or a test date", "require_date", flag},
 		{"issue-user-report", "whether admin keys may issue codes of type user-report", "issue_user_report", flag},
 		{"batch-issue", "whether admin keys may issue codes in batches", "batch_issue", flag},
-		{"code-digits", "digits of the short code, 6 to 8", "code_digits", number},
+		{"code-digits", "digits of the short code, 6 to 12; people are asked for 6 to 8", "code_digits", number},
 		{"code-life", "life of the short code, 1s to 2h", "code_seconds", length},
 		{"long-code-length", "characters of the code in messages, 12 to 16", "long_code_length", number},
 		{"long-code-life", "life of the code in messages, 1s to 24h", "long_code_seconds", length},

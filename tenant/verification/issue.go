@@ -37,9 +37,9 @@ type Issued struct {
 
 // Issue makes a code for a diagnosis (verification protocol §4.1 to §4.3) and,
 // if there is a telephone number, has a message sent. Whoever may not is
-// [authz.ErrForbidden]; a request that breaks a rule is a [Problem], the first in
-// the protocol's order. A user report from a telephone number that has one already
-// is [Repeated].
+// [authz.ErrForbidden]; in maintenance it is [ErrMaintenance] (§0.4); a request that
+// breaks a rule is a [Problem], the first in the protocol's order. A user report from
+// a telephone number that has one already is [Repeated].
 //
 // The message goes out after the code is committed, so that a phone never holds a
 // code that does not exist. If it fails, the code is withdrawn, unless the request
@@ -66,6 +66,9 @@ type placed struct {
 
 // place does all of [Service.Issue] up to the commit, for a subject that may.
 func (s *Service) place(ctx context.Context, t *tenant.Tenant, by authz.Subject, r IssueRequest) (*placed, error) {
+	if t.ClosedForIssue() {
+		return nil, inMaintenance()
+	}
 	o, err := s.newOrder(t, by, r)
 	if err != nil {
 		return nil, err

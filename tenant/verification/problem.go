@@ -8,6 +8,8 @@ import (
 // What can be wrong with a request. A surface turns each into its answer; the
 // error codes are those of the verification protocol §0.3.
 var (
+	// ErrMaintenance: the platform or the tenant is read-only (maintenance_mode).
+	ErrMaintenance = errors.New("in maintenance")
 	// ErrUnparsable: a member has a value that cannot be read (unparsable_request).
 	ErrUnparsable = errors.New("unparsable value in request")
 	// ErrMissingDate: the tenant wants a date and there is none (missing_date).
@@ -70,7 +72,7 @@ var (
 // Sentinels lists the errors that callers may tell apart.
 func Sentinels() []error {
 	return []error{
-		ErrUnparsable, ErrMissingDate, ErrInvalidDate, ErrPhoneInvalid, ErrMissingPhone,
+		ErrMaintenance, ErrUnparsable, ErrMissingDate, ErrInvalidDate, ErrPhoneInvalid, ErrMissingPhone,
 		ErrMissingNonce, ErrReportedBefore,
 		ErrNothingToGenerate, ErrNoProvider, ErrUUIDExists, ErrInvalidTestType,
 		ErrUnsupportedTestType, ErrQuota, ErrBatchDisabled, ErrBatchSize, ErrNoFreeCode, ErrSMSFailed, ErrSMSQueueFull,
@@ -99,6 +101,10 @@ func (p *Problem) Error() string { return p.Kind.Error() }
 
 // Unwrap lets errors.Is find the kind.
 func (p *Problem) Unwrap() error { return p.Kind }
+
+func inMaintenance() error {
+	return refuse(ErrMaintenance, "server is read-only for maintenance")
+}
 
 func refuse(kind error, format string, args ...any) error {
 	return &Problem{Kind: kind, Text: fmt.Sprintf(format, args...)}

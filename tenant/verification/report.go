@@ -43,10 +43,10 @@ func (ReportRequest) LogValue() slog.Value { return slog.StringValue(hiddenRepor
 
 // Report sends a code of type user-report to somebody who asks for it herself, and
 // returns when it ends (verification protocol §5.1). The subject needs
-// [authz.DeviceReport]. In the protocol's order: [ErrUnsupportedTestType] if the
-// tenant has no self-report, [ErrUnparsable] for a nonce that is not base64,
-// [ErrMissingNonce] for one of the wrong length, [ErrMissingPhone], then the rules
-// of [Service.Issue]. If the message fails, number and code are free again.
+// [authz.DeviceReport]. In the protocol's order: [ErrMaintenance],
+// [ErrUnsupportedTestType] if the tenant has no self-report, [ErrUnparsable] for a
+// nonce that is not base64, [ErrMissingNonce] for one of the wrong length,
+// [ErrMissingPhone], then the rules of [Service.Issue]. If the message fails, number and code are free again.
 //
 // Nobody learns whether a number has reported before: then no code is made and no
 // message sent, but the answer is the same, after the same statements, and takes as
@@ -77,6 +77,9 @@ func (s *Service) Report(ctx context.Context, t *tenant.Tenant, by authz.Subject
 }
 
 func (s *Service) newReport(t *tenant.Tenant, by authz.Subject, r ReportRequest) (*order, error) {
+	if t.ClosedForIssue() {
+		return nil, inMaintenance()
+	}
 	if !t.Settings.SelfReport {
 		return nil, refuse(ErrUnsupportedTestType, "user initiated report is not enabled")
 	}

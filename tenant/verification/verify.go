@@ -104,7 +104,7 @@ type judged struct {
 }
 
 // Verify swaps a code for a token, once (verification protocol §1). In the
-// protocol's order: [ErrInvalidTestType] for an unknown element of Accept,
+// protocol's order: [ErrMaintenance], [ErrInvalidTestType] for an unknown element of Accept,
 // [ErrUnparsable] for a nonce that is not base64, [ErrCodeInvalid] for an unknown
 // code, [ErrCodeExpired], [ErrCodeInvalid] again for a claimed one,
 // [ErrUnsupportedTestType] for a test type that the phone cannot handle, and
@@ -114,6 +114,9 @@ type judged struct {
 // An unknown and a claimed code take the same way: the same MACs, the same three
 // round trips, a rollback at the end. Only success writes.
 func (s *Service) Verify(ctx context.Context, t *tenant.Tenant, r VerifyRequest) (*Verified, error) {
+	if t.ClosedForVerify() {
+		return nil, inMaintenance()
+	}
 	accept, err := acceptable(r.Accept)
 	if err != nil {
 		return nil, err

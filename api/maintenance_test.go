@@ -1,0 +1,96 @@
+package api_test
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"net/http"
+	"testing"
+
+	"carillon/api"
+	"carillon/tenant"
+)
+
+// Who is refused by which switch (verification protocol §0.4, last column).
+func TestMaintenance(t *testing.T) {
+	t.Parallel()
+	f := setUp(t)
+	f.set(t, f.north.Tenant, `batch_issue = true`)
+	ask := func(path, key string, body object) answer { return f.post(t, f.north.Tenant, path, key, body) }
+	for _, test := range []struct {
+		name          string
+		platform, own bool
+	}{{"no switch", false, false}, {"the tenant's switch", false, true}, {"the platform's switch", true, false}} {
+		if err := tenant.SetMaintenance(t.Context(), f.world.Operator, false); err != nil {
+			t.Fatal(err)
+		}
+		f.set(t, f.north.Tenant, `maintenance = false`)
+		f.start(t)
+		code, uuid := f.issue(t, f.north, nil)
+		token := f.token(t, f.north, nil)
+		if err := tenant.SetMaintenance(t.Context(), f.world.Operator, test.platform); err != nil {
+			t.Fatal(err)
+		}
+		if test.own {
+			f.set(t, f.north.Tenant, `maintenance = true`)
+		}
+		f.start(t)
+		issuing, verifying := test.platform || test.own, test.platform
+		for _, r := range []struct {
+			path, key string
+			body      object
+			closed    bool
+		}{
+			{"/api/issue", f.north.admin, object{"testType": "confirmed"}, issuing},
+			{"/api/issue", f.north.admin, object{"unknown": "member"}, issuing}, // before the body is read
+			{"/api/batch-issue", f.north.admin, object{"codes": []object{{"testType": "confirmed"}}}, issuing},
+			{"/api/verify", f.north.device, object{"code": "00000000"}, verifying},
+			{"/api/verify", f.north.device, object{"unknown": "member"}, verifying},
+			{"/api/verify", f.north.device, object{"code": code}, verifying},
+			{"/api/certificate", f.north.device, object{"token": token, "ekeyhmac": base64.StdEncoding.EncodeToString(randomBytes(32))}, false},
+			{"/api/checkcodestatus", f.north.admin, object{"uuid": uuid}, false},
+			{"/api/expirecode", f.north.admin, object{"uuid": uuid}, false},
+		} {
+			a := ask(r.path, r.key, r.body)
+			if (a.StatusCode == http.StatusTooManyRequests) != r.closed {
+				t.Errorf("%s, %s %v: %v, want closed: %v", test.name, r.path, r.body, a, r.closed)
+			}
+			if r.closed {
+				wantRefusal(t, test.name+" "+r.path, a, http.StatusTooManyRequests, "maintenance_mode", "server is read-only for maintenance")
+			}
+		}
+		if a := ask("/api/issue", f.north.device, object{}); a.StatusCode != http.StatusUnauthorized {
+			t.Errorf("%s, wrong key: %v, want 401", test.name, a)
+		}
+		if a := f.post(t, f.south.Tenant, "/api/issue", f.south.admin, object{"testType": "confirmed"}); (a.StatusCode == http.StatusTooManyRequests) != test.platform {
+			t.Errorf("%s, another tenant: %v", test.name, a)
+		}
+		var health struct {
+			Maintenance *bool `json:"maintenance_mode"`
+			Status      string
+		}
+		for _, path := range []string{"/health", "/health?service=database"} {
+			a := f.ask(t, http.MethodGet, path, nil, "")
+			if err := json.Unmarshal(a.body, &health); err != nil || a.StatusCode != http.StatusOK || *health.Maintenance != test.platform || health.Status != "ok" {
+				t.Errorf("%s, %s: %v", test.name, path, a)
+			}
+		}
+	}
+}
+
+// Without its database a process is healthy until it is asked for the database.
+func TestHealthWithoutDatabase(t *testing.T) {
+	t.Parallel()
+	f := setUp(t, func(f *fixture, c *api.Config) {
+		db := f.world.Open("carillon_device")
+		c.Directory, c.Ready = tenant.NewDirectory(db), db.Ping
+		if err := db.Close(); err != nil {
+			t.Fatal(err)
+		}
+	})
+	if a := f.ask(t, http.MethodGet, "/health", nil, ""); a.StatusCode != http.StatusOK || a.member("maintenance_mode") != false {
+		t.Errorf("health: %v", a)
+	}
+	if a := f.ask(t, http.MethodGet, "/health?service=database", nil, ""); a.StatusCode != http.StatusInternalServerError {
+		t.Errorf("health of the database: %v, want 500", a)
+	}
+}
