@@ -147,7 +147,7 @@ const (
 func (s *Server) decode(c *gin.Context, code string, dst any) bool {
 	text := notJSON
 	if isJSON(c) {
-		err := s.readBody(c, dst)
+		err := s.readBody(c, dst, strictjson.Decode)
 		if err == nil {
 			return true
 		}
@@ -164,12 +164,12 @@ func isJSON(c *gin.Context) bool {
 
 // readBody decodes the body into dst. An error that is no [strictjson.Error] means
 // that it did not arrive.
-func (s *Server) readBody(c *gin.Context, dst any) error {
+func (s *Server) readBody(c *gin.Context, dst any, decode func([]byte, any) error) error {
 	body, err := s.takeBody(c)
 	if err != nil {
 		return err
 	}
-	return strictjson.Decode(body, dst)
+	return decode(body, dst)
 }
 
 // takeBody reads the body and notes how long it took to arrive.

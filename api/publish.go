@@ -25,9 +25,9 @@ type publishRequest struct {
 	SymptomOnsetInterval int32        `json:"symptomOnsetInterval"`
 	Traveler             bool         `json:"traveler"`
 	RevisionToken        string       `json:"revisionToken"`
-	// Padding is ignored, as is Vaccinated, which experimental clients send (§1.1).
-	Padding    strictjson.Ignored `json:"padding"`
-	Vaccinated bool               `json:"vaccinated"`
+	// Padding is ignored, as is every member that is not here: experimental clients
+	// send some (§1.1), and newer ones may.
+	Padding strictjson.Ignored `json:"padding"`
 }
 
 type publishKey struct {
@@ -80,7 +80,7 @@ func (s *Server) decodeUpload(c *gin.Context) (exposure.Upload, bool) {
 		return exposure.Upload{}, false
 	}
 	var r publishRequest
-	err := s.readBody(c, &r)
+	err := s.readBody(c, &r, strictjson.DecodeTolerant)
 	var bad *strictjson.Error
 	switch {
 	case err == nil:

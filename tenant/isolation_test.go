@@ -54,6 +54,7 @@ var fillSQL = []string{
 	`insert into quota_entry (tenant_id, day, entry_id, kind, codes) values ($1, current_date, gen_random_uuid(), 'share', 1)`,
 	`insert into exposure (tenant_id, tek, rolling_start, rolling_period, transmission_risk, report_type, traveler, regions, created_at)
 	 values ($1, decode(repeat('00', 16), 'hex'), 1, 144, 0, 'confirmed', false, '{}', now())`,
+	`insert into publish_receipt (tenant_id, digest, expires_at) values ($1, sha256('receipt'), now())`,
 	`insert into export_batch (tenant_id, config_id, starts_at, ends_at)
 	 select tenant_id, config_id, now(), now() + interval '1 hour' from export_config where tenant_id = $1`,
 	`insert into export_file (tenant_id, config_id, starts_at, file_no, name, key_count, revised_count, size, sha256, body)

@@ -1,6 +1,6 @@
 // Package strictjson decodes request bodies: exactly one JSON object of at most
-// [MaxBody] bytes and [MaxDepth] levels, without unknown and without repeated
-// members, of the right types.
+// [MaxBody] bytes and [MaxDepth] levels, without repeated and, but for
+// [DecodeTolerant], without unknown members, of the right types.
 //
 // Its errors have the English texts of the verification protocol §0.2 and the key
 // server protocol §1.7; they name members and positions, never values. Names are
@@ -64,6 +64,16 @@ func Read(body io.Reader) ([]byte, error) {
 func Decode(body []byte, dst any) error {
 	d := json.NewDecoder(bytes.NewReader(body))
 	d.DisallowUnknownFields()
+	return decode(d, body, dst)
+}
+
+// DecodeTolerant is [Decode] for clients that may be newer than we are: members that
+// dst does not have may be there, and are not looked into beyond their grammar.
+func DecodeTolerant(body []byte, dst any) error {
+	return decode(json.NewDecoder(bytes.NewReader(body)), body, dst)
+}
+
+func decode(d *json.Decoder, body []byte, dst any) error {
 	if err := d.Decode(dst); err != nil {
 		return explain(err)
 	}

@@ -19,13 +19,22 @@ delete from exposure
        order by created_at
           limit $2))`
 
-// Cleanup deletes a tenant's keys that arrived longer than the retention ago (§4). db is a
-// handle under the role carillon_jobs. It works in small transactions, each of which
+const receiptCleanupSQL = `delete from publish_receipt where expires_at < $1`
+
+// Cleanup deletes a tenant's keys that arrived longer than the retention ago (§4), and
+// receipts of uploads whose certificate has ended. db is a handle under the role carillon_jobs. It works in small transactions, each of which
 // stands for itself; running it twice does no harm.
 //
 // Publishers wait while a step is under way: their rows and the ones deleted here
 // would else be locked in different orders.
 func Cleanup(ctx context.Context, db *tenant.DB, id tenant.ID, l Limits, now time.Time) error {
+	err := db.In(ctx, id, func(tx *tenant.Tx) error {
+		_, err := tx.Exec(ctx, receiptCleanupSQL, now.UTC())
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("delete receipts: %w", err)
+	}
 	for {
 		var rows int64
 		err := db.InExclusive(ctx, id, Arrivals, func(tx *tenant.Tx) (err error) {

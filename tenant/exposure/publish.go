@@ -35,7 +35,7 @@ func (s *Service) Publish(ctx context.Context, t *tenant.Tenant, u Upload) (*Rec
 	if err != nil {
 		return nil, err
 	}
-	done, err := s.store(ctx, t, in, token)
+	done, err := s.store(ctx, t, in, token, receiptOf(u, claims))
 	if err != nil {
 		return nil, err
 	}

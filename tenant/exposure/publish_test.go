@@ -370,28 +370,36 @@ func TestTokenForgets(t *testing.T) {
 	}
 }
 
-// Identical first uploads at once: no deadlock, one of them stores the keys, and the
-// others are told that the keys exist.
+// Identical first uploads at once: no deadlock, one of them stores the keys, and every
+// one gets a token for them.
 func TestIdenticalUploads(t *testing.T) {
 	t.Parallel()
 	f := setUp(t)
 	const uploads = 100
-	u := f.phone.Upload(confirmed, f.phone.Keys(14))
+	u := f.phone.Upload(likely, f.phone.Keys(14))
+	tokens := make(chan string, uploads)
 	var inserted atomic.Int64
 	var wg sync.WaitGroup
 	for range uploads {
 		wg.Go(func() {
 			r, err := f.service.Publish(t.Context(), f.north, u)
 			if err != nil {
-				wantErr(t, err, exposure.ErrMissingRevisionToken)
+				t.Error(explain(err))
 				return
 			}
 			inserted.Add(int64(r.Inserted))
+			tokens <- r.RevisionToken
 		})
 	}
 	wg.Wait()
+	close(tokens)
 	if n := f.count(t); inserted.Load() != 14 || n != 14 {
 		t.Errorf("%d inserted by all, %d stored, want 14", inserted.Load(), n)
+	}
+	for token := range tokens {
+		if r, err := f.revise(t, likely, u.Keys, token); err != nil || r.Inserted != 0 {
+			t.Fatalf("a token does not cover the keys: %v", explain(err))
+		}
 	}
 }
 

@@ -14,17 +14,19 @@ import (
 // outcome is what became of an upload's records.
 type outcome struct {
 	inserted, revised map[[keySize]byte]bool
+	// repeated: this upload was stored before, and its answer may be lost.
+	repeated bool
 	// negative: keys that were not stored are the phone's to revise all the same.
 	negative bool
 }
 
 func (o *outcome) covers(tek [keySize]byte) bool {
-	return o.negative || o.inserted[tek] || o.revised[tek]
+	return o.negative || o.repeated || o.inserted[tek] || o.revised[tek]
 }
 
 // store inserts new keys and revises known ones, all or nothing. It shares the
 // Arrivals lock: see the horizon in insertSQL.
-func (s *Service) store(ctx context.Context, t *tenant.Tenant, in *intake, token tokenState) (*outcome, error) {
+func (s *Service) store(ctx context.Context, t *tenant.Tenant, in *intake, token tokenState, r receipt) (*outcome, error) {
 	done := &outcome{
 		inserted: map[[keySize]byte]bool{}, revised: map[[keySize]byte]bool{},
 		negative: in.reportType == certificate.Negative,
@@ -33,8 +35,11 @@ func (s *Service) store(ctx context.Context, t *tenant.Tenant, in *intake, token
 		return done, nil
 	}
 	err := s.db.InShared(ctx, t.ID, Arrivals, func(tx *tenant.Tx) error {
-		found, err := in.arrive(ctx, tx, done)
+		found, err := in.arrive(ctx, tx, done, r)
 		if err != nil {
+			return err
+		}
+		if done.repeated, err = r.repeats(ctx, tx, found, done, token); done.repeated || err != nil {
 			return err
 		}
 		changes, err := in.revisions(found, token)
@@ -51,11 +56,11 @@ func (s *Service) store(ctx context.Context, t *tenant.Tenant, in *intake, token
 
 // arrive stores the records that are new and returns what is stored of the others.
 // A first negative report stores nothing (§1.8).
-func (in *intake) arrive(ctx context.Context, tx *tenant.Tx, done *outcome) ([]known, error) {
+func (in *intake) arrive(ctx context.Context, tx *tenant.Tx, done *outcome, r receipt) ([]known, error) {
 	if done.negative {
 		return lookUp(ctx, tx, in.records)
 	}
-	return in.insert(ctx, tx, done)
+	return in.insert(ctx, tx, done, r)
 }
 
 // A key is dated no earlier than the horizon: windows before it are closed, and
@@ -81,6 +86,11 @@ with sent as (
     order by s.tek
           on conflict (tenant_id, tek) do nothing
    returning tek
+), receipt as (
+    insert into publish_receipt (tenant_id, digest, expires_at)
+    select current_tenant(), $10, $11
+     where exists (select from fresh)
+        on conflict (tenant_id, digest) do nothing
 )
    select s.tek, f.tek is not null as inserted, e.tek is not null as known,
           coalesce(e.rolling_start, 0) as rolling_start, coalesce(e.rolling_period, 0) as rolling_period,
@@ -96,12 +106,12 @@ type arrival struct {
 	known
 }
 
-func (in *intake) insert(ctx context.Context, tx *tenant.Tx, done *outcome) ([]known, error) {
+func (in *intake) insert(ctx context.Context, tx *tenant.Tx, done *outcome, r receipt) ([]known, error) {
 	var arrivals []arrival
 	c := columnsOf(in.records)
 	err := tx.Select(ctx, &arrivals, insertSQL,
 		c.teks, c.starts, c.periods, c.risks, c.days, c.created,
-		string(in.reportType), in.traveler, pq.StringArray{in.region})
+		string(in.reportType), in.traveler, pq.StringArray{in.region}, r.digest[:], r.expires)
 	if err != nil {
 		return nil, fmt.Errorf("insert keys: %w", err)
 	}
