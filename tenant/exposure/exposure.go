@@ -8,8 +8,8 @@
 // in the order of their random bytes.
 //
 // The rules and English texts are those of the key server protocol §1 to §4, with
-// its defects mended. Publishing new keys costs three round trips to the database,
-// and so does sending known keys again; a revision costs four.
+// its defects mended. Publishing new keys costs three round trips to the database;
+// sending known keys again, and a revision, cost four.
 package exposure
 
 import (
