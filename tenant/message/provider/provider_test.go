@@ -1,0 +1,590 @@
+package provider_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"carillon/authz"
+	"carillon/tenant"
+	"carillon/tenant/key"
+	"carillon/tenant/message"
+	"carillon/tenant/message/delivery"
+	"carillon/tenant/message/messagetest"
+	"carillon/tenant/message/provider"
+	"carillon/tenant/message/provider/providertest"
+	"carillon/tenant/outbound"
+	"carillon/tenant/tenanttest"
+	"carillon/tenant/verification"
+)
+
+const (
+	phone = "+12065550100"
+	base  = "https://codes.example"
+)
+
+var (
+	backEnd  = authz.Subject{Kind: authz.APIKey, ID: "5e2f", Name: "Back end", Roles: []authz.Role{authz.KeyAdmin}}
+	operator = authz.Subject{Kind: authz.System, ID: "test", Name: "Test"}
+)
+
+type fixture struct {
+	world         *tenanttest.World
+	north, south  *tenant.Tenant
+	first, second *providertest.Server
+	fallback      *messagetest.Sender
+	router        *provider.Router
+	issuer        *verification.Service
+	log           *bytes.Buffer
+}
+
+func setUp(t *testing.T) *fixture {
+	t.Helper()
+	w := tenanttest.New(t)
+	f := &fixture{
+		world: w, north: w.Create("north"), south: w.Create("south"), log: &bytes.Buffer{},
+		first: providertest.New(t), second: providertest.New(t), fallback: &messagetest.Sender{},
+	}
+	f.restart(t, nil)
+	return f
+}
+
+// restart makes a new router, which knows every change at once.
+func (f *fixture) restart(t *testing.T, platform *provider.Settings) {
+	t.Helper()
+	keys := key.NewRing(f.world.Issuer, f.world.Root)
+	var err error
+	f.router, err = provider.NewRouter(provider.Config{
+		DB: f.world.Issuer, Keys: keys, Networks: provider.NewNetworks(true), Platform: platform, Fallback: f.fallback,
+		BaseURL: base, Log: slog.New(slog.NewJSONHandler(f.log, nil)), Now: f.world.Now,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.issuer = verification.New(verification.Config{
+		DB: f.world.Issuer, Keys: keys, Policies: authz.NewPolicies(nil, 10), Sender: f.router, Now: f.world.Now, Rand: rand.Reader,
+	})
+}
+
+func twilio(server *providertest.Server) provider.Settings {
+	return provider.Settings{
+		Kind: provider.Twilio, Secret: providertest.Token,
+		Options: json.RawMessage(fmt.Sprintf(`{"account":%q,"from":"+15005550006","reportFrom":"12345","api":%q}`, providertest.Account, server.URL)),
+	}
+}
+
+func webhook(server *providertest.Server) provider.Settings {
+	return provider.Settings{
+		Kind: provider.Webhook, Secret: providertest.Secret,
+		Options: json.RawMessage(fmt.Sprintf(`{"url":%q}`, server.URL+"/hook")),
+	}
+}
+
+func (f *fixture) set(t *testing.T, to *tenant.Tenant, place int, s provider.Settings) {
+	t.Helper()
+	err := provider.Set(t.Context(), f.world.Operator, key.NewRing(f.world.Operator, f.world.Root),
+		provider.NewNetworks(true), to.ID, operator, place, s, f.world.Now())
+	if err != nil {
+		t.Fatalf("Set: %v", err)
+	}
+}
+
+// code makes a code that a message may carry.
+func (f *fixture) code(t *testing.T, of *tenant.Tenant) message.Code {
+	t.Helper()
+	i, err := f.issuer.Issue(t.Context(), of, backEnd, verification.IssueRequest{TestType: "confirmed", SymptomDate: "2026-11-24"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return message.Code{ID: i.ID, Short: i.Code, ExpiresAt: i.ExpiresAt, LongExpiresAt: i.LongExpiresAt}
+}
+
+func (f *fixture) send(t *testing.T, of *tenant.Tenant) (message.Message, error) {
+	t.Helper()
+	m := message.Message{To: phone, Body: "Your code <link> & more", Purpose: message.Report, Code: f.code(t, of)}
+	return m, f.router.Send(t.Context(), of, m)
+}
+
+// state is what is recorded of a code's message, as "provider state class".
+func (f *fixture) state(t *testing.T, of *tenant.Tenant, c message.Code) string {
+	t.Helper()
+	var r delivery.Report
+	err := f.world.Issuer.In(t.Context(), of.ID, func(tx *tenant.Tx) (err error) {
+		r, err = delivery.Of(t.Context(), tx, c.ID)
+		if errors.Is(err, delivery.ErrNone) {
+			r.State, err = "none", nil
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.TrimSpace(r.Provider + " " + string(r.State) + " " + string(r.Class))
+}
+
+func class(err error) string {
+	if err == nil {
+		return "sent"
+	}
+	f := message.AsFailure(err)
+	return fmt.Sprintf("%s %v %s", f.Class, f.Certain, f.Code)
+}
+
+func TestTwilio(t *testing.T) {
+	t.Parallel()
+	f := setUp(t)
+	f.set(t, f.north, 1, twilio(f.first))
+	m, err := f.send(t, f.north)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := f.first.Taken()[0]
+	if got.To != phone || got.Body != m.Body || got.From != "+15005550006" || !strings.HasPrefix(got.StatusCallback, base+"/t/north/api/receipts/status?m=") {
+		t.Errorf("took %+v", got)
+	}
+	if strings.Contains(got.StatusCallback, m.Code.ID.String()) {
+		t.Error("the provider learns the code's ID")
+	}
+	m.Purpose = message.UserReport
+	if err := f.router.Send(t.Context(), f.north, m); err != nil || f.first.Taken()[1].From != "12345" {
+		t.Errorf("a self-report: %v, %+v", err, f.first.Taken())
+	}
+	if state := f.state(t, f.north, m.Code); state != "twilio 1 sent" {
+		t.Errorf("recorded %q", state)
+	}
+	service := twilio(f.first)
+	service.Options = json.RawMessage(strings.Replace(string(service.Options), "+15005550006", "MG0123456789abcdef0123456789abcdef", 1))
+	f.set(t, f.north, 1, service)
+	f.restart(t, nil)
+	if _, err := f.send(t, f.north); err != nil || f.first.Taken()[2].From != "MG0123456789abcdef0123456789abcdef" {
+		t.Errorf("a messaging service: %v, %+v", err, f.first.Taken())
+	}
+}
+
+func TestTwilioFailures(t *testing.T) {
+	t.Parallel()
+	f := setUp(t)
+	f.set(t, f.north, 1, twilio(f.first))
+	for _, c := range []struct {
+		code int
+		want string
+	}{
+		{21211, "invalid-number true 21211"}, {21614, "landline true 21614"}, {21610, "opted-out true 21610"},
+		{21611, "queue-full true 21611"}, {21612, "unreachable true 21612"}, {21408, "region true 21408"},
+		{20003, "rejected true 20003"}, {30007, "filtered true 30007"}, {99999, "other true 99999"},
+	} {
+		f.first.RefuseWith(c.code)
+		m, err := f.send(t, f.north)
+		if class(err) != c.want {
+			t.Errorf("%d: %s, want %s", c.code, class(err), c.want)
+		}
+		if want := "twilio 1 failed " + strings.Fields(c.want)[0]; f.state(t, f.north, m.Code) != want {
+			t.Errorf("%d: recorded %q, want %q", c.code, f.state(t, f.north, m.Code), want)
+		}
+	}
+	for mode, want := range map[providertest.Mode]string{
+		providertest.Busy: "queue-full true ", providertest.Down: "unavailable true ",
+		providertest.Broken: "uncertain false ", providertest.Lose: "uncertain false ",
+	} {
+		f.first.Behave(mode)
+		if _, err := f.send(t, f.north); class(err) != want {
+			t.Errorf("mode %d: %s, want %s", mode, class(err), want)
+		}
+	}
+	if strings.Contains(f.log.String(), "2065550100") || strings.Contains(f.log.String(), providertest.Token) {
+		t.Errorf("log: %s", f.log.String())
+	}
+}
+
+func TestASlowProviderIsGivenUp(t *testing.T) {
+	t.Parallel()
+	f := setUp(t)
+	f.set(t, f.north, 1, twilio(f.first))
+	f.set(t, f.north, 2, twilio(f.second))
+	f.first.Behave(providertest.Slow)
+	ctx, giveUp := context.WithCancel(t.Context())
+	f.first.WhenAsked(giveUp)
+	m := message.Message{To: phone, Body: "text", Code: f.code(t, f.north)}
+	if err := f.router.Send(ctx, f.north, m); class(err) != "uncertain false " {
+		t.Errorf("%s, want uncertain", class(err))
+	}
+	if f.second.Asked() != 0 {
+		t.Error("the second provider was asked for a message that may have been sent")
+	}
+	if state := f.state(t, f.north, m.Code); state != "twilio 1 failed uncertain" {
+		t.Errorf("recorded %q", state)
+	}
+}
+
+// The second provider is asked only for what surely was not sent, and not because of
+// the recipient.
+func TestFailOver(t *testing.T) {
+	t.Parallel()
+	f := setUp(t)
+	f.set(t, f.north, 1, twilio(f.first))
+	f.set(t, f.north, 2, webhook(f.second))
+	for _, c := range []struct {
+		what   string
+		break1 func()
+		asked  int
+		want   string
+	}{
+		{"good", func() { f.first.Behave(providertest.Good) }, 0, "twilio 1 sent"},
+		{"busy", func() { f.first.Behave(providertest.Busy) }, 1, "webhook 2 sent"},
+		{"down", func() { f.first.Behave(providertest.Down) }, 1, "webhook 2 sent"},
+		{"queue full", func() { f.first.RefuseWith(21611) }, 1, "webhook 2 sent"},
+		{"region", func() { f.first.RefuseWith(21408) }, 1, "webhook 2 sent"},
+		{"opted out", func() { f.first.RefuseWith(21610) }, 0, "twilio 1 failed opted-out"},
+		{"landline", func() { f.first.RefuseWith(21614) }, 0, "twilio 1 failed landline"},
+		{"lost", func() { f.first.Behave(providertest.Lose) }, 0, "twilio 1 failed uncertain"},
+		{"broken", func() { f.first.Behave(providertest.Broken) }, 0, "twilio 1 failed uncertain"},
+	} {
+		c.break1()
+		before := f.second.Asked()
+		m, err := f.send(t, f.north)
+		if got := f.state(t, f.north, m.Code); got != c.want || (err == nil) != strings.Contains(c.want, "sent") {
+			t.Errorf("%s: recorded %q (%v), want %q", c.what, got, err, c.want)
+		}
+		if got := f.second.Asked() - before; got != c.asked {
+			t.Errorf("%s: the second provider was asked %d times, want %d", c.what, got, c.asked)
+		}
+	}
+	f.first.Behave(providertest.Down)
+	f.second.Behave(providertest.Busy)
+	if m, err := f.send(t, f.north); class(err) != "queue-full true " || f.state(t, f.north, m.Code) != "webhook 2 failed queue-full" {
+		t.Errorf("both down: %v, %q", err, f.state(t, f.north, m.Code))
+	}
+}
+
+// A provider that cannot even be reached has not sent anything.
+func TestUnreachableProviderFailsOver(t *testing.T) {
+	t.Parallel()
+	f := setUp(t)
+	gone := twilio(f.first)
+	gone.Options = json.RawMessage(strings.Replace(string(gone.Options), f.first.URL, "http://127.0.0.1:1", 1))
+	f.set(t, f.north, 1, gone)
+	f.set(t, f.north, 2, twilio(f.second))
+	if m, err := f.send(t, f.north); err != nil || f.state(t, f.north, m.Code) != "twilio 2 sent" {
+		t.Errorf("%v, %q", err, f.state(t, f.north, m.Code))
+	}
+}
+
+func TestWebhook(t *testing.T) {
+	t.Parallel()
+	f := setUp(t)
+	f.set(t, f.north, 1, webhook(f.first))
+	m, err := f.send(t, f.north)
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw := f.first.Taken()[0].Webhook
+	if !bytes.Contains(raw, []byte(`\u003clink\u003e \u0026`)) {
+		t.Errorf("body %s: want < > & escaped", raw)
+	}
+	var got map[string]any
+	if err := json.Unmarshal(raw, &got); err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]any{
+		"uuid": m.Code.ID.String(), "code": m.Code.Short, "generatedSMS": m.Body, "phone": phone,
+		"expiresAt": m.Code.ExpiresAt.Format(time.RFC1123), "expiresAtTimestamp": float64(m.Code.ExpiresAt.Unix()),
+		"longExpiresAt": m.Code.LongExpiresAt.Format(time.RFC1123), "longExpiresAtTimestamp": float64(m.Code.LongExpiresAt.Unix()),
+	} {
+		if got[name] != want {
+			t.Errorf("%s is %v, want %v", name, got[name], want)
+		}
+	}
+	for mode, want := range map[providertest.Mode]string{
+		providertest.Busy: "queue-full true ", providertest.Down: "unavailable true ", providertest.Lose: "uncertain false ", providertest.Refuse: "rejected true ",
+	} {
+		f.first.Behave(mode)
+		if _, err := f.send(t, f.north); class(err) != want {
+			t.Errorf("mode %d: %s, want %s", mode, class(err), want)
+		}
+	}
+}
+
+func TestWhoSends(t *testing.T) {
+	t.Parallel()
+	f := setUp(t)
+	f.set(t, f.north, 2, twilio(f.second)) // a second one alone is the first
+	if m, err := f.send(t, f.north); err != nil || f.state(t, f.north, m.Code) != "twilio 2 sent" {
+		t.Errorf("north: %v, %q", err, f.state(t, f.north, m.Code))
+	}
+	if _, err := f.send(t, f.south); err != nil || len(f.fallback.Delivered()) != 1 {
+		t.Errorf("south uses the fallback: %v", err)
+	}
+	platform := twilio(f.first)
+	f.restart(t, &platform)
+	if m, err := f.send(t, f.south); err != nil || f.state(t, f.south, m.Code) != "platform sent" {
+		t.Errorf("south uses the platform's: %v, %q", err, f.state(t, f.south, m.Code))
+	}
+	if err := provider.Remove(t.Context(), f.world.Operator, f.north.ID, operator, 2, f.world.Now()); err != nil {
+		t.Fatal(err)
+	}
+	if err := provider.Remove(t.Context(), f.world.Operator, f.north.ID, operator, 2, f.world.Now()); !errors.Is(err, provider.ErrPlaceEmpty) {
+		t.Errorf("removed twice: %v", err)
+	}
+	f.restart(t, &platform)
+	if m, err := f.send(t, f.north); err != nil || f.state(t, f.north, m.Code) != "platform sent" {
+		t.Errorf("north without its own: %v, %q", err, f.state(t, f.north, m.Code))
+	}
+}
+
+// A message whose code is gone is not sent.
+func TestNoCodeNoSending(t *testing.T) {
+	t.Parallel()
+	f := setUp(t)
+	f.set(t, f.north, 1, twilio(f.first))
+	m := message.Message{To: phone, Body: "text", Code: f.code(t, f.south)} // another tenant's, so none of this one's
+	if err := f.router.Send(t.Context(), f.north, m); class(err) != "unavailable true " || f.first.Asked() != 0 {
+		t.Errorf("%s, %d requests", class(err), f.first.Asked())
+	}
+}
+
+func TestPace(t *testing.T) {
+	t.Parallel()
+	f := setUp(t)
+	slow := twilio(f.first)
+	slow.PerMinute = 1
+	f.set(t, f.north, 1, slow)
+	if _, err := f.send(t, f.north); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second) // less than the wait for the next one
+	defer cancel()
+	err := f.router.Send(ctx, f.north, message.Message{To: phone, Body: "text", Code: f.code(t, f.north)})
+	if class(err) != "queue-full true " || f.first.Asked() != 1 {
+		t.Errorf("%s after %d requests", class(err), f.first.Asked())
+	}
+}
+
+func TestSecretsAreSealedAndNotListed(t *testing.T) {
+	t.Parallel()
+	f := setUp(t)
+	f.set(t, f.north, 1, twilio(f.first))
+	var row string
+	if err := f.world.Database.Super().QueryRowContext(t.Context(), `select p::text || encode(sealed, 'escape') from message_provider p`).Scan(&row); err != nil {
+		t.Fatal(err)
+	}
+	list, err := provider.List(t.Context(), f.world.Operator, f.north.ID)
+	if err != nil || len(list) != 1 {
+		t.Fatalf("%v, %v", list, err)
+	}
+	if text := row + fmt.Sprintf("%+v %s %+v", list, list[0].Options, twilio(f.first)); strings.Contains(text, providertest.Token) {
+		t.Errorf("shows the secret: %s", text)
+	}
+	if list, err := provider.List(t.Context(), f.world.Operator, f.south.ID); err != nil || len(list) != 0 {
+		t.Errorf("the other tenant sees %v, %v", list, err)
+	}
+	// A row that was moved to another tenant opens nothing.
+	if _, err := f.world.Database.Super().ExecContext(t.Context(), `update message_provider set tenant_id = $1`, f.south.ID); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.send(t, f.south); class(err) != "unavailable true " || f.first.Asked() != 0 {
+		t.Errorf("moved: %s", class(err))
+	}
+}
+
+func TestSettingsAreChecked(t *testing.T) {
+	t.Parallel()
+	public, dev := provider.NewNetworks(false), provider.NewNetworks(true)
+	good := func(kind provider.Kind, options, secret string) provider.Settings {
+		return provider.Settings{Kind: kind, Options: json.RawMessage(options), Secret: secret}
+	}
+	const account = `"account":"AC1","from":"+15005550006"`
+	for _, s := range []provider.Settings{
+		good("twilio", `{`+account+`}`, "t"), good("twilio", `{"account":"AC1","from":"123456"}`, "t"),
+		good("twilio", `{`+account+`,"api":"https://sms.example"}`, "t"),
+		good("webhook", `{"url":"https://health.example/hook"}`, "123456789012"),
+		good("smtp", `{"host":"mail.example","from":"codes@health.example","to":"[digits]@sms.example"}`, ""),
+		good("smtp", `{"host":"mail.example","port":465,"user":"u","from":"codes@health.example"}`, "p"),
+	} {
+		if err := public.Check(s); err != nil {
+			t.Errorf("%s %s: %v", s.Kind, s.Options, err)
+		}
+	}
+	for _, s := range []provider.Settings{
+		good("pigeon", `{}`, "t"), good("twilio", `{`+account+`}`, ""), good("twilio", `{"account":"","from":"1"}`, "t"),
+		good("twilio", `{"account":"A/../B","from":"1"}`, "t"), good("twilio", `{"account":"AC1","from":"1234567"}`, "t"),
+		good("twilio", `{"account":"AC1","from":"MG1"}`, "t"), good("twilio", `{`+account+`,"api":"http://sms.example"}`, "t"),
+		good("twilio", `{`+account+`,"token":"t"}`, "t"), good("twilio", `not JSON`, "t"),
+		good("webhook", `{"url":"https://health.example/hook"}`, "12345678901"), good("webhook", `{"url":"http://health.example/"}`, "123456789012"),
+		good("webhook", `{"url":""}`, "123456789012"),
+		good("smtp", `{"host":"","from":"codes@health.example"}`, ""), good("smtp", `{"host":"mail.example","from":"codes"}`, ""),
+		good("smtp", `{"host":"mail.example","from":"c@h.example","to":"all@sms.example"}`, ""),
+		good("smtp", `{"host":"mail.example","from":"c@h.example","user":"u"}`, ""),
+		good("smtp", `{"host":"a b","from":"c@h.example"}`, ""),
+		{Kind: "webhook", Options: json.RawMessage(`{"url":"https://health.example/hook"}`), Secret: "123456789012", PerMinute: -1},
+	} {
+		for _, n := range []provider.Networks{public, dev} {
+			if err := n.Check(s); !errors.Is(err, provider.ErrSettings) {
+				t.Errorf("%s %s: %v, want ErrSettings", s.Kind, s.Options, err)
+			}
+		}
+	}
+	loopback := good("webhook", `{"url":"http://127.0.0.1:8080/hook"}`, "123456789012")
+	if err := public.Check(loopback); !errors.Is(err, outbound.ErrAddress) {
+		t.Errorf("loopback: %v", err)
+	}
+	if err := dev.Check(loopback); err != nil {
+		t.Errorf("loopback in development: %v", err)
+	}
+}
+
+// What a tenant writes into its settings reaches no address of ours.
+func TestPrivateAddressesAreNotReached(t *testing.T) {
+	t.Parallel()
+	f := setUp(t)
+	f.set(t, f.north, 1, webhook(f.first)) // as if its name had resolved to a public address then
+	keys := key.NewRing(f.world.Issuer, f.world.Root)
+	router, err := provider.NewRouter(provider.Config{
+		DB: f.world.Issuer, Keys: keys, Networks: provider.NewNetworks(false), Fallback: message.None{},
+		Log: slog.New(slog.DiscardHandler), Now: f.world.Now,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = router.Send(t.Context(), f.north, message.Message{To: phone, Body: "text", Code: f.code(t, f.north)})
+	if err == nil || f.first.Asked() != 0 {
+		t.Errorf("%v, %d requests", err, f.first.Asked())
+	}
+}
+
+func (f *fixture) status(t *testing.T, of *tenant.Tenant, r providertest.Receipt) error {
+	t.Helper()
+	u, err := url.Parse(r.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return f.router.Status(t.Context(), of, provider.Receipt{Query: u.RawQuery, Form: r.Form, Signature: r.Signature})
+}
+
+func TestReceipts(t *testing.T) {
+	t.Parallel()
+	f := setUp(t)
+	f.set(t, f.north, 1, twilio(f.first))
+	take := func() (message.Code, providertest.Taken) {
+		m, err := f.send(t, f.north)
+		if err != nil {
+			t.Fatal(err)
+		}
+		taken := f.first.Taken()
+		return m.Code, taken[len(taken)-1]
+	}
+	for _, c := range []struct {
+		receipts string // in the order of arrival
+		want     string
+	}{
+		{"queued", "sent"},
+		{"sent delivered", "delivered"},
+		{"delivered sent", "delivered"},
+		{"delivered delivered", "delivered"},
+		{"sent undelivered:30006", "failed landline"},
+		{"failed:30005 sent", "failed invalid-number"},
+		{"undelivered:30007 undelivered:30007", "failed filtered"},
+		{"undelivered delivered", "delivered"},
+		{"delivered undelivered:30003", "delivered"},
+		{"nonsense", "sent"},
+	} {
+		code, taken := take()
+		for receipt := range strings.FieldsSeq(c.receipts) {
+			state, number, _ := strings.Cut(receipt, ":")
+			n := 0
+			_, _ = fmt.Sscan(number, &n)
+			if err := f.status(t, f.north, taken.Receipt(state, n)); err != nil {
+				t.Errorf("%s: %v", c.receipts, err)
+			}
+		}
+		if got := f.state(t, f.north, code); got != "twilio 1 "+c.want {
+			t.Errorf("%s: recorded %q, want %q", c.receipts, got, c.want)
+		}
+	}
+}
+
+func TestForgedReceipts(t *testing.T) {
+	t.Parallel()
+	f := setUp(t)
+	f.set(t, f.north, 1, twilio(f.first))
+	m, err := f.send(t, f.north)
+	if err != nil {
+		t.Fatal(err)
+	}
+	good := f.first.Taken()[0].Receipt("delivered", 0)
+	if err := f.status(t, f.south, good); !errors.Is(err, provider.ErrReceipt) {
+		t.Errorf("the other tenant takes it: %v", err)
+	}
+	for what, change := range map[string]func(*providertest.Receipt){
+		"no signature":      func(r *providertest.Receipt) { r.Signature = "" },
+		"not base64":        func(r *providertest.Receipt) { r.Signature = "?" },
+		"another signature": func(r *providertest.Receipt) { r.Signature = "AAAA" + r.Signature[4:] },
+		"another message":   func(r *providertest.Receipt) { r.URL += "x" },
+		"another state":     func(r *providertest.Receipt) { r.Form.Set("MessageStatus", "failed") },
+		"one more field":    func(r *providertest.Receipt) { r.Form.Set("ErrorCode", "30007") },
+		"another account":   func(r *providertest.Receipt) { r.Form.Set("AccountSid", "AC2"); *r = providertest.Sign(r.URL, r.Form) },
+		"error's endpoint": func(r *providertest.Receipt) {
+			*r = providertest.Sign(strings.Replace(r.URL, "status", "errors", 1), r.Form)
+		},
+	} {
+		forged := f.first.Taken()[0].Receipt("delivered", 0)
+		change(&forged)
+		if err := f.status(t, f.north, forged); !errors.Is(err, provider.ErrReceipt) {
+			t.Errorf("%s: %v, want ErrReceipt", what, err)
+		}
+	}
+	if state := f.state(t, f.north, m.Code); state != "twilio 1 sent" {
+		t.Errorf("recorded %q", state)
+	}
+	// Signed, but about a message that is not known: nothing happens.
+	unknown := providertest.Sign(base+"/t/north/api/receipts/status?m=UNKNOWN", good.Form)
+	if err := f.status(t, f.north, unknown); err != nil {
+		t.Errorf("an unknown message: %v", err)
+	}
+}
+
+func TestErrorsAreCounted(t *testing.T) {
+	t.Parallel()
+	f := setUp(t)
+	f.set(t, f.north, 1, twilio(f.first))
+	report := func(of *tenant.Tenant, r providertest.Receipt) error {
+		return f.router.Error(t.Context(), of, provider.Receipt{Form: r.Form, Signature: r.Signature})
+	}
+	const target = base + "/t/north/api/receipts/errors"
+	for range 2 {
+		if err := report(f.north, providertest.ErrorReport(target, 30007)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := report(f.south, providertest.ErrorReport(target, 30007)); !errors.Is(err, provider.ErrReceipt) {
+		t.Errorf("the other tenant takes it: %v", err)
+	}
+	forged := providertest.ErrorReport(target, 30007)
+	forged.Form.Set("Payload", `{"error_code":1}`)
+	if err := report(f.north, forged); !errors.Is(err, provider.ErrReceipt) {
+		t.Errorf("forged: %v", err)
+	}
+	irrelevant := providertest.ErrorReport(target, 30007).Form
+	for name, value := range map[string]string{"Level": "WARNING", "PayloadType": "text/plain", "Payload": `{"error_code":"12345678"}`} {
+		form := url.Values{}
+		for k, v := range irrelevant {
+			form[k] = v
+		}
+		form.Set(name, value)
+		if err := report(f.north, providertest.Sign(target, form)); err != nil {
+			t.Errorf("%s=%s: %v", name, value, err)
+		}
+	}
+	var got string
+	if err := f.world.Database.Super().QueryRowContext(t.Context(),
+		`select string_agg(day || ' ' || error_code || ' ' || count, ',') from message_error`).Scan(&got); err != nil || got != "2026-11-25 30007 2" {
+		t.Errorf("counted %q, %v", got, err)
+	}
+}
