@@ -29,6 +29,7 @@ import (
 	"carillon/tenant/exposure"
 	"carillon/tenant/key"
 	"carillon/tenant/limit"
+	"carillon/tenant/message/provider"
 	"carillon/tenant/verification"
 )
 
@@ -51,6 +52,8 @@ type Config struct {
 	Issuer *verification.Service
 	// IssuerKeys authenticates them.
 	IssuerKeys *client.Authenticator
+	// Receipts takes in what message providers report; nil means that none do.
+	Receipts *provider.Router
 	// Publisher takes in exposure keys.
 	Publisher *exposure.Service
 	// PublicKeys are the certificate keys that /jwks lists, and Files the export
@@ -87,6 +90,7 @@ func (c Config) check() error {
 	needs("device", c.Device != nil, directory && c.DeviceKeys != nil && c.Policies != nil)
 	needs("report", c.Reporter != nil, directory && c.DeviceKeys != nil && c.Policies != nil)
 	needs("issuer", c.Issuer != nil, directory && c.IssuerKeys != nil && c.Policies != nil)
+	needs("receipts", c.Receipts != nil, directory)
 	needs("publish", c.Publisher != nil, directory)
 	needs("exports", c.Files != nil && c.PublicKeys != nil, directory)
 	needs("links", c.Links != nil, directory && c.Links != nil && c.Links.Apps != nil)

@@ -29,6 +29,8 @@ import (
 	"carillon/tenant/key"
 	"carillon/tenant/limit"
 	"carillon/tenant/message/messagetest"
+	"carillon/tenant/message/provider"
+	"carillon/tenant/message/provider/providertest"
 	"carillon/tenant/tenanttest"
 	"carillon/tenant/verification"
 )
@@ -43,6 +45,7 @@ type fixture struct {
 	world        *tenanttest.World
 	north, south account
 	sms          *messagetest.Sender
+	provider     *providertest.Server
 	files        *export.FileStore
 	metrics      *prometheus.Registry
 	log          *logBuffer
@@ -59,7 +62,7 @@ type account struct {
 // setUp starts a service that knows no limit, unless change says otherwise.
 func setUp(t *testing.T, change ...func(*fixture, *api.Config)) *fixture {
 	t.Helper()
-	f := &fixture{world: tenanttest.New(t), sms: &messagetest.Sender{}, log: &logBuffer{}}
+	f := &fixture{world: tenanttest.New(t), sms: &messagetest.Sender{}, log: &logBuffer{}, provider: providertest.New(t)}
 	var err error
 	if f.files, err = export.NewFileStore(t.TempDir()); err != nil {
 		t.Fatal(err)
@@ -92,6 +95,19 @@ func (f *fixture) sql(t *testing.T, statement string, args ...any) {
 	}
 }
 
+// router sends messages of tenants with providers of their own.
+func (f *fixture) router(t *testing.T) *provider.Router {
+	t.Helper()
+	r, err := provider.NewRouter(provider.Config{
+		DB: f.world.Issuer, Keys: key.NewRing(f.world.Issuer, f.world.Root), Networks: provider.NewNetworks(true),
+		Fallback: f.sms, BaseURL: "https://codes.example", Log: slog.New(slog.NewJSONHandler(f.log, nil)), Now: f.world.Now,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
 // start starts a server, with caches of its own, in place of the one before.
 func (f *fixture) start(t *testing.T, change ...func(*fixture, *api.Config)) {
 	t.Helper()
@@ -103,6 +119,7 @@ func (f *fixture) start(t *testing.T, change ...func(*fixture, *api.Config)) {
 		Directory: tenant.NewDirectory(w.Device), Policies: policies,
 		Device: f.verification(w.Device, nil), DeviceKeys: client.NewAuthenticator(w.Device),
 		Issuer: f.verification(w.Issuer, nil), IssuerKeys: client.NewAuthenticator(w.Issuer),
+		Receipts:   f.router(t),
 		Publisher:  exposure.New(exposure.Config{DB: w.Publish, Keys: keys, Limits: exposure.DefaultLimits(), Now: w.Now}),
 		PublicKeys: keys, Files: f.files,
 		Links: &api.Links{

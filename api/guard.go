@@ -56,7 +56,7 @@ func (s *Server) admit(r route) []gin.HandlerFunc {
 		return slices.Concat([]gin.HandlerFunc{s.authenticate(s.config.DeviceKeys, client.Device), s.allowNetwork(deviceNetworks)}, chaff, limited)
 	case authz.CredentialAdminKey:
 		return slices.Concat([]gin.HandlerFunc{s.authenticate(s.config.IssuerKeys, client.Admin)}, limited, []gin.HandlerFunc{s.allowNetwork(adminNetworks)})
-	case authz.CredentialCertificate: // in the body, for the domain to check
+	case authz.CredentialCertificate, authz.CredentialSignature: // for the domain to check
 		return slices.Concat(chaff, limited)
 	}
 	if r.TenantFrom == authz.TenantFromURL {
@@ -69,6 +69,7 @@ func (s *Server) admit(r route) []gin.HandlerFunc {
 func built(r route) bool {
 	credentials := []authz.Credential{
 		authz.CredentialNone, authz.CredentialDeviceKey, authz.CredentialAdminKey, authz.CredentialCertificate,
+		authz.CredentialSignature,
 	}
 	return slices.Contains(credentials, r.Credential) &&
 		slices.Contains([]string{authz.LimitNone, perCaller}, r.Limit) &&

@@ -61,7 +61,7 @@ func TestForeignCredentialsAreUnknown(t *testing.T) {
 		}
 		url := "/t/south" + strings.Replace(path, ":file", "1-2-00001.zip", 1)
 		body, _ := json.Marshal(bodies[path])
-		if r.Method == http.MethodPost && bodies[path] == nil {
+		if r.Method == http.MethodPost && bodies[path] == nil && r.Credential != authz.CredentialSignature {
 			t.Errorf("%s has no case here", path)
 		}
 		unknown := f.ask(t, r.Method, url, jsonWith(unknownKey()), string(body))
@@ -73,7 +73,7 @@ func TestForeignCredentialsAreUnknown(t *testing.T) {
 				wantSame(t, "chaff with north's "+kind+" key at "+url, unknown, f.ask(t, r.Method, url, h, string(body)))
 			}
 		}
-		if r.Credential == authz.CredentialNone || r.Credential == authz.CredentialCertificate {
+		if r.Credential == authz.CredentialNone || r.Credential == authz.CredentialCertificate || r.Credential == authz.CredentialSignature {
 			wantSame(t, "no key at "+url, unknown, f.ask(t, r.Method, url, jsonWith(""), string(body)))
 		} else if unknown.StatusCode != http.StatusUnauthorized {
 			t.Errorf("%s: %v, want 401", url, unknown)
@@ -162,6 +162,9 @@ func TestNoTenant(t *testing.T) {
 		want := http.StatusNotFound
 		if r.Method == http.MethodPost {
 			want = http.StatusUnauthorized
+		}
+		if r.Credential == authz.CredentialSignature {
+			want = http.StatusBadRequest // §7.2
 		}
 		nowhere := f.ask(t, r.Method, "/t/nowhere"+path, h, string(text))
 		if nowhere.StatusCode != want {

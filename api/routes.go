@@ -7,6 +7,7 @@ import (
 
 	"carillon/authz"
 	"carillon/tenant"
+	"carillon/tenant/message/provider"
 )
 
 // perCaller is the rate limit per tenant and network address of the verification
@@ -42,6 +43,9 @@ func (s *Server) routes() []route {
 	}
 	if s.config.Issuer != nil {
 		list = append(list, s.issuerRoutes()...)
+	}
+	if s.config.Receipts != nil {
+		list = append(list, s.receiptRoutes()...)
 	}
 	if s.config.Publisher != nil {
 		list = append(list, s.publishRoutes()...)
@@ -95,6 +99,23 @@ func (s *Server) issuerRoutes() []route {
 		backend("/api/batch-issue", authz.CodeBulkIssue, s.batchIssue).closedIn((*tenant.Tenant).ClosedForIssue),
 		backend("/api/checkcodestatus", authz.CodeRead, s.checkCodeStatus),
 		backend("/api/expirecode", authz.CodeExpire, s.expireCode),
+	}
+}
+
+func (s *Server) receiptRoutes() []route {
+	signed := func(path string, h gin.HandlerFunc) route {
+		return route{
+			Route: authz.Route{
+				Method: http.MethodPost, Path: tenantPath + path,
+				Audience: authz.AudienceBackend, Credential: authz.CredentialSignature,
+				Limit: authz.LimitNone, Padding: authz.PaddingNone, TenantFrom: authz.TenantFromURL,
+			},
+			handle: h,
+		}
+	}
+	return []route{
+		signed(provider.StatusPath, s.receipt(s.config.Receipts.Status)),
+		signed(provider.ErrorPath, s.receipt(s.config.Receipts.Error)),
 	}
 }
 

@@ -35,6 +35,7 @@ const (
 	CredentialStatsKey    Credential = "stats-key"
 	CredentialCertificate Credential = "certificate" // the verification certificate in the body
 	CredentialSession     Credential = "session"     // a signed-in browser
+	CredentialSignature   Credential = "signature"   // a message provider's, over the request
 )
 
 // Padding is how a route hides what its answers' sizes would tell.
@@ -68,7 +69,8 @@ type Route struct {
 	Audience   Audience
 	Credential Credential
 	// Action is what the policy is asked. Empty: nothing is asked, and Open says
-	// why; or the credential is none or a certificate, which is no subject.
+	// why; or the credential is none, a certificate or a signature, which is no
+	// subject.
 	Action Action
 	// Open is the reason for asking nothing of a subject that is known.
 	Open string
@@ -99,7 +101,7 @@ func (r Route) Validate() error {
 	}, r.Audience), "no audience")
 	fault(!slices.Contains([]Credential{
 		CredentialNone, CredentialDeviceKey, CredentialAdminKey, CredentialStatsKey,
-		CredentialCertificate, CredentialSession,
+		CredentialCertificate, CredentialSession, CredentialSignature,
 	}, r.Credential), "no credential")
 	fault(r.Limit == "", "no limit; say none if there is none")
 	fault(!slices.Contains([]TenantFrom{TenantFromURL, TenantFromHost, TenantFromNone}, r.TenantFrom), "no source of the tenant")
@@ -113,7 +115,7 @@ func (r Route) Validate() error {
 }
 
 func (r Route) actionFaults() []string {
-	if r.Credential == CredentialNone || r.Credential == CredentialCertificate {
+	if slices.Contains([]Credential{CredentialNone, CredentialCertificate, CredentialSignature}, r.Credential) {
 		if r.Action != "" {
 			return []string{"an action, but no subject to ask about"}
 		}

@@ -25,6 +25,7 @@ func TestRouteValidate(t *testing.T) {
 		{"no padding, said so", func(r *Route) { r.Padding = PaddingNone }, ""},
 		{"open, with a reason", func(r *Route) { r.Action, r.Open = "", "the caller's own page" }, ""},
 		{"certificate", func(r *Route) { r.Credential, r.Action = CredentialCertificate, "" }, ""},
+		{"signature", func(r *Route) { r.Credential, r.Action = CredentialSignature, "" }, ""},
 		{"no credential, said so", func(r *Route) { r.Credential, r.Action = CredentialNone, "" }, ""},
 		{"staff's pages have no padding to declare", func(r *Route) { r.Audience, r.Padding = AudienceStaff, "" }, ""},
 

@@ -26,6 +26,7 @@ import (
 	"carillon/tenant"
 	"carillon/tenant/limit"
 	"carillon/tenant/message"
+	"carillon/tenant/message/provider"
 )
 
 // Role is a part of the service that a process may play. Each connects to the
@@ -80,8 +81,12 @@ type Config struct {
 	InformationURL string
 	// Login is the identity provider for staff.
 	Login oidc.Config
-	// Sender delivers text messages.
+	// SMS is the message provider of tenants that have none of their own; nil for Sender.
+	SMS *provider.Settings
+	// Sender takes their messages if there is no SMS.
 	Sender message.Sender
+	// Loopback lets tenants name addresses of this machine, for development.
+	Loopback bool
 	// JobInterval is the pause between rounds of the export job.
 	JobInterval time.Duration
 	// Proxies are the networks of the proxies in front of this process. Their

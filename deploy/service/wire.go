@@ -17,6 +17,8 @@ import (
 	"carillon/tenant/key"
 	"carillon/tenant/limit"
 	"carillon/tenant/member"
+	"carillon/tenant/message"
+	"carillon/tenant/message/delivery"
 	"carillon/tenant/message/outbox"
 	"carillon/tenant/verification"
 )
@@ -68,24 +70,12 @@ func (s *Service) ready(ctx context.Context) error {
 	return nil
 }
 
-func (s *Service) verification(db *tenant.DB, policies *authz.Policies) *verification.Service {
+func (s *Service) verification(db *tenant.DB, policies *authz.Policies, sender message.Sender) *verification.Service {
 	keys := key.NewRing(db, s.config.Root)
 	return verification.New(verification.Config{
-		DB: db, Keys: keys, Policies: policies, Sender: s.config.Sender,
+		DB: db, Keys: keys, Policies: policies, Sender: sender,
 		Outbox: outbox.New(keys, s.config.Now), RedirectDomain: s.messageDomain(), Now: s.config.Now, Rand: rand.Reader,
 	})
-}
-
-// messagePause is the dispatcher's between two looks at a tenant's outbox.
-const messagePause = time.Second
-
-// dispatch sends the messages that may go later.
-func (s *Service) dispatch(db *tenant.DB) func(context.Context) error {
-	d := outbox.NewDispatcher(outbox.Config{
-		DB: db, Keys: key.NewRing(db, s.config.Root), Directory: tenant.NewDirectory(db),
-		Sender: s.config.Sender, Log: s.config.Log, Now: s.config.Now,
-	})
-	return func(ctx context.Context) error { return d.Run(ctx, messagePause) }
 }
 
 func (s *Service) wireDevice(ctx context.Context, surface *api.Config) error {
@@ -98,7 +88,7 @@ func (s *Service) wireDevice(ctx context.Context, surface *api.Config) error {
 	}
 	surface.Directory = tenant.NewDirectory(db)
 	surface.DeviceKeys = client.NewAuthenticator(db)
-	surface.Device = s.verification(db, surface.Policies)
+	surface.Device = s.verification(db, surface.Policies, nil)
 	return nil
 }
 
@@ -114,8 +104,13 @@ func (s *Service) wireIssuer(ctx context.Context, surface *api.Config) error {
 		surface.Directory = tenant.NewDirectory(db)
 	}
 	surface.IssuerKeys = client.NewAuthenticator(db)
-	surface.Issuer = s.verification(db, surface.Policies)
-	s.jobs = append(s.jobs, s.dispatch(db))
+	router, err := s.router(db)
+	if err != nil {
+		return err
+	}
+	surface.Receipts = router
+	surface.Issuer = s.verification(db, surface.Policies, router)
+	s.jobs = append(s.jobs, s.dispatch(db, router))
 	return s.wireLinks(db, surface)
 }
 
@@ -199,6 +194,7 @@ func (s *Service) cleanUp(ctx context.Context, db *tenant.DB, directory *tenant.
 		}
 		failed = errors.Join(failed,
 			verification.Cleanup(ctx, db, t, now),
+			delivery.Cleanup(ctx, db, id, now),
 			exposure.Cleanup(ctx, db, id, exposure.DefaultLimits(), now))
 		return ctx.Err()
 	})

@@ -1,0 +1,96 @@
+package api_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+
+	"carillon/api"
+	"carillon/authz"
+	"carillon/tenant/key"
+	"carillon/tenant/message/provider"
+	"carillon/tenant/message/provider/providertest"
+	"carillon/tenant/verification"
+)
+
+// withProvider gives north a provider of its own and starts a server that uses it.
+func (f *fixture) withProvider(t *testing.T) {
+	t.Helper()
+	err := provider.Set(t.Context(), f.world.Operator, key.NewRing(f.world.Operator, f.world.Root), provider.NewNetworks(true),
+		f.north.ID, authz.Subject{Kind: authz.System, ID: "test", Name: "Test"}, 1, provider.Settings{
+			Kind: provider.Twilio, Secret: providertest.Token,
+			Options: json.RawMessage(fmt.Sprintf(`{"account":%q,"from":"+15005550006","api":%q}`, providertest.Account, f.provider.URL)),
+		}, f.world.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.start(t, func(f *fixture, c *api.Config) {
+		c.Issuer = f.verification(f.world.Issuer, func(v *verification.Config) { v.Sender = c.Receipts })
+	})
+}
+
+// report sends a provider's report, as a form.
+func (f *fixture) report(t *testing.T, r providertest.Receipt, h header) answer {
+	t.Helper()
+	u, err := url.Parse(r.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := header{"Content-Type": "application/x-www-form-urlencoded", "X-Twilio-Signature": r.Signature}
+	for k, v := range h {
+		all[k] = v
+	}
+	return f.ask(t, http.MethodPost, u.RequestURI(), all, r.Form.Encode())
+}
+
+func TestReceipts(t *testing.T) {
+	t.Parallel()
+	f := setUp(t)
+	f.withProvider(t)
+	must(t, f.post(t, f.north.Tenant, "/api/issue", f.north.admin, object{"testType": "confirmed", "phone": "+12065550100"}))
+	taken := f.provider.Taken()
+	if len(taken) != 1 {
+		t.Fatalf("the provider took %d messages, want 1", len(taken))
+	}
+	if a := f.report(t, taken[0].Receipt("delivered", 0), nil); a.StatusCode != http.StatusOK || len(a.body) > 0 {
+		t.Errorf("receipt: %v, want 200 without a body", a)
+	}
+	var state string
+	if err := f.world.Database.Super().QueryRowContext(t.Context(), `select state from message_delivery`).Scan(&state); err != nil || state != "delivered" {
+		t.Errorf("recorded %q, %v", state, err)
+	}
+	if a := f.report(t, providertest.ErrorReport("https://codes.example/t/north/api/receipts/errors", 30007), nil); a.StatusCode != http.StatusOK {
+		t.Errorf("error: %v, want 200", a)
+	}
+}
+
+// Whatever is not signed for this tenant is answered alike, unknown tenants included.
+func TestForgedReceipts(t *testing.T) {
+	t.Parallel()
+	f := setUp(t)
+	f.withProvider(t)
+	const status, errs = "https://codes.example/t/north/api/receipts/status?m=X", "https://codes.example/t/north/api/receipts/errors"
+	good := providertest.Sign(status, url.Values{"AccountSid": {providertest.Account}, "MessageStatus": {"sent"}})
+	moved := func(r providertest.Receipt, slug string) providertest.Receipt {
+		r.URL = strings.Replace(r.URL, "/north/", "/"+slug+"/", 1)
+		return r
+	}
+	large := url.Values{"AccountSid": {providertest.Account}, "Payload": {strings.Repeat("x", 64<<10)}}
+	for what, a := range map[string]answer{
+		"another tenant": f.report(t, moved(good, "south"), nil),
+		"unknown tenant": f.report(t, moved(good, "nobody"), nil),
+		"no signature":   f.report(t, good, header{"X-Twilio-Signature": ""}),
+		"JSON":           f.report(t, good, header{"Content-Type": "application/json"}),
+		"too large":      f.report(t, providertest.Sign(errs, large), nil),
+	} {
+		if a.StatusCode != http.StatusBadRequest || string(a.body) != "bad request" {
+			t.Errorf("%s: %v, want 400", what, a)
+		}
+	}
+	if a := f.report(t, good, nil); a.StatusCode != http.StatusOK {
+		t.Errorf("the good one: %v", a)
+	}
+}
