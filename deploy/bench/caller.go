@@ -108,4 +108,3 @@ func member(answer []byte, name string) (string, error) {
 	}
 	return string(value), nil
 }
-

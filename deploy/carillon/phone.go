@@ -12,8 +12,9 @@ import (
 )
 
 type phoneCommands struct {
-	Flow     phoneFlowCommand     `cmd:"" default:"withargs" help:"The whole flow: a code, verify, certificate, publish and, given a public key, download."`
-	Download phoneDownloadCommand `cmd:"" help:"Download the index and its files, and check every signature."`
+	Flow       phoneFlowCommand       `cmd:"" default:"withargs" help:"The whole flow: a code, verify, certificate, publish and, given a public key, download."`
+	SelfReport phoneSelfReportCommand `cmd:"" name:"self-report" help:"The whole flow with a code that the phone asks for itself. It reads the text message in the inbox of a development server."`
+	Download   phoneDownloadCommand   `cmd:"" help:"Download the index and its files, and check every signature."`
 }
 
 // phoneFiles is how a phone reaches export files, and whom it believes.
@@ -43,14 +44,12 @@ func (c phoneFiles) trust() (phone.Trust, error) {
 	return phone.Trust{KeyID: c.KeyID, KeyVersion: c.KeyVersion, Key: public}, nil
 }
 
-type phoneFlowCommand struct {
+// phoneServer is how a phone reaches a health authority, and what it publishes there.
+type phoneServer struct {
 	DeviceBase        string `name:"device-base" required:"" help:"Base URL of the device API, ending in a slash; api/verify follows." placeholder:"URL"`
 	DeviceKey         string `name:"device-key" required:"" env:"CARILLON_DEVICE_KEY" help:"API key of kind device." placeholder:"KEY"`
 	PublishURL        string `name:"publish-url" required:"" help:"Where keys are published." placeholder:"URL"`
 	HealthAuthorityID string `name:"health-authority-id" required:"" help:"The authority's ID when publishing." placeholder:"ID"`
-	Code              string `help:"The verification code. Without one, a code is issued, which needs --issue-base and --admin-key."`
-	IssueBase         string `name:"issue-base" help:"Base URL of the admin API, ending in a slash." placeholder:"URL"`
-	AdminKey          string `name:"admin-key" env:"CARILLON_ADMIN_KEY" help:"API key of kind admin." placeholder:"KEY"`
 	Keys              int    `default:"14" help:"How many exposure keys to publish, a day each."`
 	Today             bool   `help:"Let the newest key be today's, which a server may hold back until tomorrow."`
 
@@ -58,15 +57,9 @@ type phoneFlowCommand struct {
 	Wait       time.Duration `default:"2m" help:"How long to wait for the keys to appear in a file, if --index and the rest are given."`
 }
 
-// Run prints each step as it ends.
-func (c phoneFlowCommand) Run(ctx context.Context) error {
-	if c.Code == "" && (c.IssueBase == "" || c.AdminKey == "") {
-		return errors.New("give --code, or --issue-base and --admin-key to issue one")
-	}
-	plan := phone.Plan{
-		Issuer: phone.Issuer{Base: c.IssueBase, AdminKey: c.AdminKey}, Code: c.Code,
-		Keys: c.Keys, Today: c.Today, Pause: time.Second, Done: printStep,
-	}
+// run takes a phone through a plan and prints each step as it ends.
+func (c phoneServer) run(ctx context.Context, plan phone.Plan) error {
+	plan.Keys, plan.Today, plan.Pause, plan.Done = c.Keys, c.Today, time.Second, printStep
 	if c.Index != "" {
 		trust, err := c.trust()
 		if err != nil {
@@ -88,6 +81,34 @@ func (c phoneFlowCommand) Run(ctx context.Context) error {
 		return errReported // its step was printed
 	}
 	return nil
+}
+
+type phoneFlowCommand struct {
+	phoneServer `prefix:""`
+	Code        string `help:"The verification code. Without one, a code is issued, which needs --issue-base and --admin-key."`
+	IssueBase   string `name:"issue-base" help:"Base URL of the admin API, ending in a slash." placeholder:"URL"`
+	AdminKey    string `name:"admin-key" env:"CARILLON_ADMIN_KEY" help:"API key of kind admin." placeholder:"KEY"`
+}
+
+func (c phoneFlowCommand) Run(ctx context.Context) error {
+	if c.Code == "" && (c.IssueBase == "" || c.AdminKey == "") {
+		return errors.New("give --code, or --issue-base and --admin-key to issue one")
+	}
+	return c.run(ctx, phone.Plan{Issuer: phone.Issuer{Base: c.IssueBase, AdminKey: c.AdminKey}, Code: c.Code})
+}
+
+type phoneSelfReportCommand struct {
+	phoneServer `prefix:""`
+	Inbox       string `required:"" help:"Where a development server shows text messages as JSON: inboxURL in its endpoints.json." placeholder:"URL"`
+	Number      string `help:"Telephone number, with + and country code, that has not reported lately. Without one, a random number." placeholder:"NUMBER"`
+}
+
+func (c phoneSelfReportCommand) Run(ctx context.Context) error {
+	number := c.Number
+	if number == "" {
+		number = phone.RandomNumber()
+	}
+	return c.run(ctx, phone.Plan{Own: &phone.Own{Number: number, Inbox: phone.Inbox{URL: c.Inbox}}})
 }
 
 func printStep(s phone.Step) {

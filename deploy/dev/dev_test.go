@@ -174,7 +174,7 @@ func TestEndpointsFile(t *testing.T) {
 		t.Errorf("exports %v, %d tenants", file.Exports, len(file.Tenants))
 	}
 	members := strings.Fields(`name slug region portalURL deviceBase issueBase statsBase publishURL keyStatsURL
-		indexURL downloadBase jwksURL jwksSetURL redirectBase healthURLs deviceKey adminKey statsKey healthAuthorityID issuer
+		indexURL downloadBase jwksURL jwksSetURL redirectBase inboxURL reportURL healthURLs deviceKey adminKey statsKey healthAuthorityID issuer
 		audience exportKeyID exportKeyVersion exportPublicKeyPEM staff`)
 	for _, tenant := range file.Tenants {
 		if len(tenant) != len(members) {

@@ -39,6 +39,8 @@ type endpoint struct {
 	JWKSURL            string   `json:"jwksURL"`
 	JWKSSetURL         string   `json:"jwksSetURL"`
 	RedirectBase       string   `json:"redirectBase"`
+	InboxURL           string   `json:"inboxURL"`
+	ReportURL          string   `json:"reportURL"`
 	HealthURLs         []string `json:"healthURLs"`
 	DeviceKey          string   `json:"deviceKey"`
 	AdminKey           string   `json:"adminKey"`
@@ -64,6 +66,7 @@ func (e *endpoint) setURLs(base string) {
 	e.DownloadBase = t + "exports/"
 	e.JWKSURL = t + "jwks"
 	e.JWKSSetURL = t + ".well-known/jwks.json"
+	e.InboxURL = base + "/dev/inbox/" + e.Slug
 	e.HealthURLs = []string{base + "/health", base + "/ready"}
 }
 

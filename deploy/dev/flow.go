@@ -115,6 +115,17 @@ func (c *checker) department(ctx context.Context, i int, e endpoint) {
 		Done: func(s phone.Step) { c.note(step{department: e.Slug, name: s.Name, took: s.Took, err: s.Err}) },
 	})
 	c.keys[i] = report.Keys.TEKs
+	c.selfReport(ctx, e)
+}
+
+// selfReport is a phone that asks for its code itself.
+func (c *checker) selfReport(ctx context.Context, e endpoint) {
+	own := phone.Own{Number: phone.RandomNumber(), Inbox: phone.Inbox{URL: e.InboxURL}}
+	_, _ = e.phone().Flow(ctx, phone.Plan{ // each step's error is noted
+		Own: &own, Done: func(s phone.Step) {
+			c.note(step{department: e.Slug, name: "self-report, " + s.Name, took: s.Took, err: s.Err})
+		},
+	})
 }
 
 // apart tries a department's credentials and keys at every other one.

@@ -5,6 +5,7 @@ package dev
 import (
 	"bytes"
 	_ "embed"
+	"encoding/json"
 	"html/template"
 	"net/http"
 
@@ -45,6 +46,22 @@ func (h inboxHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Cache-Control", "no-store")
 	w.Header().Set("Content-Security-Policy", "default-src 'none'; style-src 'self'; base-uri 'none'; frame-ancestors 'none'")
 	_, _ = page.WriteTo(w)
+}
+
+// inboxList is the same of one department for programs, in JSON, newest first.
+type inboxList inboxHandler
+
+func (h inboxList) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	for _, t := range h.tenants {
+		if string(t.Slug) != r.PathValue("tenant") {
+			continue
+		}
+		w.Header().Set("Content-Type", "application/json")
+		w.Header().Set("Cache-Control", "no-store")
+		_ = json.NewEncoder(w).Encode(h.inbox.List(t.ID)) // a client that is gone needs no answer
+		return
+	}
+	http.NotFound(w, r)
 }
 
 func serveInboxCSS(w http.ResponseWriter, _ *http.Request) {

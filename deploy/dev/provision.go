@@ -68,6 +68,7 @@ func (s stack) extra(tenants []*tenant.Tenant) (http.Handler, error) {
 	mux := http.NewServeMux()
 	mux.Handle(providerPath+"/", provider)
 	mux.Handle("GET /dev/inbox", inboxHandler{inbox: s.inbox, tenants: tenants})
+	mux.Handle("GET /dev/inbox/{tenant}", inboxList{inbox: s.inbox, tenants: tenants})
 	mux.HandleFunc("GET /dev/inbox.css", serveInboxCSS)
 	return mux, nil
 }
@@ -80,6 +81,9 @@ func (s stack) provision(ctx context.Context) ([]*tenant.Tenant, endpoints, erro
 		return nil, endpoints{}, err
 	}
 	defer db.Close()
+	if err := onboarding.CompleteKeys(ctx, db, s.root, time.Now()); err != nil {
+		return nil, endpoints{}, err
+	}
 	earlier, err := readEndpoints(s.options.Data)
 	if err != nil {
 		return nil, endpoints{}, err
@@ -203,5 +207,6 @@ func (s stack) describe(ctx context.Context, db *tenant.DB, t *tenant.Tenant, d 
 	e.Staff = d.staff()
 	e.setURLs(s.base)
 	e.RedirectBase = "http://" + strings.ToLower(t.Region) + "." + s.redirectDomain() + "/"
+	e.ReportURL = "http://" + s.redirectDomain() + "/report"
 	return nil
 }

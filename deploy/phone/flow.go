@@ -13,6 +13,8 @@ type Plan struct {
 	// Code already, which only somebody else can see to.
 	Issuer Issuer
 	Code   string
+	// Own, if set, has the phone ask for the code itself, instead of the issuer.
+	Own *Own
 	// TestType is confirmed if empty; Onset is two days ago if zero.
 	TestType string
 	Onset    time.Time
@@ -26,6 +28,13 @@ type Plan struct {
 	Pause time.Duration
 	// Done, if set, is told of each step as it ends.
 	Done func(Step)
+}
+
+// Own is a report of one's own: which number the code is sent to, and where a
+// development server shows the message.
+type Own struct {
+	Number string
+	Inbox  Inbox
 }
 
 // Step is one thing that a phone has done.
@@ -90,6 +99,7 @@ type run struct {
 	phone  *Phone
 	plan   Plan
 	code   Code
+	nonce  Nonce // of a self-report
 	cert   string
 	report Report
 }
@@ -100,16 +110,18 @@ type step struct {
 }
 
 func (r *run) steps() []step {
-	own := r.plan.Code != ""
+	issued := r.plan.Code == "" && r.plan.Own == nil
 	var steps []step
 	add := func(wanted bool, name string, do func(context.Context) error) {
 		if wanted {
 			steps = append(steps, step{name, do})
 		}
 	}
-	add(!own, "issue a code", r.issue)
+	add(issued, "issue a code", r.issue)
+	add(r.plan.Own != nil, "user-report: ask for a code", r.ask)
+	add(r.plan.Own != nil, "read the text message", r.read)
 	add(true, "verify: code to token", r.verify)
-	add(!own, "the code is claimed", r.claimed)
+	add(issued, "the code is claimed", r.claimed)
 	add(true, "certificate", r.certificate)
 	add(true, fmt.Sprintf("publish %d keys", r.plan.Keys), r.publish)
 	add(r.plan.Trust != nil, "download the keys, signatures valid", r.download)
@@ -122,8 +134,18 @@ func (r *run) issue(ctx context.Context) (err error) {
 	return err
 }
 
+func (r *run) ask(ctx context.Context) error {
+	r.nonce = NewNonce()
+	return r.phone.Report(ctx, r.plan.Own.Number, r.plan.Onset, r.nonce)
+}
+
+func (r *run) read(ctx context.Context) (err error) {
+	r.plan.Code, err = r.plan.Own.Inbox.Code(ctx, r.plan.Own.Number)
+	return err
+}
+
 func (r *run) verify(ctx context.Context) (err error) {
-	r.report.Diagnosis, err = r.phone.Verify(ctx, r.plan.Code)
+	r.report.Diagnosis, err = r.phone.VerifyReported(ctx, r.plan.Code, r.nonce)
 	return err
 }
 

@@ -171,9 +171,14 @@ type Diagnosis struct {
 
 // Verify swaps a code for a token (verification protocol §1).
 func (p *Phone) Verify(ctx context.Context, code string) (Diagnosis, error) {
+	return p.VerifyReported(ctx, code, "")
+}
+
+// VerifyReported is Verify for a code that this phone has asked for itself.
+func (p *Phone) VerifyReported(ctx context.Context, code string, nonce Nonce) (Diagnosis, error) {
 	var d Diagnosis
 	err := p.device("verify", "api/verify").post(ctx, map[string]any{
-		"code": code, "accept": []string{"confirmed", "likely", "negative", "user-report"}, "padding": padding(),
+		"code": code, "accept": []string{"confirmed", "likely", "negative", "user-report"}, "nonce": nonce, "padding": padding(),
 	}, &d)
 	if err == nil && d.Token == "" {
 		err = errors.New("verify: the answer has no token")

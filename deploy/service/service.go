@@ -37,13 +37,14 @@ type Role string
 const (
 	Device  Role = "device"  // verify, certificate
 	Issuer  Role = "issuer"  // the API for health departments' own systems
+	Report  Role = "report"  // self-reports, by API and on the hosted page
 	Publish Role = "publish" // publish, and the files that phones download
 	Portal  Role = "portal"  // pages for staff
 	Jobs    Role = "jobs"    // exports and retention
 )
 
 // Roles are all of them.
-func Roles() []Role { return []Role{Device, Issuer, Publish, Portal, Jobs} }
+func Roles() []Role { return []Role{Device, Issuer, Report, Publish, Portal, Jobs} }
 
 // ParseRoles reads role names; none means all.
 func ParseRoles(names []string) ([]Role, error) {

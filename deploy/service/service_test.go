@@ -85,6 +85,7 @@ func TestRolesServeTheirOwn(t *testing.T) {
 	}{
 		{Device, "/api/verify", "/api/issue"},
 		{Issuer, "/api/issue", "/v1/publish"},
+		{Report, "/api/user-report", "/api/verify"},
 		{Publish, "/v1/publish", "/api/verify"},
 		{Portal, "/portal/", "/api/issue"},
 		{Jobs, "/health", "/api/"},

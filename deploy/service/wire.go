@@ -44,7 +44,7 @@ func (s *Service) wire(ctx context.Context) error {
 	if !s.config.NoLimits {
 		surface.Limiter = limit.NewTraffic(limit.DefaultRates(), s.config.Now)
 	}
-	for _, join := range []func(context.Context, *api.Config) error{s.wireDevice, s.wireIssuer, s.wirePublish, s.wirePortal} {
+	for _, join := range []func(context.Context, *api.Config) error{s.wireDevice, s.wireIssuer, s.wireReport, s.wirePublish, s.wirePortal} {
 		if err := join(ctx, &surface); err != nil {
 			return err
 		}
@@ -112,6 +112,24 @@ func (s *Service) wireIssuer(ctx context.Context, surface *api.Config) error {
 	surface.Issuer = s.verification(db, surface.Policies, router)
 	s.jobs = append(s.jobs, s.dispatch(db, router))
 	return s.wireLinks(db, surface)
+}
+
+func (s *Service) wireReport(ctx context.Context, surface *api.Config) error {
+	if !s.plays(Report) {
+		return nil
+	}
+	db, err := s.database(ctx, Report)
+	if err != nil {
+		return err
+	}
+	if surface.Directory == nil {
+		surface.Directory = tenant.NewDirectory(db)
+	}
+	if surface.DeviceKeys == nil {
+		surface.DeviceKeys = client.NewAuthenticator(db)
+	}
+	surface.Reporter = s.verification(db, surface.Policies)
+	return nil
 }
 
 func (s *Service) wirePublish(ctx context.Context, surface *api.Config) error {
