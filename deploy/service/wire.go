@@ -128,7 +128,11 @@ func (s *Service) wireReport(ctx context.Context, surface *api.Config) error {
 	if surface.DeviceKeys == nil {
 		surface.DeviceKeys = client.NewAuthenticator(db)
 	}
-	surface.Reporter = s.verification(db, surface.Policies)
+	router, err := s.router(db)
+	if err != nil {
+		return err
+	}
+	surface.Reporter = s.verification(db, surface.Policies, router)
 	return nil
 }
 
