@@ -28,6 +28,7 @@ import (
 	"carillon/tenant/export"
 	"carillon/tenant/exposure"
 	"carillon/tenant/key"
+	"carillon/tenant/labfeed"
 	"carillon/tenant/limit"
 	"carillon/tenant/message/provider"
 	"carillon/tenant/verification"
@@ -54,6 +55,8 @@ type Config struct {
 	IssuerKeys *client.Authenticator
 	// Receipts takes in what message providers report; nil means that none do.
 	Receipts *provider.Router
+	// LabFeed takes in laboratory results, from whoever IssuerKeys knows.
+	LabFeed *labfeed.Service
 	// Publisher takes in exposure keys.
 	Publisher *exposure.Service
 	// PublicKeys are the certificate keys that /jwks lists, and Files the export
@@ -91,6 +94,7 @@ func (c Config) check() error {
 	needs("report", c.Reporter != nil, directory && c.DeviceKeys != nil && c.Policies != nil)
 	needs("issuer", c.Issuer != nil, directory && c.IssuerKeys != nil && c.Policies != nil)
 	needs("receipts", c.Receipts != nil, directory)
+	needs("lab feed", c.LabFeed != nil, directory && c.IssuerKeys != nil && c.Policies != nil)
 	needs("publish", c.Publisher != nil, directory)
 	needs("exports", c.Files != nil && c.PublicKeys != nil, directory)
 	needs("links", c.Links != nil, directory && c.Links != nil && c.Links.Apps != nil)
@@ -109,6 +113,7 @@ type Server struct {
 	chaff     map[string]*profile // by the class of a route
 	crossings *crossings
 	tags      *tags
+	documents documents
 }
 
 // New returns a server for the roles that the configuration has parts for.
@@ -119,6 +124,7 @@ func New(c Config) (*Server, error) {
 	s := &Server{
 		config: c, metrics: newMetrics(c.Metrics), chaff: newProfiles(),
 		crossings: newCrossings(), tags: newTags(),
+		documents: documents{of: map[tenant.ID]int{}},
 	}
 	gin.SetMode(gin.ReleaseMode)
 	s.engine, s.links = s.newEngine(), s.newEngine()

@@ -121,6 +121,8 @@ func (a answer) withWords(err error) answer {
 		a.text = v.Text
 	case errors.As(err, &e) && e.Text != "":
 		a.text = e.Text
+	case labFeedWords(err) != "":
+		a.text = labFeedWords(err)
 	}
 	return a
 }

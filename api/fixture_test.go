@@ -27,8 +27,10 @@ import (
 	"carillon/tenant/export"
 	"carillon/tenant/exposure"
 	"carillon/tenant/key"
+	"carillon/tenant/labfeed"
 	"carillon/tenant/limit"
 	"carillon/tenant/message/messagetest"
+	"carillon/tenant/message/outbox"
 	"carillon/tenant/message/provider"
 	"carillon/tenant/message/provider/providertest"
 	"carillon/tenant/tenanttest"
@@ -120,6 +122,7 @@ func (f *fixture) start(t *testing.T, change ...func(*fixture, *api.Config)) {
 		Device: f.verification(w.Device, nil), DeviceKeys: client.NewAuthenticator(w.Device),
 		Issuer: f.verification(w.Issuer, nil), IssuerKeys: client.NewAuthenticator(w.Issuer),
 		Receipts:   f.router(t),
+		LabFeed:    f.labFeed(),
 		Publisher:  exposure.New(exposure.Config{DB: w.Publish, Keys: keys, Limits: exposure.DefaultLimits(), Now: w.Now}),
 		PublicKeys: keys, Files: f.files,
 		Links: &api.Links{
@@ -141,6 +144,16 @@ func (f *fixture) start(t *testing.T, change ...func(*fixture, *api.Config)) {
 	server.Start()
 	t.Cleanup(server.Close)
 	f.base = server.URL
+}
+
+// labFeed issues through an outbox.
+func (f *fixture) labFeed() *labfeed.Service {
+	db, keys := f.world.Issuer, key.NewRing(f.world.Issuer, f.world.Root)
+	return labfeed.New(labfeed.Config{
+		DB: db, Keys: keys, Policies: authz.NewPolicies(nil, 10), Directory: tenant.NewDirectory(db),
+		Codes: f.verification(db, func(c *verification.Config) { c.Outbox = outbox.New(keys, f.world.Now) }),
+		Log:   slog.New(slog.NewJSONHandler(f.log, nil)), Now: f.world.Now,
+	})
 }
 
 func (f *fixture) verification(db *tenant.DB, change func(*verification.Config)) *verification.Service {

@@ -17,6 +17,8 @@ import (
 	"carillon/tenant/client"
 	"carillon/tenant/export"
 	"carillon/tenant/exposure"
+	"carillon/tenant/labfeed"
+	"carillon/tenant/labfeed/document"
 	"carillon/tenant/verification"
 )
 
@@ -35,6 +37,7 @@ func TestTablesAreTotal(t *testing.T) {
 		sentinels []error
 	}{
 		"verification": {verificationAnswers(), append(verification.Sentinels(), authz.Sentinels()...)},
+		"lab feed":     {labFeedAnswers(), append(labfeed.Sentinels(), document.Sentinels()...)},
 		"publish":      {publishAnswers(), exposure.Sentinels()},
 		"download":     {downloadAnswers(), export.Sentinels()},
 		"access":       {accessAnswers(), append(client.Sentinels(), authz.Sentinels()...)},

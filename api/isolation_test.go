@@ -51,7 +51,10 @@ func TestForeignCredentialsAreUnknown(t *testing.T) {
 		"/api/batch-issue":     {"codes": []object{{"testType": "confirmed"}}},
 		"/api/checkcodestatus": {"uuid": uuid},
 		"/api/expirecode":      {"uuid": uuid},
-		"/v1/publish":          f.upload(t, f.north, f.teks(1), nil),
+		"/api/lab-feed":        {"resourceType": "Bundle"},
+		"/api/lab-feed/dead-letters/:letter/retry":   {"letter": uuid},
+		"/api/lab-feed/dead-letters/:letter/discard": {"letter": uuid},
+		"/v1/publish": f.upload(t, f.north, f.teks(1), nil),
 	}
 	keys := map[string]string{"device": f.north.device, "admin": f.north.admin, "stats": f.north.stats}
 	for _, r := range f.routes {

@@ -47,6 +47,9 @@ func (s *Server) routes() []route {
 	if s.config.Receipts != nil {
 		list = append(list, s.receiptRoutes()...)
 	}
+	if s.config.LabFeed != nil {
+		list = append(list, s.labFeedRoutes()...)
+	}
 	if s.config.Publisher != nil {
 		list = append(list, s.publishRoutes()...)
 	}

@@ -39,12 +39,14 @@ func TestRolesHaveTheirRoutes(t *testing.T) {
 	keep := func(role string) func(*fixture, *api.Config) {
 		return func(_ *fixture, c *api.Config) {
 			all := *c
-			c.Device, c.DeviceKeys, c.Issuer, c.IssuerKeys, c.Receipts, c.Publisher, c.PublicKeys, c.Files, c.Links = nil, nil, nil, nil, nil, nil, nil, nil, nil
+			c.Device, c.DeviceKeys, c.Issuer, c.IssuerKeys, c.Receipts, c.Publisher, c.PublicKeys, c.Files, c.Links, c.LabFeed = nil, nil, nil, nil, nil, nil, nil, nil, nil, nil
 			switch role {
 			case "device":
 				c.Device, c.DeviceKeys = all.Device, all.DeviceKeys
 			case "issuer":
 				c.Issuer, c.IssuerKeys, c.Receipts = all.Issuer, all.IssuerKeys, all.Receipts
+			case "lab feed":
+				c.LabFeed, c.IssuerKeys = all.LabFeed, all.IssuerKeys
 			case "publish":
 				c.Publisher = all.Publisher
 			case "exports":
@@ -54,8 +56,10 @@ func TestRolesHaveTheirRoutes(t *testing.T) {
 	}
 	f := setUp(t)
 	for role, want := range map[string]string{
-		"device":  "/api/verify /api/certificate",
-		"issuer":  "/api/issue /api/batch-issue /api/checkcodestatus /api/expirecode /api/receipts/status /api/receipts/errors",
+		"device": "/api/verify /api/certificate",
+		"issuer": "/api/issue /api/batch-issue /api/checkcodestatus /api/expirecode /api/receipts/status /api/receipts/errors",
+		"lab feed": "/api/lab-feed /api/lab-feed/submissions/:submission /api/lab-feed/dead-letters /api/lab-feed/dead-letters/:letter/retry" +
+			" /api/lab-feed/dead-letters/:letter/discard /api/lab-feed/mapping /api/lab-feed/mapping",
 		"publish": "/v1/publish",
 		"exports": "/exports/index.txt /exports/index.txt /exports/:file /exports/:file /jwks /.well-known/jwks.json",
 		"none":    "",

@@ -111,6 +111,7 @@ func (s *Service) wireIssuer(ctx context.Context, surface *api.Config) error {
 	surface.Receipts = router
 	surface.Issuer = s.verification(db, surface.Policies, router)
 	s.jobs = append(s.jobs, s.dispatch(db, router))
+	s.wireLabFeed(db, surface)
 	return s.wireLinks(db, surface)
 }
 

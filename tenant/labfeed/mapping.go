@@ -266,6 +266,9 @@ func ParseMapping(text []byte) (Mapping, error) {
 	if err := d.Decode(&m); err != nil {
 		return Mapping{}, problem("%v", err)
 	}
+	if d.More() {
+		return Mapping{}, problem("something follows it")
+	}
 	return m, m.Check()
 }
 

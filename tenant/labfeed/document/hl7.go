@@ -168,11 +168,16 @@ func readHL7(text string, f Fields) (*Document, error) {
 		return d, err
 	}
 	for _, m := range messages {
-		h, err := m.header()
-		if err != nil {
-			return d, err
+		h, wrong := m.header()
+		if wrong != nil && err == nil {
+			err = wrong
 		}
-		d.Messages = append(d.Messages, h)
+		if h.Separator != "" {
+			d.Messages = append(d.Messages, h)
+		}
+	}
+	if err != nil {
+		return d, err
 	}
 	for _, m := range messages {
 		if err := m.read(d, f); err != nil {
