@@ -91,8 +91,8 @@ const (
 // address are one.
 func CallerOf(a netip.Addr) string { return cut(a, callerBits4, callerBits6) }
 
-// networkOf names the neighbourhood.
-func networkOf(a netip.Addr) string { return cut(a, networkBits4, networkBits6) }
+// NetworkOf names the neighbourhood of an address.
+func NetworkOf(a netip.Addr) string { return cut(a, networkBits4, networkBits6) }
 
 func cut(a netip.Addr, bits4, bits6 int) string {
 	bits := bits4

@@ -84,7 +84,7 @@ func (t *Traffic) bounds(a Asker) []bound {
 		}
 	}
 	add(t.callers, CallerOf(a.Address))
-	add(t.networks, networkOf(a.Address))
+	add(t.networks, NetworkOf(a.Address))
 	if len(list) > 0 && list[0].limiter.asked(list[0].who) < t.rates.Free {
 		return list
 	}

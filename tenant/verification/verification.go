@@ -44,6 +44,9 @@ type Config struct {
 	// was one left (§11.4). It must be quick and safe for concurrent use; nil
 	// means no budget.
 	Quota func(tenant.ID) bool
+	// Digits tells how long a tenant's next short code must be (package guess); nil
+	// means as long as its settings say.
+	Digits func(context.Context, *tenant.Tenant) (int, error)
 	// Outbox takes messages that may go later. Requests that ask for it need one.
 	Outbox message.Outbox
 	// Wait lets time pass until d is over or the context ends, whose error it then
@@ -64,6 +67,7 @@ type Service struct {
 	sender         message.Sender
 	redirectDomain string
 	quota          func(tenant.ID) bool
+	digits         func(context.Context, *tenant.Tenant) (int, error)
 	outbox         message.Outbox
 	pace           *pace
 	now            func() time.Time
@@ -81,9 +85,12 @@ func New(c Config) *Service {
 	if c.Wait == nil {
 		c.Wait = sleep
 	}
+	if c.Digits == nil {
+		c.Digits = func(_ context.Context, t *tenant.Tenant) (int, error) { return t.Settings.CodeDigits, nil }
+	}
 	return &Service{
 		db: c.DB, keys: c.Keys, policies: c.Policies, sender: c.Sender,
-		redirectDomain: c.RedirectDomain, quota: c.Quota, outbox: c.Outbox,
+		redirectDomain: c.RedirectDomain, quota: c.Quota, digits: c.Digits, outbox: c.Outbox,
 		pace: newPace(c.Wait), now: c.Now, rand: c.Rand,
 	}
 }
