@@ -27,6 +27,7 @@ import (
 	"carillon/tenant/client"
 	"carillon/tenant/export"
 	"carillon/tenant/exposure"
+	"carillon/tenant/guess"
 	"carillon/tenant/key"
 	"carillon/tenant/labfeed"
 	"carillon/tenant/limit"
@@ -69,6 +70,8 @@ type Config struct {
 
 	// Limiter bounds requests per caller, key and tenant; nil means no limit.
 	Limiter *limit.Traffic
+	// Guesses counts unknown codes; nil counts none.
+	Guesses *guess.Counter
 	// Proxies are the networks whose X-Forwarded-For is believed; nil means none.
 	Proxies limit.Proxies
 	// Ready asks whether this process can work; nil means that it always can.

@@ -1,9 +1,12 @@
 package api
 
 import (
+	"errors"
+
 	"github.com/gin-gonic/gin"
 
 	"carillon/api/strictjson"
+	"carillon/tenant/guess"
 	"carillon/tenant/verification"
 )
 
@@ -29,9 +32,18 @@ func (s *Server) verify(c *gin.Context) {
 	if !s.decode(c, unparsable, &r) {
 		return
 	}
+	try, admitted := s.config.Guesses.Try(of(c).tenant.ID, of(c).address)
+	if !admitted {
+		s.tooMany(c, try.Reset)
+		return
+	}
 	v, err := s.config.Device.Verify(c.Request.Context(), of(c).tenant, verification.VerifyRequest{
 		Code: r.Code, Accept: r.Accept, Nonce: r.Nonce,
 	})
+	try.Done(outcome(err))
+	if errors.Is(err, verification.ErrCodeInvalid) {
+		s.metrics.wrongCodes.Inc()
+	}
 	if err != nil {
 		s.refuse(c, err, verifyAnswers())
 		return
@@ -39,6 +51,18 @@ func (s *Server) verify(c *gin.Context) {
 	s.render(c, verifyResponse{
 		Padding: padding(), TestType: v.TestType, SymptomDate: v.SymptomDate, TestDate: v.TestDate, Token: v.Token,
 	})
+}
+
+// outcome is what an attempt at a code tells about guessing. A code that is refused for
+// its test type is still there, so it buys nothing: it could be shown again and again.
+func outcome(err error) guess.Outcome {
+	switch {
+	case err == nil:
+		return guess.Right
+	case errors.Is(err, verification.ErrCodeInvalid):
+		return guess.Wrong
+	}
+	return guess.Neither
 }
 
 // certificateRequest is the body of /api/certificate (§2.1).

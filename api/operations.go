@@ -59,12 +59,13 @@ func (s *Server) works(c *gin.Context) bool {
 
 // metrics count; none has a label that names a tenant, a caller or a code.
 type metrics struct {
-	requests  *prometheus.CounterVec
-	latency   *prometheus.HistogramVec
-	refused   *prometheus.CounterVec
-	crossings *prometheus.CounterVec
-	outside   prometheus.Counter
-	chaff     prometheus.Counter
+	requests   *prometheus.CounterVec
+	latency    *prometheus.HistogramVec
+	refused    *prometheus.CounterVec
+	crossings  *prometheus.CounterVec
+	outside    prometheus.Counter
+	wrongCodes prometheus.Counter
+	chaff      prometheus.Counter
 }
 
 func newMetrics(r prometheus.Registerer) *metrics {
@@ -85,10 +86,13 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		outside: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "carillon_outside_network_total", Help: "Requests with a good key from outside the tenant's allow-list.",
 		}),
+		wrongCodes: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "carillon_wrong_codes_total", Help: "Unknown or spent codes that phones sent.",
+		}),
 		chaff: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "carillon_chaff_total", Help: "Cover traffic answered.",
 		}),
 	}
-	r.MustRegister(m.requests, m.latency, m.refused, m.crossings, m.outside, m.chaff)
+	r.MustRegister(m.requests, m.latency, m.refused, m.crossings, m.outside, m.wrongCodes, m.chaff)
 	return m
 }

@@ -50,7 +50,7 @@ const (
 	Neither Outcome = iota
 	// Wrong is a code that is unknown or spent.
 	Wrong
-	// Right is a code that was there to be claimed.
+	// Right is a code that was claimed.
 	Right
 )
 

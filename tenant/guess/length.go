@@ -43,7 +43,7 @@ func (s Sighting) Digits(least int) int {
 		return least
 	}
 	space := headroom * float64(max(s.Live, 1)) * float64(s.Wrong) / Chance
-	return max(least+1, min(MaxDigits, int(math.Ceil(math.Log10(space)))))
+	return min(MaxDigits, max(least+1, int(math.Ceil(math.Log10(space)))))
 }
 
 const sightSQL = `

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 
-	"carillon/tenant"
 	"carillon/tenant/key"
 )
 
@@ -21,12 +20,12 @@ const (
 // answer, or the message, is on its way.
 type pair struct{ short, long string }
 
-func (s *Service) drawPair(set tenant.Settings) (pair, error) {
-	short, err := draw(s.rand, shortAlphabet, set.CodeDigits)
+func (s *Service) drawPair(digits, longLength int) (pair, error) {
+	short, err := draw(s.rand, shortAlphabet, digits)
 	if err != nil {
 		return pair{}, err
 	}
-	long, err := draw(s.rand, longAlphabet, set.LongCodeLength)
+	long, err := draw(s.rand, longAlphabet, longLength)
 	if err != nil {
 		return pair{}, err
 	}

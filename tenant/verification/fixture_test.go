@@ -205,3 +205,10 @@ type senderFunc func(context.Context, *tenant.Tenant, message.Message) error
 func (f senderFunc) Send(ctx context.Context, t *tenant.Tenant, m message.Message) error {
 	return f(ctx, t, m)
 }
+
+// budget is a quota of which one code is left whenever has says so.
+func budget(has func(tenant.ID) bool) func(context.Context, *tenant.Tenant) (func() bool, func(), error) {
+	return func(_ context.Context, t *tenant.Tenant) (spend func() bool, release func(), err error) {
+		return func() bool { return has(t.ID) }, func() {}, nil
+	}
+}

@@ -86,6 +86,15 @@ func (s *Service) commit(ctx context.Context, o *order) (*placed, error) {
 	if err != nil {
 		return nil, err
 	}
+	if o.digits, err = s.digits(ctx, o.tenant); err != nil {
+		return nil, fmt.Errorf("length of codes: %w", err)
+	}
+	spend, release, err := s.quota(ctx, o.tenant)
+	if err != nil {
+		return nil, fmt.Errorf("quota of codes: %w", err)
+	}
+	defer release()
+	o.spend = spend
 	p := &placed{order: o}
 	err = s.db.In(ctx, o.tenant.ID, func(tx *tenant.Tx) error {
 		codes, err := s.store(ctx, tx, o, live)
@@ -142,7 +151,7 @@ func (s *Service) store(ctx context.Context, tx *tenant.Tx, o *order, live []key
 	if err := o.refuseType(); err != nil {
 		return pair{}, err
 	}
-	if !s.quota(o.tenant.ID) {
+	if !o.spend() {
 		return pair{}, refuse(ErrQuota, "daily quota of codes exceeded")
 	}
 	if o.testType == certificate.UserReport && o.phone == "" {
@@ -206,7 +215,7 @@ select exists (select from stored)`
 func (s *Service) insert(ctx context.Context, tx *tenant.Tx, o *order, live []key.Secret) (pair, error) {
 	expires, longExpires := o.expiries()
 	for range 1 + maxRedraws {
-		codes, err := s.drawPair(o.tenant.Settings)
+		codes, err := s.drawPair(o.digits, o.tenant.Settings.LongCodeLength)
 		if err != nil {
 			return pair{}, err
 		}

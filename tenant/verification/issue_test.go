@@ -90,7 +90,7 @@ func TestIssueOrder(t *testing.T) {
 	known := f.issue(t, f.south, verification.IssueRequest{}).ID.String()
 	spent := false
 	s := f.service(f.world.Issuer, func(c *verification.Config) {
-		c.Quota = func(tenant.ID) bool { return !spent }
+		c.Quota = budget(func(tenant.ID) bool { return !spent })
 	})
 	now := f.world.Now().UTC()
 	at := with(f.south, func(s *tenant.Settings) {
@@ -227,13 +227,13 @@ func TestIssueQuota(t *testing.T) {
 	f := setUp(t)
 	left := 1
 	s := f.service(f.world.Issuer, func(c *verification.Config) {
-		c.Quota = func(id tenant.ID) bool {
+		c.Quota = budget(func(id tenant.ID) bool {
 			if id != f.north.ID {
 				t.Errorf("asked for the budget of tenant %s, want %s", id, f.north.ID)
 			}
 			left--
 			return left >= 0
-		}
+		})
 	})
 	r := verification.IssueRequest{TestType: "confirmed", UUID: uuid.NewString()}
 	if _, err := s.Issue(t.Context(), f.north, backEnd, r); err != nil {

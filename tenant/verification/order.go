@@ -57,11 +57,13 @@ type order struct {
 	phone         string // E.164
 	templateLabel string
 	externalID    string
-	generate      bool   // return the message's text
-	keep          bool   // keep the code even if the message fails
-	later         bool   // leave the message to the outbox
-	own           bool   // a self-report, which the tenant's list of test types does not rule
-	nonceDigest   []byte // of the nonce that the phone must repeat; nil if it need not
+	generate      bool        // return the message's text
+	keep          bool        // keep the code even if the message fails
+	later         bool        // leave the message to the outbox
+	own           bool        // a self-report, which the tenant's list of test types does not rule
+	nonceDigest   []byte      // of the nonce that the phone must repeat; nil if it need not
+	digits        int         // of the short code
+	spend         func() bool // takes the code from the day's budget
 	also          func(context.Context, *tenant.Tx, *Issued) error
 }
 

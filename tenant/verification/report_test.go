@@ -142,7 +142,7 @@ func TestReportOrder(t *testing.T) {
 	t.Parallel()
 	f := setUpReports(t)
 	spent := true
-	s := f.service(f.world.Report, func(c *verification.Config) { c.Quota = func(tenant.ID) bool { return !spent } })
+	s := f.service(f.world.Report, func(c *verification.Config) { c.Quota = budget(func(tenant.ID) bool { return !spent }) })
 	at := with(f.north, func(s *tenant.Settings) { s.SelfReport, s.RequireDate, s.SMSEnabled = false, true, false })
 	r := verification.ReportRequest{Nonce: "%"}
 	today := f.world.Now().UTC().Format(time.DateOnly)

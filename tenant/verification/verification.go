@@ -40,10 +40,11 @@ type Config struct {
 	// RedirectDomain is the domain under which every region's links live; empty
 	// makes links of the ens: scheme (§7.1).
 	RedirectDomain string
-	// Quota takes one code from a tenant's daily budget and reports whether there
-	// was one left (§11.4). It must be quick and safe for concurrent use; nil
-	// means no budget.
-	Quota func(tenant.ID) bool
+	// Quota sets one code of a tenant's daily budget aside (§11.4), before the code's
+	// transaction begins. spend is called inside it, where the protocol says, and
+	// reports whether there was a code; release is called after it, always, and gives
+	// back what was not spent. nil means no budget.
+	Quota func(context.Context, *tenant.Tenant) (spend func() bool, release func(), err error)
 	// Digits tells how long a tenant's next short code must be (package guess); nil
 	// means as long as its settings say.
 	Digits func(context.Context, *tenant.Tenant) (int, error)
@@ -66,7 +67,7 @@ type Service struct {
 	policies       *authz.Policies
 	sender         message.Sender
 	redirectDomain string
-	quota          func(tenant.ID) bool
+	quota          func(context.Context, *tenant.Tenant) (func() bool, func(), error)
 	digits         func(context.Context, *tenant.Tenant) (int, error)
 	outbox         message.Outbox
 	pace           *pace
@@ -80,7 +81,7 @@ func New(c Config) *Service {
 		c.Sender = message.None{}
 	}
 	if c.Quota == nil {
-		c.Quota = func(tenant.ID) bool { return true }
+		c.Quota = unlimited
 	}
 	if c.Wait == nil {
 		c.Wait = sleep
@@ -93,6 +94,10 @@ func New(c Config) *Service {
 		redirectDomain: c.RedirectDomain, quota: c.Quota, digits: c.Digits, outbox: c.Outbox,
 		pace: newPace(c.Wait), now: c.Now, rand: c.Rand,
 	}
+}
+
+func unlimited(context.Context, *tenant.Tenant) (spend func() bool, release func(), err error) {
+	return func() bool { return true }, func() {}, nil
 }
 
 // clock is the current time, UTC, in whole seconds: the protocol's own unit, so
