@@ -14,6 +14,7 @@ import (
 	"carillon/tenant/client"
 	"carillon/tenant/export"
 	"carillon/tenant/exposure"
+	"carillon/tenant/guess"
 	"carillon/tenant/key"
 	"carillon/tenant/limit"
 	"carillon/tenant/member"
@@ -74,6 +75,7 @@ func (s *Service) verification(db *tenant.DB, policies *authz.Policies, sender m
 	keys := key.NewRing(db, s.config.Root)
 	return verification.New(verification.Config{
 		DB: db, Keys: keys, Policies: policies, Sender: sender,
+		Digits: guess.NewLengths(db, s.config.Now).Digits,
 		Outbox: outbox.New(keys, s.config.Now), RedirectDomain: s.messageDomain(), Now: s.config.Now, Rand: rand.Reader,
 	})
 }
@@ -89,6 +91,10 @@ func (s *Service) wireDevice(ctx context.Context, surface *api.Config) error {
 	surface.Directory = tenant.NewDirectory(db)
 	surface.DeviceKeys = client.NewAuthenticator(db)
 	surface.Device = s.verification(db, surface.Policies, nil)
+	if !s.config.NoLimits {
+		surface.Guesses = guess.NewCounter(db, guess.DefaultBounds(), s.config.Now)
+		s.jobs = append(s.jobs, func(ctx context.Context) error { return surface.Guesses.Run(ctx, s.config.Log) })
+	}
 	return nil
 }
 
@@ -175,6 +181,7 @@ func (s *Service) wireJobs(ctx context.Context, files export.Store) error {
 	s.jobs = append(s.jobs,
 		func(ctx context.Context) error { return exports.Run(ctx, s.config.JobInterval) },
 		func(ctx context.Context) error { return s.retain(ctx, db, directory) },
+		guess.NewWatch(db, directory, s.metrics, s.config.Log, s.config.Now).Run,
 	)
 	return nil
 }
@@ -218,6 +225,7 @@ func (s *Service) cleanUp(ctx context.Context, db *tenant.DB, directory *tenant.
 		failed = errors.Join(failed,
 			verification.Cleanup(ctx, db, t, now),
 			delivery.Cleanup(ctx, db, id, now),
+			guess.Cleanup(ctx, db, id, now),
 			exposure.Cleanup(ctx, db, id, exposure.DefaultLimits(), now))
 		return ctx.Err()
 	})
