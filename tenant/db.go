@@ -2,8 +2,10 @@ package tenant
 
 import (
 	"context"
+	"crypto/sha256"
 	"database/sql"
 	"database/sql/driver"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"hash/fnv"
@@ -133,6 +135,13 @@ func (db *DB) ForLogin(ctx context.Context, issuer, email string, fn func(*Tx) e
 	set := "; set local carillon.login_issuer = " + pq.QuoteLiteral(issuer) +
 		"; set local carillon.login_email = " + pq.QuoteLiteral(email)
 	return db.run(ctx, set, fn)
+}
+
+// ForKey runs fn in a transaction bound to no tenant, in which whoever holds a device
+// key with this SHA-256 digest may read that key's own row, and no other row of any
+// tenant.
+func (db *DB) ForKey(ctx context.Context, digest [sha256.Size]byte, fn func(*Tx) error) error {
+	return db.run(ctx, "; set local carillon.key_digest = '"+hex.EncodeToString(digest[:])+"'", fn)
 }
 
 func setTenant(id ID) string { return "; set local carillon.tenant_id = '" + id.String() + "'" }

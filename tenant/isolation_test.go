@@ -52,6 +52,8 @@ var fillSQL = []string{
 	`insert into guessing_alarm (tenant_id, day, wrong, digits) values ($1, current_date, 1000, 9)`,
 	`insert into quota_day (tenant_id, day, issued, base) values ($1, current_date, 10, 10)`,
 	`insert into quota_entry (tenant_id, day, entry_id, kind, codes) values ($1, current_date, gen_random_uuid(), 'share', 1)`,
+	`insert into report_page (tenant_id) values ($1)`,
+	`insert into report_text (tenant_id, language) values ($1, 'es')`,
 	`insert into exposure (tenant_id, tek, rolling_start, rolling_period, transmission_risk, report_type, traveler, regions, created_at)
 	 values ($1, decode(repeat('00', 16), 'hex'), 1, 144, 0, 'confirmed', false, '{}', now())`,
 	`insert into publish_receipt (tenant_id, digest, expires_at) values ($1, sha256('receipt'), now())`,

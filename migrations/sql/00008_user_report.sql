@@ -52,6 +52,55 @@ grant select (tenant_id, created_at, claimed_at), delete on user_report to caril
 grant select, insert, delete on verification_code to carillon_report;
 grant select on message_provider, message_template to carillon_report;
 grant select, insert, update on message_delivery to carillon_report;
+grant select, insert, update (count) on message_error to carillon_report;
+
+-- The hosted page knows its tenant by the device key alone: whoever has a key may find
+-- out whose it is.
+create policy own_device_key on api_key for select to carillon_report
+  using (kind = 'device'
+     and digest = decode(nullif(current_setting('carillon.key_digest', true), ''), 'hex'));
+
+create table report_page (
+  tenant_id       uuid not null,
+  color           text not null default '',
+  image_url       text not null default '',
+  learn_more_url  text not null default '',
+  constraint report_page_pkey primary key (tenant_id),
+  constraint report_page_tenant_fkey foreign key (tenant_id) references tenant_directory,
+  constraint report_page_color_form check (color = '' or color ~ '^#[0-9a-f]{6}$'),
+  constraint report_page_urls_form
+    check ((image_url = '' or image_url ~ '^https://') and (learn_more_url = '' or learn_more_url ~ '^https://')
+       and length(image_url) <= 1000 and length(learn_more_url) <= 1000)
+);
+comment on table report_page is
+  'How the hosted page for self-reports looks for a health authority. Empty means as Carillon has it.';
+
+create table report_text (
+  tenant_id  uuid not null,
+  language   text not null,
+  agency     text not null default '',
+  intro      text not null default '',
+  date       text not null default '',
+  phone      text not null default '',
+  success    text not null default '',
+  constraint report_text_pkey primary key (tenant_id, language),
+  constraint report_text_tenant_fkey foreign key (tenant_id) references tenant_directory,
+  constraint report_text_language_form check (language ~ '^[a-z]{2,3}(-[A-Za-z0-9]{2,8})*$'),
+  constraint report_text_lengths
+    check (length(agency) <= 200 and length(intro) <= 2000 and length(date) <= 500
+       and length(phone) <= 500 and length(success) <= 2000)
+);
+comment on table report_text is
+  'What the hosted page says in a language, in a health authority''s own words. Empty means as Carillon has it.';
+
+alter table report_page enable row level security;
+alter table report_page force  row level security;
+alter table report_text enable row level security;
+alter table report_text force  row level security;
+create policy tenant_only on report_page using (tenant_id = current_tenant());
+create policy tenant_only on report_text using (tenant_id = current_tenant());
+grant select on report_page, report_text to carillon_report, carillon_portal, carillon_operator;
+grant insert, update, delete on report_page, report_text to carillon_operator;
 
 -- An operator may free a telephone number, which ends its unclaimed code.
 grant select (tenant_id, code_id, phone_mac), delete on user_report to carillon_operator;

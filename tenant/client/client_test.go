@@ -347,3 +347,46 @@ func swapCase(s string) string {
 	}
 	return strings.ToLower(s)
 }
+
+// A device key tells whose it is, to the report role alone; nothing else does.
+func TestOwner(t *testing.T) {
+	t.Parallel()
+	w := tenanttest.New(t)
+	north, south := w.Create("north"), w.Create("south")
+	a := client.NewAuthenticator(w.Report)
+	keys := map[*tenant.Tenant]string{north: w.Key(north, client.Device), south: w.Key(south, client.Device)}
+	for of, key := range keys {
+		if id, err := a.Owner(t.Context(), " "+key+"\n"); err != nil || id != of.ID {
+			t.Errorf("%s: %v, %v", of.Slug, id, err)
+		}
+		if _, err := client.NewAuthenticator(w.Device).Owner(t.Context(), key); !errors.Is(err, client.ErrUnknownKey) {
+			t.Errorf("another role finds a key's owner: %v", err)
+		}
+	}
+	const disable = `update api_key set disabled_at = now() where tenant_id = $1 and kind = 'device'`
+	if _, err := w.Database.Super().ExecContext(t.Context(), disable, south.ID); err != nil {
+		t.Fatal(err)
+	}
+	for name, key := range map[string]string{
+		"none": "", "malformed": "x", "unknown": strings.Repeat("A", len(keys[north])),
+		"a back end's": w.Key(north, client.Admin), "disabled": keys[south],
+	} {
+		if _, err := a.Owner(t.Context(), key); !errors.Is(err, client.ErrUnknownKey) {
+			t.Errorf("%s: %v, want ErrUnknownKey", name, err)
+		}
+	}
+	digest := sha256.Sum256([]byte(keys[north]))
+	err := w.Report.ForKey(t.Context(), digest, func(tx *tenant.Tx) error {
+		var n int
+		if err := tx.Get(t.Context(), &n, `select count(*) from api_key`); err != nil || n != 1 {
+			t.Errorf("a key shows %d keys (%v), want itself", n, err)
+		}
+		if err := tx.Get(t.Context(), &n, `select count(*) from user_report`); err != nil || n != 0 {
+			t.Errorf("a key shows %d reports (%v)", n, err)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Error(err)
+	}
+}

@@ -1,0 +1,145 @@
+package reportpage_test
+
+import (
+	"bytes"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"carillon/authz"
+	"carillon/tenant"
+	"carillon/tenant/key"
+	"carillon/tenant/reportpage"
+	"carillon/tenant/tenanttest"
+)
+
+var operator = authz.Subject{Kind: authz.System, ID: "operator", Name: "Operator"}
+
+func TestBranding(t *testing.T) {
+	t.Parallel()
+	w := tenanttest.New(t)
+	north, south := w.Create("north"), w.Create("south")
+	look := reportpage.Look{Color: "#12abEF", ImageURL: "https://north.example/logo.svg", LearnMoreURL: "https://north.example/"}
+	texts := []reportpage.Text{
+		{Language: "ar", Agency: "الصحة"},
+		{Language: "en", Agency: "Health", Intro: "i", Date: "d", Phone: "p", Success: "s"},
+	}
+	for _, old := range []string{"old", ""} { // the second time replaces the first
+		err := w.Operator.In(t.Context(), north.ID, func(tx *tenant.Tx) error {
+			err := reportpage.SetLook(t.Context(), tx, operator, look, w.Now())
+			for _, text := range texts {
+				text.Intro += old
+				err = errors.Join(err, reportpage.SetText(t.Context(), tx, operator, text, w.Now()))
+			}
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	look.Color = "#12abef"
+	for of, want := range map[*tenant.Tenant]reportpage.Branding{north: {Look: look, Texts: texts}, south: {}} {
+		got, err := reportpage.Load(t.Context(), w.Report, of.ID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", of.Slug, diff)
+		}
+	}
+}
+
+func TestBrandingRefuses(t *testing.T) {
+	t.Parallel()
+	w := tenanttest.New(t)
+	north := w.Create("north")
+	refused := func(name string, set func(tx *tenant.Tx) error) {
+		if err := w.Operator.In(t.Context(), north.ID, set); !errors.Is(err, reportpage.ErrValue) {
+			t.Errorf("%s: %v, want ErrValue", name, err)
+		}
+	}
+	for name, l := range map[string]reportpage.Look{
+		"color's name": {Color: "red"}, "style": {Color: "#fff;}a{"}, "plain HTTP": {ImageURL: "http://x.example/"},
+		"script": {LearnMoreURL: "javascript:alert(1)"}, "no host": {ImageURL: "https:///x"},
+		"a policy's words": {ImageURL: "https://x;script-src/"}, "long": {ImageURL: "https://x.example/" + strings.Repeat("x", 1000)},
+	} {
+		refused(name, func(tx *tenant.Tx) error { return reportpage.SetLook(t.Context(), tx, operator, l, w.Now()) })
+	}
+	for name, text := range map[string]reportpage.Text{
+		"no language": {}, "another language": {Language: "English"},
+		"long": {Language: "en", Agency: strings.Repeat("x", 201)}, "no text": {Language: "en", Intro: "\xff"}, "NUL": {Language: "en", Date: "\x00"},
+	} {
+		refused(name, func(tx *tenant.Tx) error { return reportpage.SetText(t.Context(), tx, operator, text, w.Now()) })
+	}
+}
+
+func TestVisit(t *testing.T) {
+	t.Parallel()
+	w := tenanttest.New(t)
+	north, south := w.Create("north"), w.Create("south")
+	keys := key.NewRing(w.Report, w.Root)
+	v := reportpage.Visit{Tenant: north.ID, Nonce: bytes.Repeat([]byte{7}, 256), Expires: w.Now().Add(reportpage.VisitLife).Truncate(time.Second)}
+	text, err := reportpage.Seal(t.Context(), keys, v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(text) > 1000 {
+		t.Errorf("%d characters", len(text))
+	}
+	got, err := reportpage.Open(t.Context(), key.NewRing(w.Report, w.Root), text, w.Now()) // another process
+	if err != nil || got.Tenant != v.Tenant || !bytes.Equal(got.Nonce, v.Nonce) || !got.Expires.Equal(v.Expires) {
+		t.Errorf("another visit, %v", err)
+	}
+	if s := fmt.Sprintf("%v %+v %s", v, v, &v); strings.Contains(s, "7") {
+		t.Errorf("prints %s", s)
+	}
+	sealed, err := base64.RawURLEncoding.DecodeString(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	elsewhere := append(append([]byte{}, south.ID[:]...), sealed[16:]...)
+	nobodys := append(append([]byte{}, bytes.Repeat([]byte{9}, 16)...), sealed[16:]...)
+	changed := append([]byte{}, sealed...)
+	changed[len(changed)-1] ^= 1
+	for name, bad := range map[string]string{
+		"empty": "", "short": text[:20], "cut off": text[:len(text)-4], "padded": text + "=", "long": strings.Repeat("A", 5000),
+		"another tenant's": base64.RawURLEncoding.EncodeToString(elsewhere),
+		"nobody's":         base64.RawURLEncoding.EncodeToString(nobodys),
+		"changed":          base64.RawURLEncoding.EncodeToString(changed),
+	} {
+		if _, err := reportpage.Open(t.Context(), keys, bad, w.Now()); !errors.Is(err, reportpage.ErrVisit) {
+			t.Errorf("%s: %v, want ErrVisit", name, err)
+		}
+	}
+	w.SetNow(v.Expires.Add(-time.Second))
+	if _, err := reportpage.Open(t.Context(), keys, text, w.Now()); err != nil {
+		t.Errorf("a second before its end: %v", err)
+	}
+	if _, err := reportpage.Open(t.Context(), keys, text, v.Expires); !errors.Is(err, reportpage.ErrVisit) {
+		t.Errorf("at its end: %v, want ErrVisit", err)
+	}
+}
+
+func FuzzOpenVisit(f *testing.F) {
+	w := tenanttest.New(f)
+	north := w.Create("north")
+	keys := key.NewRing(w.Report, w.Root)
+	text, err := reportpage.Seal(f.Context(), keys, reportpage.Visit{Tenant: north.ID, Nonce: []byte("n"), Expires: w.Now().Add(time.Hour)})
+	if err != nil {
+		f.Fatal(err)
+	}
+	for _, seed := range []string{text, text[1:], "", "AAAA", strings.Repeat("A", 100)} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		_, err := reportpage.Open(t.Context(), keys, s, w.Now())
+		if (err == nil) != (s == text) || err != nil && !errors.Is(err, reportpage.ErrVisit) {
+			t.Errorf("%q: %v", s, err)
+		}
+	})
+}
