@@ -8,7 +8,7 @@ import (
 )
 
 // programPaths are the endpoints of the verification half that take JSON.
-var programPaths = []string{"/api/verify", "/api/certificate", "/api/issue", "/api/checkcodestatus", "/api/expirecode"}
+var programPaths = []string{"/api/verify", "/api/certificate", "/api/user-report", "/api/issue", "/api/batch-issue", "/api/checkcodestatus", "/api/expirecode"}
 
 // commonRules are §0: what all JSON endpoints have in common.
 func commonRules() []rule {

@@ -27,7 +27,8 @@ type rule struct {
 // rules are all of them, in the order of the protocol.
 func rules() []rule {
 	return slices.Concat(
-		commonRules(), verifyRules(), certificateRules(), issueRules(), statusRules(),
+		commonRules(), verifyRules(), certificateRules(), issueRules(), batchRules(), statusRules(),
+		reportRules(), linkRules(), keyRules(), chaffRules(),
 	)
 }
 

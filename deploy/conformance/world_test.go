@@ -28,8 +28,11 @@ import (
 // rules are tried with.
 type world struct {
 	*tenanttest.World
-	base string
-	sms  *messagetest.Sender
+	base   string
+	sms    *messagetest.Sender
+	config service.Config
+	// forwarded is the address that a proxy would name; empty for none.
+	forwarded string
 
 	// open and other allow everything; strict asks for a date, sends no messages and
 	// issues confirmed and likely alone; brief has tokens of a minute; shut is closed
@@ -57,6 +60,7 @@ func newWorld(t *testing.T, change ...func(*service.Config)) *world {
 	w.other = w.account(t, "other", everything)
 	w.brief = w.account(t, "brief", map[string]string{"require-date": "off", "token-life": "1m"})
 	w.shut = w.account(t, "shut", everything)
+	w.addApps(t, w.open)
 	w.start(t, change...)
 	w.earlierCode, w.earlierToken = w.issue(t, w.shut, nil).text("code"), w.token(t, w.shut, nil)
 	w.set(t, w.shut.Tenant, map[string]string{"maintenance": "on"})
@@ -98,11 +102,13 @@ func (w *world) start(t *testing.T, change ...func(*service.Config)) {
 			Issuer: "http://127.0.0.1:8080/idp", ClientID: "c",
 			RedirectURL: "http://127.0.0.1:8080/login/callback", Now: time.Now,
 		},
+		RedirectDomains: []string{redirectDomain}, InformationURL: information,
 		Sender: w.sms, JobInterval: time.Minute, NoLimits: true, Log: slog.New(slog.DiscardHandler), Now: w.Now,
 	}
 	for _, ch := range change {
 		ch(&c)
 	}
+	w.config = c
 	s, err := service.Open(t.Context(), c)
 	if err != nil {
 		t.Fatal(err)
@@ -161,6 +167,9 @@ func (w *world) ask(t *testing.T, method, path string, h header, body string) an
 	r, err := http.NewRequestWithContext(context.WithoutCancel(t.Context()), method, w.base+path, strings.NewReader(body))
 	if err != nil {
 		t.Fatal(err)
+	}
+	if w.forwarded != "" {
+		r.Header.Set("X-Forwarded-For", w.forwarded)
 	}
 	for name, value := range h {
 		if name == "Host" {

@@ -1,0 +1,190 @@
+package conformance_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/base64"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"strings"
+	"sync"
+	"testing"
+
+	"carillon/deploy/service"
+	"carillon/tenant/limit"
+)
+
+// canaries are what nobody may find again after a run: of people, and of secrets.
+type canaries map[string]string
+
+// spellings are the ways in which a value may have been written down.
+func spellings(value string) []string {
+	return []string{
+		value, hex.EncodeToString([]byte(value)),
+		base64.RawStdEncoding.EncodeToString([]byte(value)), base64.RawURLEncoding.EncodeToString([]byte(value)),
+	}
+}
+
+// A whole run, with everything logged: no telephone number, code, token, key, nonce or
+// address is in a log, a metric or a table.
+func TestNothingPersonalIsKept(t *testing.T) {
+	t.Parallel()
+	log := &locked{}
+	w := newWorld(t, func(c *service.Config) {
+		c.Log = slog.New(slog.NewJSONHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+		c.Proxies = limit.Proxies{netip.MustParsePrefix("127.0.0.0/8")}
+	})
+	operations := w.run(t)
+	seen := w.wholeRun(t)
+	for name, value := range seen {
+		if len(value) < 6 {
+			t.Fatalf("canary %s is too short to be searched for: %q", name, value)
+		}
+	}
+	w.seek(t, seen, "the log", log.String())
+	w.seek(t, seen, "the metrics", operations())
+	w.seekTables(t, seen)
+	if !strings.Contains(log.String(), "/api/verify") {
+		t.Error("the log is empty: the search proves nothing")
+	}
+}
+
+// locked is a buffer for many writers.
+type locked struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (l *locked) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(p)
+}
+
+func (l *locked) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
+}
+
+// run runs the service with its background work, and returns what reads its metrics.
+func (w *world) run(t *testing.T) (metrics func() string) {
+	t.Helper()
+	s, err := service.Open(t.Context(), w.config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	world, operations := listen(t), listen(t)
+	ctx, stop := context.WithCancel(context.WithoutCancel(t.Context()))
+	ended := make(chan error, 1)
+	go func() { ended <- s.Run(ctx, world, operations) }()
+	t.Cleanup(func() {
+		stop()
+		if err := <-ended; err != nil {
+			t.Errorf("run: %v", err)
+		}
+		_ = s.Close()
+	})
+	w.base = "http://" + world.Addr().String()
+	return func() string {
+		response, err := http.Get("http://" + operations.Addr().String() + "/metrics")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer response.Body.Close()
+		text, err := io.ReadAll(response.Body)
+		if err != nil || len(text) == 0 {
+			t.Fatalf("metrics: %d bytes, %v", len(text), err)
+		}
+		return string(text)
+	}
+}
+
+func listen(t *testing.T) net.Listener {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+// wholeRun makes one of each request, with a caller's address, and returns what it used.
+func (w *world) wholeRun(t *testing.T) canaries {
+	t.Helper()
+	seen := canaries{
+		"device key": w.open.device, "admin key": w.open.admin, "statistics key": w.open.stats,
+		"address": "203.0.113.177", "telephone number": "2065550143", "reporting number": "2065550144",
+	}
+	w.forwarded = seen["address"]
+	issued, long := w.longCode(t, object{"phone": "+1" + seen["telephone number"], "symptomDate": w.day(-1)})
+	seen["short code"], seen["long code"] = issued.text("code"), long
+	token := w.must(t, w.open, "/api/verify", object{"code": long}).text("token")
+	seen["token"] = token
+	seen["HMAC"] = someHMAC(0x77)
+	cert := w.must(t, w.open, "/api/certificate", object{"token": token, "ekeyhmac": seen["HMAC"]}).text("certificate")
+	seen["certificate"] = cert[strings.LastIndexByte(cert, '.')+1:]
+	report := reportBody().merge(object{"phone": "+1" + seen["reporting number"]})
+	seen["nonce"] = report["nonce"].(string)
+	w.must(t, w.open, "/api/user-report", report)
+	seen["reported code"] = w.reportedCode(t)
+	w.must(t, w.open, "/api/verify", object{"code": seen["reported code"], "nonce": seen["nonce"]})
+	seen["guess"] = "73519428"
+	w.post(t, w.open, "/api/verify", object{"code": seen["guess"]})
+	w.post(t, w.strict, "/api/issue", object{"testType": "confirmed", "phone": "+1" + seen["telephone number"]})
+	w.must(t, w.open, "/api/checkcodestatus", object{"uuid": issued.text("uuid")})
+	return seen
+}
+
+func (w *world) seek(t *testing.T, seen canaries, where, text string) {
+	t.Helper()
+	text = strings.ToLower(text)
+	for name, value := range seen {
+		for _, s := range spellings(value) {
+			if strings.Contains(text, strings.ToLower(s)) {
+				t.Errorf("%s has the %s", where, name)
+			}
+		}
+	}
+}
+
+// seekTables searches every row of every table, as its owner sees it.
+func (w *world) seekTables(t *testing.T, seen canaries) {
+	t.Helper()
+	db := w.Database.Super()
+	var tables []string
+	if err := db.QueryRowContext(t.Context(), `
+select json_agg(quote_ident(schemaname) || '.' || quote_ident(tablename))
+  from pg_tables where schemaname not in ('pg_catalog', 'information_schema')`).Scan(scanJSON{&tables}); err != nil {
+		t.Fatal(err)
+	}
+	rows := 0
+	for _, table := range tables {
+		var content []string
+		if err := db.QueryRowContext(t.Context(), fmt.Sprintf(`select coalesce(json_agg(r::text), '[]') from %s r`, table)).Scan(scanJSON{&content}); err != nil {
+			t.Fatal(err)
+		}
+		rows += len(content)
+		w.seek(t, seen, "table "+table, strings.Join(content, "\n"))
+	}
+	if len(tables) < 15 || rows < 50 {
+		t.Errorf("%d tables with %d rows searched: too few to prove anything", len(tables), rows)
+	}
+}
+
+// scanJSON scans a JSON column into a value.
+type scanJSON struct{ into any }
+
+func (s scanJSON) Scan(src any) error {
+	b, ok := src.([]byte)
+	if !ok {
+		return fmt.Errorf("%T is no JSON", src)
+	}
+	return json.Unmarshal(b, s.into)
+}
