@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"math/big"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -139,7 +140,10 @@ func certificateSignature(t *testing.T, w *world) {
 	if len(signature) != 64 {
 		t.Fatalf("signature of %d bytes", len(signature))
 	}
-	public := &ecdsa.PublicKey{Curve: elliptic.P256(), X: new(big.Int).SetBytes(unbase64(t, k.X)), Y: new(big.Int).SetBytes(unbase64(t, k.Y))}
+	public, err := ecdsa.ParseUncompressedPublicKey(elliptic.P256(), slices.Concat([]byte{4}, unbase64(t, k.X), unbase64(t, k.Y)))
+	if err != nil {
+		t.Fatal(err)
+	}
 	digest := sha256.Sum256([]byte(jwt[:at]))
 	if !ecdsa.Verify(public, digest[:], new(big.Int).SetBytes(signature[:32]), new(big.Int).SetBytes(signature[32:])) {
 		t.Error("the signature does not verify")

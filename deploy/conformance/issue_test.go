@@ -20,24 +20,24 @@ const someUUID = "3e9f1c80-8f5e-4b2f-9a43-0d7f5b0f2a11"
 
 // issueRules are §4.1 to §4.3: codes.
 func issueRules() []rule {
-	refused := func(body object, status int, code, text string) func(*testing.T, *world) {
-		return refuses(open, "/api/issue", refusal{body: object{"testType": "confirmed"}.merge(body), status: status, code: code, text: text})
+	refused := func(body object, code, text string) func(*testing.T, *world) {
+		return refuses(open, "/api/issue", refusal{body: object{"testType": "confirmed"}.merge(body), status: bad, code: code, text: text})
 	}
 	return []rule{
 		{"4.2", "3: a tenant that asks for a date refuses a code without any", "", refuses(strict, "/api/issue", refusal{
 			body: object{"testType": "confirmed"}, status: bad, code: "missing_date", text: "missing either test or symptom date",
 		})},
-		{"4.2", "4: a symptom date that is none", "", refused(object{"symptomDate": "2021-13-01", "testDate": "x"}, bad, unparsable, "failed to process symptom onset date: …")},
-		{"4.2", "4: a test date that is none", "", refused(object{"testDate": "06/15/2021"}, bad, unparsable, "failed to process test date: …")},
+		{"4.2", "4: a symptom date that is none", "", refused(object{"symptomDate": "2021-13-01", "testDate": "x"}, unparsable, "failed to process symptom onset date: …")},
+		{"4.2", "4: a test date that is none", "", refused(object{"testDate": "06/15/2021"}, unparsable, "failed to process test date: …")},
 		{"4.2", "5: dates are today to 28 days ago, both included", "", dateWindow},
 		{"4.2", "5: a time zone west of Greenwich widens the window by the day before; a fraction of a minute does not", "", west},
 		{"4.2", "5: a time zone east of Greenwich admits tomorrow once it is tomorrow there", "never: a local date that is tomorrow in UTC is refused", east},
-		{"4.2", "6: a telephone number that is none", "", refused(object{"phone": "x"}, bad, "phone_number_invalid", "…")},
+		{"4.2", "6: a telephone number that is none", "", refused(object{"phone": "x"}, "phone_number_invalid", "…")},
 		{"4.2", "7: a message's text only for tenants that may have it", "", refuses(strict, "/api/issue", refusal{
 			body:   object{"testType": "confirmed", "symptomDate": "2026-11-20", "onlyGenerateSMS": true, "phone": "+12065550100"},
 			status: bad, code: unparsable, text: "realm is not permitted to use onlyGenerateSMS",
 		})},
-		{"4.2", "8: a message's text needs a number", "", refused(object{"onlyGenerateSMS": true}, bad, "", "generated sms requested, but no phone number was provided")},
+		{"4.2", "8: a message's text needs a number", "", refused(object{"onlyGenerateSMS": true}, "", "generated sms requested, but no phone number was provided")},
 		{"4.2", "9: a number needs a provider", "", refuses(strict, "/api/issue", refusal{
 			body:   object{"testType": "confirmed", "symptomDate": "2026-11-20", "phone": "+12065550100"},
 			status: bad, code: "", text: "phone provided, but no sms provider is configured",
@@ -49,7 +49,7 @@ func issueRules() []rule {
 			w.issue(t, w.other, object{"uuid": id})
 		}},
 		{"4.2", "10: a UUID in braces, without dashes or in capitals is read, and answered in the canonical form", "echoed as sent", uuidForms},
-		{"4.2", "10: what is no UUID is 400", "500", refused(object{"uuid": "my-id"}, bad, unparsable, "uuid is not a valid UUID")},
+		{"4.2", "10: what is no UUID is 400", "500", refused(object{"uuid": "my-id"}, unparsable, "uuid is not a valid UUID")},
 		{"4.1", "externalIssuerID of more than 255 bytes, or with a NUL, is 400", "500", func(t *testing.T, w *world) {
 			for _, id := range []string{strings.Repeat("x", 256), "a\x00b"} {
 				wantRefusal(t, w.post(t, w.open, "/api/issue", object{"testType": "confirmed", "externalIssuerID": id}),
@@ -71,7 +71,7 @@ func issueRules() []rule {
 		{"4.2", "13: a test type that the tenant does not issue is 400", "documents say 412", refuses(strict, "/api/issue", refusal{
 			body: object{"testType": "negative", "symptomDate": "2026-11-20"}, status: bad, code: "unsupported_test_type", text: "unsupported test type: negative",
 		})},
-		{"4.2", "15: user-report needs a number", "", refused(object{"testType": "user-report"}, bad, "missing_phone", "…")},
+		{"4.2", "15: user-report needs a number", "", refused(object{"testType": "user-report"}, "missing_phone", "…")},
 		{"4.2", "18: if the message fails, the code is gone and its UUID free again", "", messageFails},
 		{"4.2", "18: if the text cannot be built, the code is gone, too", "the code is kept", func(t *testing.T, w *world) {
 			body := object{"testType": "confirmed", "phone": newPhone(), "smsTemplateLabel": "no such", "uuid": "9a3c6a1e-5d3f-4f24-8d6c-1f9fd4c2a901"}

@@ -23,9 +23,9 @@ func reportBody() object {
 
 // reportRules are §5.1: people report themselves.
 func reportRules() []rule {
-	refused := func(change object, code, text string) func(*testing.T, *world) {
+	refused := func(change object, code string) func(*testing.T, *world) {
 		return func(t *testing.T, w *world) {
-			wantRefusal(t, w.post(t, w.open, "/api/user-report", reportBody().merge(change)), refusal{status: bad, code: code, text: text})
+			wantRefusal(t, w.post(t, w.open, "/api/user-report", reportBody().merge(change)), refusal{status: bad, code: code, text: "…"})
 		}
 	}
 	return []rule{
@@ -33,11 +33,11 @@ func reportRules() []rule {
 			wantRefusal(t, w.post(t, w.strict, "/api/user-report", reportBody()),
 				refusal{status: bad, code: "unsupported_test_type", text: "user initiated report is not enabled"})
 		}},
-		{"5.1", "a nonce that is no base64 is 400", "", refused(object{"nonce": "*"}, unparsable, "…")},
-		{"5.1", "no nonce is missing_nonce", "", refused(object{"nonce": ""}, "missing_nonce", "…")},
-		{"5.1", "a nonce that has not 256 bytes is missing_nonce", "200, and nothing is issued", refused(object{"nonce": nonce(255)}, "missing_nonce", "…")},
-		{"5.1", "no telephone number is missing_phone", "", refused(object{"phone": ""}, "missing_phone", "…")},
-		{"5.1", "what is no telephone number is phone_number_invalid", "", refused(object{"phone": "x"}, "phone_number_invalid", "…")},
+		{"5.1", "a nonce that is no base64 is 400", "", refused(object{"nonce": "*"}, unparsable)},
+		{"5.1", "no nonce is missing_nonce", "", refused(object{"nonce": ""}, "missing_nonce")},
+		{"5.1", "a nonce that has not 256 bytes is missing_nonce", "200, and nothing is issued", refused(object{"nonce": nonce(255)}, "missing_nonce")},
+		{"5.1", "no telephone number is missing_phone", "", refused(object{"phone": ""}, "missing_phone")},
+		{"5.1", "what is no telephone number is phone_number_invalid", "", refused(object{"phone": "x"}, "phone_number_invalid")},
 		{"5.1", "dates and tzOffset count as they do for codes", "tzOffset is ignored", func(t *testing.T, w *world) {
 			wantRefusal(t, w.post(t, w.open, "/api/user-report", reportBody().merge(object{"testDate": w.day(-29)})),
 				refusal{status: bad, code: "invalid_date", text: "test date must be…"})

@@ -265,7 +265,7 @@ func (w *world) longCode(t *testing.T, more object) (issued answer, long string)
 	return issued, long
 }
 
-func notInCode(r rune) bool { return !(r >= 'a' && r <= 'z' || r >= '0' && r <= '9') }
+func notInCode(r rune) bool { return (r < 'a' || r > 'z') && (r < '0' || r > '9') }
 
 // expireAt moves the end of a code.
 func (w *world) expireAt(t *testing.T, issued answer, short, long time.Time) {
