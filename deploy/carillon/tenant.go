@@ -17,6 +17,7 @@ type tenantCommands struct {
 	CompleteKeys tenantCompleteKeysCommand `cmd:"" help:"After an upgrade: make the keys that older health authorities lack."`
 	Show         tenantShowCommand         `cmd:"" help:"Show a health authority's settings."`
 	Set          tenantSetCommand          `cmd:"" help:"Change a health authority's settings."`
+	LabFeed      tenantLabFeedCommand      `cmd:"" help:"Show or change how a health authority reads laboratory results."`
 	App          tenantAppCommands         `cmd:"" help:"The apps to which a health authority's links lead."`
 }
 

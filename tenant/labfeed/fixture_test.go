@@ -121,7 +121,10 @@ func (f *fixture) number(query string, args ...any) (n int) {
 }
 
 // codes counts the codes of the tenants.
-func (f *fixture) codes() int { f.t.Helper(); return f.number(`select count(*) from verification_code`) }
+func (f *fixture) codes() int {
+	f.t.Helper()
+	return f.number(`select count(*) from verification_code`)
+}
 
 // submit hands in a table of results, which must be taken.
 func (f *fixture) submit(lines ...string) *Receipt {

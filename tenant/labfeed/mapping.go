@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -282,12 +283,10 @@ order by version desc
 	insertMappingSQL = `
 insert into lab_mapping (tenant_id, version, mapping, created_at, author_kind, author_id)
 values (current_tenant(), $1, $2::jsonb, $3, $4, $5)`
-
-	mappingLock tenant.Lock = "lab mapping"
 )
 
-// current reads the mapping in force.
-func current(ctx context.Context, tx *tenant.Tx) (Mapping, error) {
+// ReadMapping returns the mapping in force of tx's tenant.
+func ReadMapping(ctx context.Context, tx *tenant.Tx) (Mapping, error) {
 	var row struct {
 		Version int
 		Mapping []byte
@@ -307,41 +306,32 @@ func current(ctx context.Context, tx *tenant.Tx) (Mapping, error) {
 	return m, nil
 }
 
-// CurrentMapping returns the mapping in force, under any role that may read it.
-func CurrentMapping(ctx context.Context, db *tenant.DB, id tenant.ID) (m Mapping, err error) {
-	err = db.In(ctx, id, func(tx *tenant.Tx) error {
-		m, err = current(ctx, tx)
-		return err
-	})
-	return m, err
-}
-
-// SetMapping puts a mapping into force and returns its version. m.Version is the one
-// that it was made from: [ErrMappingChanged] if another is in force by now. Results
-// that are waiting keep the test type that they have. The caller has checked who
-// asks; the change is audited.
-func SetMapping(ctx context.Context, db *tenant.DB, id tenant.ID, by authz.Subject, m Mapping, at time.Time) (int, error) {
+// ChangeMapping puts a mapping into force and returns its version. m.Version is the
+// one that it was made from: [ErrMappingChanged] if another is in force by now.
+// Results that are waiting keep the test type that they have. The caller has checked
+// who asks; the change is audited.
+func ChangeMapping(ctx context.Context, tx *tenant.Tx, by authz.Subject, m Mapping, at time.Time) (int, error) {
 	if err := m.Check(); err != nil {
 		return 0, err
 	}
-	next := m.Version + 1
-	m.Version = next
+	before, err := ReadMapping(ctx, tx)
+	switch {
+	case err != nil:
+		return 0, err
+	case before.Version != m.Version:
+		return 0, ErrMappingChanged
+	}
+	m.Version++
 	text, err := json.Marshal(m)
 	if err != nil {
 		return 0, fmt.Errorf("encode mapping: %w", err)
 	}
-	err = db.InExclusive(ctx, id, mappingLock, func(tx *tenant.Tx) error {
-		before, err := current(ctx, tx)
-		if err != nil {
-			return err
-		}
-		if before.Version != next-1 {
-			return ErrMappingChanged
-		}
-		if _, err := tx.Exec(ctx, insertMappingSQL, next, string(text), at, string(by.Kind), by.ID); err != nil {
-			return fmt.Errorf("store mapping: %w", err)
-		}
-		return audit.Record(ctx, tx, at, by, string(authz.LabMap), fmt.Sprint(next), nil)
-	})
-	return next, err
+	_, err = tx.Exec(ctx, insertMappingSQL, m.Version, string(text), at, string(by.Kind), by.ID)
+	switch {
+	case tenant.Violates(err, "lab_mapping_pkey"):
+		return 0, ErrMappingChanged
+	case err != nil:
+		return 0, fmt.Errorf("store mapping: %w", err)
+	}
+	return m.Version, audit.Record(ctx, tx, at, by, string(authz.LabMap), strconv.Itoa(m.Version), nil)
 }

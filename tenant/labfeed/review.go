@@ -218,7 +218,7 @@ func (s *Service) retry(ctx context.Context, tx *tenant.Tx, t *tenant.Tenant, by
 	if err != nil {
 		return "", fmt.Errorf("open dead letter: %w", err)
 	}
-	m, err := current(ctx, tx)
+	m, err := ReadMapping(ctx, tx)
 	if err != nil {
 		return "", err
 	}
@@ -279,18 +279,25 @@ func (s *Service) Discard(ctx context.Context, t *tenant.Tenant, by authz.Subjec
 }
 
 // Mapping returns the mapping in force.
-func (s *Service) Mapping(ctx context.Context, t *tenant.Tenant, by authz.Subject) (Mapping, error) {
+func (s *Service) Mapping(ctx context.Context, t *tenant.Tenant, by authz.Subject) (m Mapping, err error) {
 	if err := s.policies.Check(ctx, t.ID.String(), by, authz.LabMap); err != nil {
 		return Mapping{}, err
 	}
-	return CurrentMapping(ctx, s.db, t.ID)
+	err = s.db.In(ctx, t.ID, func(tx *tenant.Tx) error {
+		m, err = ReadMapping(ctx, tx)
+		return err
+	})
+	return m, err
 }
 
-// SetMapping puts a mapping into force, as the function of this name, and returns its
-// version.
-func (s *Service) SetMapping(ctx context.Context, t *tenant.Tenant, by authz.Subject, m Mapping) (int, error) {
+// SetMapping is [ChangeMapping] for who may do it.
+func (s *Service) SetMapping(ctx context.Context, t *tenant.Tenant, by authz.Subject, m Mapping) (version int, err error) {
 	if err := s.policies.Check(ctx, t.ID.String(), by, authz.LabMap); err != nil {
 		return 0, err
 	}
-	return SetMapping(ctx, s.db, t.ID, by, m, s.clock())
+	err = s.db.In(ctx, t.ID, func(tx *tenant.Tx) error {
+		version, err = ChangeMapping(ctx, tx, by, m, s.clock())
+		return err
+	})
+	return version, err
 }

@@ -139,7 +139,11 @@ func (s *Service) receive(
 	if err := s.policies.Check(ctx, t.ID.String(), by, authz.LabSubmit); err != nil {
 		return in, err
 	}
-	m, err := CurrentMapping(ctx, s.db, t.ID)
+	var m Mapping
+	err := s.db.In(ctx, t.ID, func(tx *tenant.Tx) (err error) {
+		m, err = ReadMapping(ctx, tx)
+		return err
+	})
 	if err != nil {
 		return in, err
 	}

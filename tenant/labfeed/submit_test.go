@@ -174,7 +174,9 @@ func TestCorrections(t *testing.T) {
 func TestGravestOfAReportCounts(t *testing.T) {
 	t.Parallel()
 	f := setUp(t)
-	obx := func(gene, code string) string { return fmt.Sprintf("OBX|1|CWE|%s^gene^LN||%s^x^SCT||||||F\r", gene, code) }
+	obx := func(gene, code string) string {
+		return fmt.Sprintf("OBX|1|CWE|%s^gene^LN||%s^x^SCT||||||F\r", gene, code)
+	}
 	const geneN, geneRdRp = "94533-7", "94534-5"
 	head := "MSH|^~\\&|S|L|C|H|20261125||ORU^R01|1|P|2.5.1\rPID|1||||||||||||^PRN^CP^^1^206^5550100\rOBR|1||A1^L|94500-6^x^LN|||20261124\r"
 	for name, message := range map[string]string{
