@@ -7,6 +7,7 @@ import (
 	"errors"
 	"io"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -170,22 +171,40 @@ func (p *subject) phone() string {
 	return best
 }
 
-// bundle is what a document's resources are, by the names that references use.
+// bundle is a document's resources by the names that references use. A name that two
+// resources have means neither: a result must not reach another person's telephone.
 type bundle struct {
-	patients  map[string]*subject
-	specimens map[string]*specimen
-	reports   []*resource
+	patients  map[string][]*subject
+	specimens map[string][]*specimen
+	byName    map[string][]*resource
 	all       []*resource // observations
-	byName    map[string]*resource
+	reports   []*resource
 }
 
-// resource is an observation or a report, with whose container's names its
-// references of the form #id are.
+// resource is an observation or a report.
 type resource struct {
 	*observation
-	scope  string
+	entry  entry
 	report *resource // the first report that names the observation
 	number int       // of the report, or of the observation that stands alone
+}
+
+// entry is where a resource stands in the bundle.
+type entry struct {
+	number  int
+	fullURL string
+}
+
+// inner is the name of a resource that is contained in the entry's own.
+func (e entry) inner(id string) string { return "#" + strconv.Itoa(e.number) + "#" + id }
+
+// base is what relative references of the entry begin with, if its URL has one.
+func (e entry) base() string {
+	parts := strings.Split(e.fullURL, "/")
+	if !strings.Contains(e.fullURL, "://") || len(parts) < 5 {
+		return ""
+	}
+	return strings.Join(parts[:len(parts)-2], "/") + "/"
 }
 
 func readFHIR(body []byte, f Fields) (*Document, error) {
@@ -209,10 +228,10 @@ func readFHIR(body []byte, f Fields) (*Document, error) {
 		return &Document{}, refuse(ErrTooMany, "at most %d entries are taken in one bundle", maxEntries)
 	}
 	b := &bundle{
-		patients: map[string]*subject{}, specimens: map[string]*specimen{}, byName: map[string]*resource{},
+		patients: map[string][]*subject{}, specimens: map[string][]*specimen{}, byName: map[string][]*resource{},
 	}
-	for _, e := range top.Entry {
-		if err := b.take(e.Resource, e.FullURL); err != nil {
+	for i, e := range top.Entry {
+		if err := b.take(e.Resource, entry{number: i, fullURL: e.FullURL}); err != nil {
 			return &Document{}, err
 		}
 	}
@@ -240,9 +259,9 @@ type kind struct {
 	Contained    []json.RawMessage `json:"contained"`
 }
 
-// take files a resource under its names, and those that it contains under its own
-// name and theirs.
-func (b *bundle) take(raw json.RawMessage, fullURL string) error {
+// take files a resource under its names, and those that it contains under names of
+// the entry.
+func (b *bundle) take(raw json.RawMessage, e entry) error {
 	if len(raw) == 0 {
 		return nil // an entry may have a request alone
 	}
@@ -250,9 +269,14 @@ func (b *bundle) take(raw json.RawMessage, fullURL string) error {
 	if err := decode(raw, &k); err != nil {
 		return err
 	}
-	names := []string{fullURL, k.ResourceType + "/" + k.ID}
-	scope := cmp.Or(fullURL, names[1])
-	if err := b.file(raw, k.ResourceType, scope, names...); err != nil {
+	var names []string
+	if e.fullURL != "" {
+		names = append(names, e.fullURL)
+	}
+	if name := k.ResourceType + "/" + k.ID; k.ID != "" && name != e.fullURL {
+		names = append(names, name)
+	}
+	if err := b.file(raw, k.ResourceType, e, names...); err != nil {
 		return err
 	}
 	for _, inner := range k.Contained {
@@ -260,65 +284,78 @@ func (b *bundle) take(raw json.RawMessage, fullURL string) error {
 		if err := decode(inner, &within); err != nil {
 			return err
 		}
-		if err := b.file(inner, within.ResourceType, scope, scope+"#"+within.ID); err != nil {
+		if err := b.file(inner, within.ResourceType, e, e.inner(within.ID)); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (b *bundle) file(raw json.RawMessage, kind, scope string, names ...string) error {
+func (b *bundle) file(raw json.RawMessage, kind string, e entry, names ...string) error {
 	var err error
 	switch kind {
 	case "Patient":
 		var p subject
 		err = decode(raw, &p)
 		for _, n := range names {
-			b.patients[n] = &p
+			b.patients[n] = append(b.patients[n], &p)
 		}
 	case "Specimen":
 		var s specimen
 		err = decode(raw, &s)
 		for _, n := range names {
-			b.specimens[n] = &s
+			b.specimens[n] = append(b.specimens[n], &s)
 		}
 	case "Observation", "DiagnosticReport":
 		var o observation
 		err = decode(raw, &o)
-		r := &resource{observation: &o, scope: scope}
+		r := &resource{observation: &o, entry: e}
 		if kind == "DiagnosticReport" {
 			b.reports = append(b.reports, r)
 			break
 		}
 		b.all = append(b.all, r)
 		for _, n := range names {
-			b.byName[n] = r
+			b.byName[n] = append(b.byName[n], r)
 		}
 	}
 	return err
 }
 
-// name is the key under which what a reference means was filed: a contained
-// resource, a full URL, or type and ID at the end of an absolute URL.
+// names are those under which what a reference means may have been filed: a contained
+// resource, an absolute URL, or type and ID on the same server or in the same bundle.
 func (r *resource) names(to reference) []string {
 	text, _, _ := strings.Cut(to.Reference, "/_history/")
-	if strings.HasPrefix(text, "#") {
-		return []string{r.scope + text}
+	if id, contained := strings.CutPrefix(text, "#"); contained {
+		return []string{r.entry.inner(id)}
 	}
-	names := []string{text}
-	if parts := strings.Split(text, "/"); len(parts) > 2 && strings.Contains(text, "://") {
-		names = append(names, strings.Join(parts[len(parts)-2:], "/"))
+	if base := r.entry.base(); base != "" && !strings.Contains(text, ":") {
+		return []string{base + text, text}
 	}
-	return names
+	return []string{text}
 }
 
-func find[T any](in map[string]*T, names []string) *T {
+// find is the one resource of the first name that any has.
+func find[T any](in map[string][]*T, names []string) *T {
 	for _, n := range names {
-		if found := in[n]; found != nil && n != "" {
-			return found
+		switch len(in[n]) {
+		case 0:
+		case 1:
+			return in[n][0]
+		default:
+			return nil
 		}
 	}
 	return nil
+}
+
+// patientOf is who an observation is about, by itself or by its report; nil if nobody
+// can be found.
+func (b *bundle) patientOf(o *resource) *subject {
+	if o.Subject.Reference == "" && o.report != nil {
+		return find(b.patients, o.report.names(o.report.Subject))
+	}
+	return find(b.patients, o.names(o.Subject))
 }
 
 // results makes a result of every wanted observation, and of every report that has
@@ -332,10 +369,9 @@ func (b *bundle) results(f Fields) (*Document, error) {
 			}
 		}
 	}
-	onsets := map[string]Date{}
+	onsets := map[*subject]Date{}
 	for _, o := range b.all {
-		if f.isOnset(o.Code.codes()) && o.status() == Final {
-			who := o.Subject.Reference
+		if who := b.patientOf(o); who != nil && f.isOnset(o.Code.codes()) && o.status() == Final {
 			onsets[who] = onsets[who].or(isoDate(o.ValueTime))
 		}
 	}
@@ -374,7 +410,7 @@ func (b *bundle) results(f Fields) (*Document, error) {
 	return d, nil
 }
 
-func (b *bundle) add(d *Document, f Fields, o *resource, values []Code, onsets map[string]Date) error {
+func (b *bundle) add(d *Document, f Fields, o *resource, values []Code, onsets map[*subject]Date) error {
 	tests := o.Code.codes()
 	switch {
 	case f.isOnset(tests):
@@ -383,13 +419,9 @@ func (b *bundle) add(d *Document, f Fields, o *resource, values []Code, onsets m
 		d.Ignored++
 		return nil
 	}
-	of := o.Subject
-	if of.Reference == "" && o.report != nil {
-		of = o.report.Subject
-	}
-	r := Result{Report: o.number, Tests: tests, Values: values, Status: o.status(), Onset: onsets[of.Reference]}
-	if p := find(b.patients, o.names(of)); p != nil {
-		r.Phone = p.phone()
+	r := Result{Report: o.number, Tests: tests, Values: values, Status: o.status()}
+	if p := b.patientOf(o); p != nil {
+		r.Phone, r.Onset = p.phone(), onsets[p]
 	}
 	b.identify(&r, f.FHIR, o)
 	return d.add(r)
