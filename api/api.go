@@ -32,6 +32,7 @@ import (
 	"carillon/tenant/labfeed"
 	"carillon/tenant/limit"
 	"carillon/tenant/message/provider"
+	"carillon/tenant/stats"
 	"carillon/tenant/verification"
 )
 
@@ -58,6 +59,10 @@ type Config struct {
 	Receipts *provider.Router
 	// LabFeed takes in laboratory results, from whoever IssuerKeys knows.
 	LabFeed *labfeed.Service
+	// Stats serves statistics, to keys that IssuerKeys knows.
+	Stats *stats.Service
+	// Counter counts what statistics need to know of phones' requests; nil does not.
+	Counter *stats.Counter
 	// Publisher takes in exposure keys.
 	Publisher *exposure.Service
 	// PublicKeys are the certificate keys that /jwks lists, and Files the export
@@ -98,6 +103,7 @@ func (c Config) check() error {
 	needs("issuer", c.Issuer != nil, directory && c.IssuerKeys != nil && c.Policies != nil)
 	needs("receipts", c.Receipts != nil, directory)
 	needs("lab feed", c.LabFeed != nil, directory && c.IssuerKeys != nil && c.Policies != nil)
+	needs("stats", c.Stats != nil, directory && c.IssuerKeys != nil && c.Policies != nil)
 	needs("publish", c.Publisher != nil, directory)
 	needs("exports", c.Files != nil && c.PublicKeys != nil, directory)
 	needs("links", c.Links != nil, directory && c.Links != nil && c.Links.Apps != nil)

@@ -44,6 +44,7 @@ func (s *Server) verify(c *gin.Context) {
 	if errors.Is(err, verification.ErrCodeInvalid) {
 		s.metrics.wrongCodes.Inc()
 	}
+	s.countVerify(c, err)
 	if err != nil {
 		s.refuse(c, err, verifyAnswers())
 		return
@@ -85,6 +86,7 @@ func (s *Server) certificate(c *gin.Context) {
 	certificate, err := s.config.Device.Certificate(c.Request.Context(), of(c).tenant, verification.CertificateRequest{
 		Token: r.Token, EKeyHMAC: r.EKeyHMAC,
 	})
+	s.countCertificate(c, err)
 	if err != nil {
 		s.refuse(c, err, nil)
 		return

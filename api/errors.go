@@ -13,6 +13,7 @@ import (
 	"carillon/tenant/client"
 	"carillon/tenant/export"
 	"carillon/tenant/exposure"
+	"carillon/tenant/stats"
 	"carillon/tenant/verification"
 )
 
@@ -92,6 +93,12 @@ func downloadAnswers() table {
 		{export.ErrNotFound, http.StatusNotFound, "", ""},
 		{export.ErrName, http.StatusNotFound, "", ""},
 	}
+}
+
+// statsAnswers are those of reports about somebody: who is not there is answered as a
+// key that is not (§8.1).
+func statsAnswers() table {
+	return table{{stats.ErrUnknown, http.StatusUnauthorized, "", ""}}
 }
 
 // accessAnswers are those of credentials.

@@ -33,6 +33,7 @@ import (
 	"carillon/tenant/message/outbox"
 	"carillon/tenant/message/provider"
 	"carillon/tenant/message/provider/providertest"
+	"carillon/tenant/stats"
 	"carillon/tenant/tenanttest"
 	"carillon/tenant/verification"
 )
@@ -50,6 +51,7 @@ type fixture struct {
 	provider     *providertest.Server
 	files        *export.FileStore
 	metrics      *prometheus.Registry
+	counter      *stats.Counter
 	log          *logBuffer
 	routes       []authz.Route
 	base         string
@@ -65,6 +67,7 @@ type account struct {
 func setUp(t *testing.T, change ...func(*fixture, *api.Config)) *fixture {
 	t.Helper()
 	f := &fixture{world: tenanttest.New(t), sms: &messagetest.Sender{}, log: &logBuffer{}, provider: providertest.New(t)}
+	f.counter = stats.NewCounter(f.world.Now)
 	var err error
 	if f.files, err = export.NewFileStore(t.TempDir()); err != nil {
 		t.Fatal(err)
@@ -121,8 +124,9 @@ func (f *fixture) start(t *testing.T, change ...func(*fixture, *api.Config)) {
 		Directory: tenant.NewDirectory(w.Device), Policies: policies,
 		Device: f.verification(w.Device, nil), DeviceKeys: client.NewAuthenticator(w.Device),
 		Issuer: f.verification(w.Issuer, nil), IssuerKeys: client.NewAuthenticator(w.Issuer),
-		Receipts:   f.router(t),
-		LabFeed:    f.labFeed(),
+		Receipts: f.router(t),
+		LabFeed:  f.labFeed(),
+		Stats:    stats.New(w.Issuer, w.Now), Counter: f.counter,
 		Publisher:  exposure.New(exposure.Config{DB: w.Publish, Keys: keys, Limits: exposure.DefaultLimits(), Now: w.Now}),
 		PublicKeys: keys, Files: f.files,
 		Links: &api.Links{

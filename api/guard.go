@@ -56,6 +56,8 @@ func (s *Server) admit(r route) []gin.HandlerFunc {
 		return slices.Concat([]gin.HandlerFunc{s.authenticate(s.config.DeviceKeys, client.Device), s.allowNetwork(deviceNetworks)}, chaff, limited)
 	case authz.CredentialAdminKey:
 		return slices.Concat([]gin.HandlerFunc{s.authenticate(s.config.IssuerKeys, client.Admin)}, limited, []gin.HandlerFunc{s.allowNetwork(adminNetworks)})
+	case authz.CredentialStatsKey:
+		return slices.Concat([]gin.HandlerFunc{s.authenticate(s.config.IssuerKeys, client.Stats)}, limited, []gin.HandlerFunc{s.allowNetwork(adminNetworks)})
 	case authz.CredentialCertificate, authz.CredentialSignature: // for the domain to check
 		return slices.Concat(chaff, limited)
 	}
@@ -68,8 +70,8 @@ func (s *Server) admit(r route) []gin.HandlerFunc {
 // built reports whether guard knows everything that a route declares.
 func built(r route) bool {
 	credentials := []authz.Credential{
-		authz.CredentialNone, authz.CredentialDeviceKey, authz.CredentialAdminKey, authz.CredentialCertificate,
-		authz.CredentialSignature,
+		authz.CredentialNone, authz.CredentialDeviceKey, authz.CredentialAdminKey, authz.CredentialStatsKey,
+		authz.CredentialCertificate, authz.CredentialSignature,
 	}
 	return slices.Contains(credentials, r.Credential) &&
 		slices.Contains([]string{authz.LimitNone, perCaller}, r.Limit) &&

@@ -40,7 +40,6 @@ func TestRoutesWithoutAGuardAreRefused(t *testing.T) {
 		"no tenant":        with(func(r *authz.Route) { r.TenantFrom = "" }),
 		"declared twice":   append(with(func(*authz.Route) {}), with(func(*authz.Route) {})...),
 		// These are declared well, for other surfaces.
-		"stats key":     with(func(r *authz.Route) { r.Credential = authz.CredentialStatsKey }),
 		"session":       with(func(r *authz.Route) { r.Credential = authz.CredentialSession }),
 		"another limit": with(func(r *authz.Route) { r.Limit = "caller 5/min" }),
 	} {

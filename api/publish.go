@@ -66,6 +66,7 @@ func (s *Server) publish(c *gin.Context) {
 		s.refuseUpload(c, upload, err)
 		return
 	}
+	s.countUpload(c, receipt)
 	answer := publishResponse{RevisionToken: receipt.RevisionToken, Inserted: receipt.Inserted, Warnings: receipt.Warnings}
 	if receipt.Failure != "" {
 		answer.Error, answer.Code = receipt.Failure, "partial_failure"

@@ -50,6 +50,9 @@ func (s *Server) routes() []route {
 	if s.config.LabFeed != nil {
 		list = append(list, s.labFeedRoutes()...)
 	}
+	if s.config.Stats != nil {
+		list = append(list, s.statsRoutes()...)
+	}
 	if s.config.Publisher != nil {
 		list = append(list, s.publishRoutes()...)
 	}

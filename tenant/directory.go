@@ -177,7 +177,7 @@ func (d *Directory) page(ctx context.Context, after *ID) ([]ID, error) {
 
 const (
 	entryColumns = `
-  select d.tenant, d.slug, d.name, d.region, d.health_authority_id, d.state, p.maintenance
+  select d.tenant, d.number, d.slug, d.name, d.region, d.health_authority_id, d.state, p.maintenance
     from tenant_directory d, platform p
    where `
 	entryBySlug              = entryColumns + `d.slug = $1`
@@ -205,6 +205,7 @@ func (n name) query() (sql, arg string) {
 func (d *Directory) load(ctx context.Context, n name) (*Tenant, error) {
 	var row struct {
 		Tenant            ID
+		Number            int64
 		Slug              Slug
 		Name              string
 		Region            string
@@ -221,7 +222,7 @@ func (d *Directory) load(ctx context.Context, n name) (*Tenant, error) {
 		return nil, fmt.Errorf("read directory: %w", err)
 	}
 	t := &Tenant{
-		ID: row.Tenant, Slug: row.Slug, Name: row.Name, Region: row.Region,
+		ID: row.Tenant, Number: row.Number, Slug: row.Slug, Name: row.Name, Region: row.Region,
 		HealthAuthorityID: row.HealthAuthorityID, State: row.State,
 		Maintenance: row.Maintenance || d.held.Load(),
 	}

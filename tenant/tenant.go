@@ -89,8 +89,11 @@ const (
 // Tenant is one health authority as the rest of the program sees it: the public
 // facts of the directory and the settings it chose. It may be a few seconds old.
 type Tenant struct {
-	ID   ID
-	Slug Slug
+	ID ID
+	// Number is a short name for programs that want one: realm_id of the statistics
+	// (verification protocol §8.2). Tenants are numbered from 1 as they arrive.
+	Number int64
+	Slug   Slug
 	// Name is the authority's name for people, 1 to 200 characters.
 	Name string
 	// Region is the ISO 3166 code that the tenant serves, upper case, as US-WA.

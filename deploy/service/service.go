@@ -6,6 +6,7 @@
 package service
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -27,6 +28,7 @@ import (
 	"carillon/tenant/limit"
 	"carillon/tenant/message"
 	"carillon/tenant/message/provider"
+	"carillon/tenant/stats"
 )
 
 // Role is a part of the service that a process may play. Each connects to the
@@ -90,6 +92,8 @@ type Config struct {
 	Loopback bool
 	// JobInterval is the pause between rounds of the export job.
 	JobInterval time.Duration
+	// StatisticsRetention is how long statistics are kept, 30 to 180 days; zero means 91.
+	StatisticsRetention time.Duration
 	// Proxies are the networks of the proxies in front of this process. Their
 	// X-Forwarded-For is believed, nobody else's.
 	Proxies limit.Proxies
@@ -112,12 +116,20 @@ type Service struct {
 	routes  []authz.Route
 	jobs    []func(context.Context) error
 	metrics *prometheus.Registry
+	// counter counts for statistics, and counts is the handle through which it flushes;
+	// nil if this process has nothing to count.
+	counter *stats.Counter
+	counts  *tenant.DB
 }
 
 // Open connects to the database under each role and wires the parts. It refuses
 // a database role that could walk around row-level security.
 func Open(ctx context.Context, c Config) (*Service, error) {
-	s := &Service{config: c, metrics: prometheus.NewRegistry()}
+	c.StatisticsRetention = cmp.Or(c.StatisticsRetention, stats.Retention)
+	if c.StatisticsRetention < stats.MinRetention || c.StatisticsRetention > stats.MaxRetention {
+		return nil, fmt.Errorf("statistics are kept %v to %v, not %v", stats.MinRetention, stats.MaxRetention, c.StatisticsRetention)
+	}
+	s := &Service{config: c, metrics: prometheus.NewRegistry(), counter: stats.NewCounter(c.Now)}
 	s.metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	if err := s.wire(ctx); err != nil {
 		return nil, errors.Join(err, s.Close())
@@ -169,7 +181,8 @@ func (s *Service) Run(ctx context.Context, world, operations net.Listener) error
 	for _, job := range s.jobs {
 		group.Go(func() error { return job(ctx) })
 	}
-	return group.Wait()
+	err := group.Wait()
+	return errors.Join(err, s.flushCounts(ctx))
 }
 
 func serve(ctx context.Context, l net.Listener, h http.Handler) error {

@@ -21,6 +21,7 @@ import (
 	"carillon/tenant/message"
 	"carillon/tenant/message/delivery"
 	"carillon/tenant/message/outbox"
+	"carillon/tenant/stats"
 	"carillon/tenant/verification"
 )
 
@@ -39,7 +40,7 @@ func (s *Service) wire(ctx context.Context) error {
 	}
 	policies := authz.NewPolicies(nil, policiesKept)
 	surface := api.Config{
-		Policies: policies, Files: files, Proxies: s.config.Proxies, Ready: s.ready,
+		Policies: policies, Counter: s.counter, Files: files, Proxies: s.config.Proxies, Ready: s.ready,
 		Metrics: s.metrics, NotFound: s.config.Extra, Log: s.config.Log, Now: s.config.Now,
 	}
 	if !s.config.NoLimits {
@@ -91,6 +92,7 @@ func (s *Service) wireDevice(ctx context.Context, surface *api.Config) error {
 	surface.Directory = tenant.NewDirectory(db)
 	surface.DeviceKeys = client.NewAuthenticator(db)
 	surface.Device = s.verification(db, surface.Policies, nil)
+	s.countThrough(db)
 	if !s.config.NoLimits {
 		surface.Guesses = guess.NewCounter(db, guess.DefaultBounds(), s.config.Now)
 		s.jobs = append(s.jobs, func(ctx context.Context) error { return surface.Guesses.Run(ctx, s.config.Log) })
@@ -118,6 +120,7 @@ func (s *Service) wireIssuer(ctx context.Context, surface *api.Config) error {
 	surface.Issuer = s.verification(db, surface.Policies, router)
 	s.jobs = append(s.jobs, s.dispatch(db, router))
 	s.wireLabFeed(db, surface)
+	surface.Stats = stats.New(db, s.config.Now)
 	return s.wireLinks(db, surface)
 }
 
@@ -154,6 +157,7 @@ func (s *Service) wirePublish(ctx context.Context, surface *api.Config) error {
 	if surface.Directory == nil {
 		surface.Directory = tenant.NewDirectory(db)
 	}
+	s.countThrough(db)
 	keys := key.NewRing(db, s.config.Root)
 	surface.PublicKeys = keys
 	surface.Publisher = exposure.New(exposure.Config{
@@ -223,7 +227,7 @@ func (s *Service) cleanUp(ctx context.Context, db *tenant.DB, directory *tenant.
 			return err
 		}
 		failed = errors.Join(failed,
-			verification.Cleanup(ctx, db, t, now),
+			s.forgetCodes(ctx, db, t, now),
 			delivery.Cleanup(ctx, db, id, now),
 			guess.Cleanup(ctx, db, id, now),
 			exposure.Cleanup(ctx, db, id, exposure.DefaultLimits(), now))

@@ -70,6 +70,9 @@ type intake struct {
 	reportType certificate.ReportType
 	traveler   bool
 	region     string
+	// onset is the interval that keys are counted from; guessed: nobody gave it.
+	onset   int64
+	guessed bool
 	// records have distinct keys, in the order of their bytes.
 	records []record
 	// failures are keys that were dropped as errors, warnings those that lie too
@@ -87,9 +90,9 @@ func transform(u Upload, claims certificate.Claims, t *tenant.Tenant, l Limits, 
 		return nil, refuse(ErrBadKeys, "too many exposure keys in publish: %d, max of %d is allowed", len(u.Keys), l.MaxKeys)
 	}
 	in := &intake{reportType: claims.ReportType, traveler: u.Traveler, region: t.Region}
-	onset := onsetInterval(int64(u.SymptomOnsetInterval), int64(claims.SymptomOnsetInterval), l, now)
+	in.onset, in.guessed = onsetInterval(int64(u.SymptomOnsetInterval), int64(claims.SymptomOnsetInterval), l, now)
 	for i, k := range u.Keys {
-		in.take(i, k, onset, t.Settings, l, now)
+		in.take(i, k, t.Settings, l, now)
 	}
 	if len(in.records) == 0 && len(in.failures) > 0 {
 		return nil, in.refuse(multiError(in.failures))
@@ -107,13 +110,13 @@ func (in *intake) refuse(text string) error {
 }
 
 // take validates one key; the first rule that it breaks drops it.
-func (in *intake) take(i int, k UploadKey, onset int64, set tenant.Settings, l Limits, now time.Time) {
+func (in *intake) take(i int, k UploadKey, set tenant.Settings, l Limits, now time.Time) {
 	r, err := parseKey(k, l, now)
 	if err != nil {
 		in.fail(i, err.Error())
 		return
 	}
-	days := floorDiv(int64(r.rollingStart), dayIntervals) - floorDiv(onset, dayIntervals)
+	days := floorDiv(int64(r.rollingStart), dayIntervals) - floorDiv(in.onset, dayIntervals)
 	if distance := max(days, -days); distance > int64(l.MaxOnsetDays) {
 		text := fmt.Sprintf("key %d symptom onset is too large, %d > %d - saving without this key", i, distance, l.MaxOnsetDays)
 		in.warnings = append(in.warnings, drop{i, text})
@@ -178,15 +181,33 @@ func defaultRisk(r certificate.ReportType) int32 {
 }
 
 // onsetInterval is the onset to count from: the phone's if it can be believed, else
-// the certificate's, else a default (§2.6).
-func onsetInterval(sent, claimed int64, l Limits, now time.Time) int64 {
+// the certificate's, else a default, which is a guess (§2.6).
+func onsetInterval(sent, claimed int64, l Limits, now time.Time) (onset int64, guessed bool) {
 	oldest := interval(cut(now.Add(-l.MaxOnsetAge), day))
 	for _, onset := range []int64{sent, claimed} {
 		if oldest <= onset && onset < interval(now) {
-			return onset
+			return onset, false
 		}
 	}
-	return interval(now.Add(-l.DefaultOnsetAge))
+	return interval(now.Add(-l.DefaultOnsetAge)), true
+}
+
+// facts are what statistics keep, or nothing if nothing was stored or changed. A first
+// negative report counts, though it stores no keys (§9).
+func (in *intake) facts(done *outcome, claims certificate.Claims, now time.Time) *Facts {
+	if len(done.inserted) == 0 && len(done.revised) == 0 && !done.firstNegative {
+		return nil
+	}
+	today := floorDiv(interval(now), dayIntervals)
+	oldest := int64(in.records[0].rollingStart)
+	for _, r := range in.records {
+		oldest = min(oldest, int64(r.rollingStart))
+	}
+	return &Facts{
+		Certified: claims.IssuedAt.Add(certificate.Backdate), MissingOnset: in.guessed,
+		OldestDays: int(today - floorDiv(oldest, dayIntervals)),
+		OnsetDays:  int(today - floorDiv(in.onset, dayIntervals)),
+	}
 }
 
 // cut is the start of the window that contains t, in windows counted from a UTC

@@ -39,7 +39,7 @@ func (s *Service) Publish(ctx context.Context, t *tenant.Tenant, u Upload) (*Rec
 	if err != nil {
 		return nil, err
 	}
-	receipt := &Receipt{Inserted: len(done.inserted), Revised: len(done.revised), Warnings: texts(in.warnings)}
+	receipt := &Receipt{Inserted: len(done.inserted), Revised: len(done.revised), Warnings: texts(in.warnings), Facts: in.facts(done, claims, now)}
 	if len(in.failures) > 0 {
 		receipt.Failure = multiError(in.failures)
 	}

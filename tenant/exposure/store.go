@@ -18,6 +18,8 @@ type outcome struct {
 	repeated bool
 	// negative: keys that were not stored are the phone's to revise all the same.
 	negative bool
+	// firstNegative: it was the first report of keys that nobody knew.
+	firstNegative bool
 }
 
 func (o *outcome) covers(tek [keySize]byte) bool {
@@ -58,7 +60,9 @@ func (s *Service) store(ctx context.Context, t *tenant.Tenant, in *intake, token
 // A first negative report stores nothing (§1.8).
 func (in *intake) arrive(ctx context.Context, tx *tenant.Tx, done *outcome, r receipt) ([]known, error) {
 	if done.negative {
-		return lookUp(ctx, tx, in.records)
+		found, err := lookUp(ctx, tx, in.records)
+		done.firstNegative = err == nil && len(found) == 0
+		return found, err
 	}
 	return in.insert(ctx, tx, done, r)
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"time"
 
 	"carillon/signing/certificate"
 )
@@ -44,6 +45,20 @@ type Receipt struct {
 	Failure string
 	// Warnings tell of keys dropped because they lie too far from the onset.
 	Warnings []string
+	// Facts are for statistics; nil if the upload does not count, having stored or
+	// changed nothing.
+	Facts *Facts
+}
+
+// Facts are what statistics keep of an upload (key server protocol §9).
+type Facts struct {
+	// Certified is when the certificate says that it was made.
+	Certified time.Time
+	// OldestDays is how many days before the upload the oldest key's day began,
+	// OnsetDays how many days before it the onset was.
+	OldestDays, OnsetDays int
+	// MissingOnset: neither phone nor certificate gave an onset to believe.
+	MissingOnset bool
 }
 
 const (

@@ -44,6 +44,7 @@ const (
 	verdictExpired     = "expired"
 	verdictSpent       = "spent"
 	verdictUnsupported = "unsupported"
+	verdictNonce       = "nonce" // not the self-report's
 )
 
 // One statement finds the code under any live key, locks it, judges it in the
@@ -70,7 +71,7 @@ with found as (
               when r.code_id is null or r.claimed_at is not null            then 'spent'
               when r.nonce_digest is null                                   then 'claimed'
               when sha256($4::bytea || r.nonce_digest) = sha256($4::bytea || $6::bytea) then 'claimed'
-              else 'spent'
+              else 'nonce'
          end as verdict
     from found f
     left join user_report r on r.code_id = f.code_id and f.test_type = 'user-report'
@@ -172,6 +173,8 @@ func (c claim) run(ctx context.Context, tx *tenant.Tx) (*Verified, error) {
 		return nil, refuse(ErrCodeExpired, "verification code expired")
 	case verdictSpent:
 		return nil, refuseSpent(ErrCodeInvalid, invalidText)
+	case verdictNonce:
+		return nil, &Problem{Kind: ErrCodeInvalid, Text: invalidText, Nonce: true}
 	case verdictUnsupported:
 		return nil, refuse(ErrUnsupportedTestType, "verification code has unsupported test type")
 	default:

@@ -1,0 +1,52 @@
+package service
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"carillon/tenant"
+	"carillon/tenant/stats"
+	"carillon/tenant/verification"
+)
+
+// countThrough lets the process's counter flush through a handle. The first one will do.
+func (s *Service) countThrough(db *tenant.DB) {
+	if s.counts != nil {
+		return
+	}
+	s.counts = db
+	s.jobs = append(s.jobs, func(ctx context.Context) error {
+		s.counter.Run(ctx, db, func(err error) {
+			s.config.Log.ErrorContext(ctx, "statistics not flushed", slog.Any("error", err))
+		})
+		return nil
+	})
+}
+
+const lastFlushTimeout = 5 * time.Second
+
+// flushCounts writes what was counted since the last flush, when no request is under
+// way any more.
+func (s *Service) flushCounts(ctx context.Context) error {
+	if s.counts == nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastFlushTimeout)
+	defer cancel()
+	return s.counter.Flush(ctx, s.counts)
+}
+
+// forgetCodes rolls a tenant's statistics up and then deletes codes and tokens past
+// their time. What statistics have not settled is kept, even if they cannot be rolled
+// up at all.
+func (s *Service) forgetCodes(ctx context.Context, db *tenant.DB, t *tenant.Tenant, now time.Time) error {
+	settled, err := stats.Rollup(ctx, db, t.ID, s.config.StatisticsRetention, now)
+	if err != nil {
+		return err
+	}
+	if limit := settled.Add(verification.KeepTokens); now.After(limit) {
+		now = limit
+	}
+	return verification.Cleanup(ctx, db, t, now)
+}
