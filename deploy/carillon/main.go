@@ -17,11 +17,12 @@ import (
 // commands are all subcommands. The ones that only development needs are in
 // developing, which is empty in a release.
 type commands struct {
-	Serve   serveCommand   `cmd:"" help:"Run the service: every role, or those named."`
-	Migrate migrateCommand `cmd:"" help:"Bring the database schema up to this version."`
-	Tenant  tenantCommands `cmd:"" help:"Manage health authorities."`
-	Phone   phoneCommands  `cmd:"" help:"Act as a phone against any server."`
-	Export  exportCommands `cmd:"" help:"Examine export files."`
+	Serve       serveCommand       `cmd:"" help:"Run the service: every role, or those named."`
+	Migrate     migrateCommand     `cmd:"" help:"Bring the database schema up to this version."`
+	Tenant      tenantCommands     `cmd:"" help:"Manage health authorities."`
+	Maintenance maintenanceCommand `cmd:"" help:"Make the whole platform read-only, or open it again, without a restart."`
+	Phone       phoneCommands      `cmd:"" help:"Act as a phone against any server."`
+	Export      exportCommands     `cmd:"" help:"Examine export files."`
 	developing
 }
 

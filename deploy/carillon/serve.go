@@ -62,13 +62,15 @@ func (c serveCommand) Run(ctx context.Context) error {
 			Issuer: c.OIDCIssuer, ClientID: c.OIDCClient, ClientSecret: c.OIDCSecret,
 			RedirectURL: c.BaseURL + "/login/callback", Now: time.Now,
 		},
-		Sender:      message.None{},
-		JobInterval: c.JobInterval,
-		Proxies:     proxies,
-		NoLimits:    c.NoRateLimits,
-		Profile:     c.Profile,
-		Log:         slog.New(slog.NewJSONHandler(os.Stderr, nil)),
-		Now:         time.Now,
+		Sender:       message.None{},
+		JobInterval:  c.JobInterval,
+		Proxies:      proxies,
+		Maintenance:  c.Maintenance,
+		QuotaLogOnly: c.QuotaLogOnly,
+		NoLimits:     c.NoRateLimits,
+		Profile:      c.Profile,
+		Log:          slog.New(slog.NewJSONHandler(os.Stderr, nil)),
+		Now:          time.Now,
 	})
 	if err != nil {
 		return err

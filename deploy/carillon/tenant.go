@@ -18,6 +18,7 @@ type tenantCommands struct {
 	Show         tenantShowCommand         `cmd:"" help:"Show a health authority's settings."`
 	Set          tenantSetCommand          `cmd:"" help:"Change a health authority's settings."`
 	LabFeed      tenantLabFeedCommand      `cmd:"" help:"Show or change how a health authority reads laboratory results."`
+	Quota        quotaCommands             `cmd:"" help:"Show a health authority's daily quota of codes, or add to it."`
 	App          tenantAppCommands         `cmd:"" help:"The apps to which a health authority's links lead."`
 }
 

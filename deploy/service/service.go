@@ -97,6 +97,11 @@ type Config struct {
 	// Proxies are the networks of the proxies in front of this process. Their
 	// X-Forwarded-For is believed, nobody else's.
 	Proxies limit.Proxies
+	// Maintenance makes every tenant read-only as this process sees it (verification
+	// protocol §0.4). "carillon maintenance" does it for all processes.
+	Maintenance bool
+	// QuotaLogOnly issues codes beyond the tenants' quotas and tells the log.
+	QuotaLogOnly bool
 	// NoLimits switches rate limits off, for load tests.
 	NoLimits bool
 	// Profile serves Go's profiles on the listener for operators. They hold no

@@ -21,6 +21,7 @@ import (
 	"carillon/tenant/message"
 	"carillon/tenant/message/delivery"
 	"carillon/tenant/message/outbox"
+	"carillon/tenant/quota"
 	"carillon/tenant/stats"
 	"carillon/tenant/verification"
 )
@@ -76,6 +77,7 @@ func (s *Service) verification(db *tenant.DB, policies *authz.Policies, sender m
 	keys := key.NewRing(db, s.config.Root)
 	return verification.New(verification.Config{
 		DB: db, Keys: keys, Policies: policies, Sender: sender,
+		Quota:  quota.NewBudget(db, s.config.Log, s.config.QuotaLogOnly, s.config.Now).Hold,
 		Digits: guess.NewLengths(db, s.config.Now).Digits,
 		Outbox: outbox.New(keys, s.config.Now), RedirectDomain: s.messageDomain(), Now: s.config.Now, Rand: rand.Reader,
 	})
@@ -185,6 +187,7 @@ func (s *Service) wireJobs(ctx context.Context, files export.Store) error {
 	s.jobs = append(s.jobs,
 		func(ctx context.Context) error { return exports.Run(ctx, s.config.JobInterval) },
 		func(ctx context.Context) error { return s.retain(ctx, db, directory) },
+		quota.NewModeller(db, directory, s.config.Log, s.config.Now).Run,
 		guess.NewWatch(db, directory, s.metrics, s.config.Log, s.config.Now).Run,
 	)
 	return nil
@@ -230,6 +233,7 @@ func (s *Service) cleanUp(ctx context.Context, db *tenant.DB, directory *tenant.
 			s.forgetCodes(ctx, db, t, now),
 			delivery.Cleanup(ctx, db, id, now),
 			guess.Cleanup(ctx, db, id, now),
+			quota.Cleanup(ctx, db, id, now),
 			exposure.Cleanup(ctx, db, id, exposure.DefaultLimits(), now))
 		return ctx.Err()
 	})
