@@ -34,6 +34,8 @@ type serveCommand struct {
 	OIDCSecret     string        `name:"oidc-secret" env:"CARILLON_OIDC_SECRET" help:"Client secret. Prefer the environment: command lines are visible."`
 	JobInterval    time.Duration `default:"30s" env:"CARILLON_JOB_INTERVAL" help:"Pause between rounds of the export job."`
 	TrustedProxy   []string      `env:"CARILLON_TRUSTED_PROXY" help:"Network of a proxy in front, such as 10.0.0.0/8: its X-Forwarded-For is believed. May be given several times, or with commas." placeholder:"NETWORK"`
+	Maintenance    bool          `env:"CARILLON_MAINTENANCE" help:"Start read-only: this process issues and verifies no codes. \"carillon maintenance on\" does it for all, without a restart."`
+	QuotaLogOnly   bool          `name:"quota-log-only" env:"CARILLON_QUOTA_LOG_ONLY" help:"Issue codes beyond the daily quotas, and only tell the log."`
 	NoRateLimits   bool          `name:"no-limits" help:"Switch rate limits off, for load tests."`
 	Profile        bool          `env:"CARILLON_PROFILE" help:"Serve Go's profiles on the operations listener, below /debug/pprof/."`
 }

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"carillon/migrations/testdb"
+	"carillon/tenant"
+	"carillon/tenant/quota"
 )
 
 // freeAddress is one that nobody listens on, a moment ago.
@@ -144,5 +146,84 @@ func TestServeFromNothing(t *testing.T) {
 	}
 	if code := run(t.Context(), append([]string{"serve", "jobs", "--database", database, "--root-key", root}, "--exports", dir)); code != exitFailed {
 		t.Errorf("a root key that others can read: exit code %d", code)
+	}
+}
+
+// The platform is switched to maintenance and back without a restart, and a quota can
+// be seen and added to.
+func TestMaintenanceAndQuotaCommands(t *testing.T) {
+	t.Parallel()
+	database := testdb.New(t).DSN("")
+	dir := t.TempDir()
+	root := filepath.Join(dir, "root.key")
+	command := func(args ...string) int { return run(t.Context(), append(args, "--database", database)) }
+	if code := command("tenant", "create", "north", "--name", "Health of the north", "--region", "XA-N", "--health-authority-id", "org.north",
+		"--issuer", "north.example", "--export-key-id", "310", "--root-key", root); code != 0 {
+		t.Fatalf("tenant create: exit code %d", code)
+	}
+	listen := freeAddress(t)
+	ctx, interrupt := context.WithCancel(t.Context())
+	ended := make(chan int, 1)
+	go func() {
+		ended <- run(ctx, []string{
+			"serve", "jobs", "--database", database, "--root-key", root, "--exports", filepath.Join(dir, "exports"),
+			"--listen", listen, "--operations", "", "--trusted-proxy", "10.0.0.0/8,127.0.0.1",
+		})
+	}()
+	says := func(want string) {
+		t.Helper()
+		for deadline := time.Now().Add(time.Minute); !strings.Contains(eventually(t, "http://"+listen+"/health", http.StatusOK), want); {
+			if time.Now().After(deadline) {
+				t.Fatalf("health does not say %s", want)
+			}
+		}
+	}
+	says(`"maintenance_mode":false`)
+	if code := command("maintenance", "on"); code != 0 {
+		t.Errorf("maintenance on: exit code %d", code)
+	}
+	says(`"maintenance_mode":true`)
+	if code := command("maintenance", "off"); code != 0 {
+		t.Errorf("maintenance off: exit code %d", code)
+	}
+	says(`"maintenance_mode":false`)
+	for want, args := range map[int][]string{
+		0: {"tenant", "quota", "burst", "north", "25"}, exitFailed: {"tenant", "quota", "burst", "north", "0"}, exitUsage: {"maintenance", "perhaps"},
+	} {
+		if code := command(args...); code != want {
+			t.Errorf("%v: exit code %d, want %d", args, code, want)
+		}
+	}
+	if code := command("tenant", "quota", "show", "north"); code != 0 {
+		t.Errorf("quota show: exit code %d", code)
+	}
+	interrupt()
+	if code := <-ended; code != 0 {
+		t.Errorf("serve: exit code %d", code)
+	}
+	if code := command("serve", "jobs", "--root-key", root, "--exports", dir, "--trusted-proxy", "anybody"); code != exitFailed {
+		t.Errorf("a proxy that is no network: exit code %d", code)
+	}
+}
+
+func TestShowQuota(t *testing.T) {
+	t.Parallel()
+	var text strings.Builder
+	of := &tenant.Tenant{Settings: tenant.Settings{QuotaEnforced: true, QuotaFactor: 1.3}}
+	day := time.Date(2026, 11, 25, 0, 0, 0, 0, time.UTC)
+	s := quota.Standing{Day: day, Base: 100, Effective: 130, Burst: 20, Taken: 60}
+	var days []quota.Day
+	for i := range 14 {
+		days = append(days, quota.Day{Day: day.AddDate(0, 0, i-14), Issued: 95})
+	}
+	showQuota(&text, of, s, days[1:])
+	showQuota(&text, of, s, days)
+	const want = `2026-11-25 UTC: 130 codes (100 modelled × 1.30) and 20 added; processes have taken 60, 90 are left; enforced.
+No forecast: 13 of the days before are known, and it takes 14.
+2026-11-25 UTC: 130 codes (100 modelled × 1.30) and 20 added; processes have taken 60, 90 are left; enforced.
+Forecast for today: 95 codes.
+`
+	if text.String() != want {
+		t.Errorf("got\n%s\nwant\n%s", text.String(), want)
 	}
 }

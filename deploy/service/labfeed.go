@@ -19,7 +19,7 @@ const labFeedPause = 15 * time.Second
 func (s *Service) wireLabFeed(db *tenant.DB, surface *api.Config) {
 	feed := labfeed.New(labfeed.Config{
 		DB: db, Keys: key.NewRing(db, s.config.Root), Policies: surface.Policies, Codes: surface.Issuer,
-		Directory: tenant.NewDirectory(db), Log: s.config.Log, Now: s.config.Now,
+		Directory: s.directory(db), Log: s.config.Log, Now: s.config.Now,
 	})
 	surface.LabFeed = feed
 	s.jobs = append(s.jobs, func(ctx context.Context) error { return feed.Run(ctx, labFeedPause) })

@@ -31,7 +31,7 @@ const messagePause = time.Second
 // dispatch sends the messages that may go later.
 func (s *Service) dispatch(db *tenant.DB, sender message.Sender) func(context.Context) error {
 	d := outbox.NewDispatcher(outbox.Config{
-		DB: db, Keys: key.NewRing(db, s.config.Root), Directory: tenant.NewDirectory(db),
+		DB: db, Keys: key.NewRing(db, s.config.Root), Directory: s.directory(db),
 		Sender: sender, Log: s.config.Log, Now: s.config.Now,
 	})
 	return func(ctx context.Context) error { return d.Run(ctx, messagePause) }

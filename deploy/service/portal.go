@@ -32,7 +32,7 @@ func (s *Service) wirePortal(ctx context.Context, surface *api.Config) error {
 	}
 	portal, err := adminui.New(adminui.Config{
 		BaseURL: s.config.BaseURL, Login: login, Staff: staff{db}, Codes: s.verification(db, surface.Policies, router),
-		Directory: tenant.NewDirectory(db), Policies: surface.Policies,
+		Directory: s.directory(db), Policies: surface.Policies,
 		Sessions: member.NewSessions(db, s.config.Now),
 		Proxies:  s.config.Proxies, NoLimits: s.config.NoLimits, NotFound: s.config.Extra,
 		Log: s.config.Log, Now: s.config.Now,

@@ -52,7 +52,7 @@ func (s *Service) wire(ctx context.Context) error {
 			return err
 		}
 	}
-	if err := s.wireJobs(ctx, files); err != nil {
+	if err := s.wireJobs(ctx, &surface, files); err != nil {
 		return err
 	}
 	server, err := api.New(surface)
@@ -62,6 +62,15 @@ func (s *Service) wire(ctx context.Context) error {
 	s.handler = server.Handler()
 	s.routes = append(s.routes, server.Routes()...)
 	return nil
+}
+
+// directory finds tenants, and holds them in maintenance if the process shall.
+func (s *Service) directory(db *tenant.DB) *tenant.Directory {
+	d := tenant.NewDirectory(db)
+	if s.config.Maintenance {
+		d.HoldMaintenance()
+	}
+	return d
 }
 
 func (s *Service) ready(ctx context.Context) error {
@@ -91,7 +100,7 @@ func (s *Service) wireDevice(ctx context.Context, surface *api.Config) error {
 	if err != nil {
 		return err
 	}
-	surface.Directory = tenant.NewDirectory(db)
+	surface.Directory = s.directory(db)
 	surface.DeviceKeys = client.NewAuthenticator(db)
 	surface.Device = s.verification(db, surface.Policies, nil)
 	s.countThrough(db)
@@ -111,7 +120,7 @@ func (s *Service) wireIssuer(ctx context.Context, surface *api.Config) error {
 		return err
 	}
 	if surface.Directory == nil {
-		surface.Directory = tenant.NewDirectory(db)
+		surface.Directory = s.directory(db)
 	}
 	surface.IssuerKeys = client.NewAuthenticator(db)
 	router, err := s.router(db)
@@ -135,7 +144,7 @@ func (s *Service) wireReport(ctx context.Context, surface *api.Config) error {
 		return err
 	}
 	if surface.Directory == nil {
-		surface.Directory = tenant.NewDirectory(db)
+		surface.Directory = s.directory(db)
 	}
 	if surface.DeviceKeys == nil {
 		surface.DeviceKeys = client.NewAuthenticator(db)
@@ -157,7 +166,7 @@ func (s *Service) wirePublish(ctx context.Context, surface *api.Config) error {
 		return err
 	}
 	if surface.Directory == nil {
-		surface.Directory = tenant.NewDirectory(db)
+		surface.Directory = s.directory(db)
 	}
 	s.countThrough(db)
 	keys := key.NewRing(db, s.config.Root)
@@ -168,7 +177,7 @@ func (s *Service) wirePublish(ctx context.Context, surface *api.Config) error {
 	return s.wireLinks(db, surface)
 }
 
-func (s *Service) wireJobs(ctx context.Context, files export.Store) error {
+func (s *Service) wireJobs(ctx context.Context, surface *api.Config, files export.Store) error {
 	if !s.plays(Jobs) {
 		return nil
 	}
@@ -176,7 +185,10 @@ func (s *Service) wireJobs(ctx context.Context, files export.Store) error {
 	if err != nil {
 		return err
 	}
-	directory := tenant.NewDirectory(db)
+	directory := s.directory(db)
+	if surface.Directory == nil {
+		surface.Directory = directory // for what /health says of maintenance
+	}
 	exports := export.New(export.Config{
 		DB: db, Keys: key.NewRing(db, s.config.Root), Directory: directory, Store: files,
 		Log: s.config.Log, Now: s.config.Now,
