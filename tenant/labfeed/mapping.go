@@ -92,14 +92,15 @@ func DefaultMapping() Mapping {
 			Likely: slices.Concat(
 				list(document.SNOMED, "720735008"),
 				list(document.Text, "presumptive positive")),
-			// Not detected; negative; absent; non-reactive.
+			// Not detected; negative; absent; non-reactive; not detected in pooled specimen.
 			Negative: slices.Concat(
-				list(document.SNOMED, "260415000", "260385009", "2667000", "131194007"),
+				list(document.SNOMED, "260415000", "260385009", "2667000", "131194007", "895231008"),
 				list(document.Interpretation, "NEG", "ND", "NR"),
 				list(document.Text, "not detected", "negative")),
-			// Inconclusive; indeterminate; equivocal; invalid; unsatisfactory specimen.
+			// Inconclusive; indeterminate; equivocal; invalid; unsatisfactory specimen;
+			// detected in pooled specimen, which is nobody's own result.
 			None: slices.Concat(
-				list(document.SNOMED, "419984006", "82334004", "42425007", "455371000124106", "125154007"),
+				list(document.SNOMED, "419984006", "82334004", "42425007", "455371000124106", "125154007", "462371000124108"),
 				list(document.Interpretation, "IND", "E"),
 				list(document.Text, "inconclusive", "indeterminate", "invalid")),
 		},
@@ -123,11 +124,11 @@ func DefaultMapping() Mapping {
 			TestSystem: document.LOINC, ResultSystem: document.SNOMED,
 		},
 	}
-	// SARS-CoV-2 RNA: respiratory, nasopharynx, nose, saliva, unspecified, N gene, RdRp
-	// gene, E gene, ORF1ab; with other viruses in one panel.
+	// SARS-CoV-2 RNA in respiratory specimens, nasopharynx, nose, saliva and unspecified
+	// ones: as such, and by the genes E, N, RdRp, S and ORF1ab.
 	for _, c := range list(document.LOINC,
-		"94500-6", "94759-8", "94845-5", "95425-5", "94309-2", "94533-7", "94534-5", "94559-2",
-		"95406-5", "95409-9", "95608-6", "94565-9", "94640-0", "96986-6") {
+		"94500-6", "94759-8", "94845-5", "95425-5", "94309-2", "94315-9", "94316-7", "94533-7", "94534-5", "94559-2",
+		"95406-5", "95409-9", "95608-6", "94565-9", "94640-0", "94760-6", "96986-5") {
 		m.Tests = append(m.Tests, Test{Code: c})
 	}
 	// SARS-CoV-2 antigen, rapid and other immunoassays.

@@ -3,6 +3,7 @@ package labfeed
 import (
 	"encoding/json"
 	"errors"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -59,6 +60,30 @@ func TestDefaultMapping(t *testing.T) {
 	x := remains{Phone: "+12065550100", Status: document.Final, Tests: list(document.LOINC, "94558-4"), Values: list(document.SNOMED, detected)}
 	if got := r.judge(x); got.testType != certificate.Likely {
 		t.Errorf("a positive antigen test is %s", got.testType)
+	}
+}
+
+// LOINC codes end with a check digit, which catches what was mistyped.
+func TestCheckDigits(t *testing.T) {
+	t.Parallel()
+	m := DefaultMapping()
+	codes := m.Onset
+	for _, test := range m.Tests {
+		codes = append(codes, test.Code)
+	}
+	for _, c := range codes {
+		digits, check, _ := strings.Cut(c.Code, "-")
+		sum := 0
+		for i := range digits {
+			n := int(digits[len(digits)-1-i] - '0')
+			if i%2 == 0 {
+				n *= 2
+			}
+			sum += n/10 + n%10
+		}
+		if want := strconv.Itoa((10 - sum%10) % 10); check != want {
+			t.Errorf("%s ends with %s, want %s", c, check, want)
+		}
 	}
 }
 
