@@ -46,6 +46,8 @@ const (
 	Message Purpose = "message"
 	// Provider is a password at whoever delivers messages; the key ID is its place.
 	Provider Purpose = "provider"
+	// Batch is a row of a batch of codes; the key ID is what it is and where.
+	Batch Purpose = "batch"
 )
 
 // Purposes are all those with keys of their own.

@@ -214,3 +214,19 @@ func (a *Authenticator) load(ctx context.Context, p presented) (authz.Subject, e
 		Roles: []authz.Role{p.kind.role()},
 	}, nil
 }
+
+const enabledSQL = `
+select exists (select
+         from api_key
+        where api_key_id = $1::uuid
+          and disabled_at is null)`
+
+// Enabled reports whether tx's tenant has a key of this ID that is not disabled, for
+// what a key has ordered and is done later.
+func Enabled(ctx context.Context, tx *tenant.Tx, id string) (bool, error) {
+	var enabled bool
+	if err := tx.Get(ctx, &enabled, enabledSQL, id); err != nil {
+		return false, fmt.Errorf("find API key: %w", err)
+	}
+	return enabled, nil
+}
