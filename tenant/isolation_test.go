@@ -59,6 +59,10 @@ var fillSQL = []string{
 	`insert into publish_receipt (tenant_id, digest, expires_at) values ($1, sha256('receipt'), now())`,
 	`insert into export_batch (tenant_id, config_id, starts_at, ends_at)
 	 select tenant_id, config_id, now(), now() + interval '1 hour' from export_config where tenant_id = $1`,
+	`insert into batch (tenant_id, batch_id, created_at, issuer_kind, issuer_id, issuer_name, issuer_roles)
+	 values ($1, gen_random_uuid(), now(), 'api-key', 'id', 'name', '{key-admin}')`,
+	`insert into batch_row (tenant_id, batch_id, row_number, code_id, messaged, sealed_order)
+	 select tenant_id, batch_id, 1, gen_random_uuid(), false, 'sealed' from batch where tenant_id = $1`,
 	`insert into export_file (tenant_id, config_id, starts_at, file_no, name, key_count, revised_count, size, sha256, body)
 	 select tenant_id, config_id, starts_at, 1, 'name', 0, 0, 0, sha256(''), '' from export_batch where tenant_id = $1`,
 	`insert into mobile_app (tenant_id, os, name, app_id, store_url)

@@ -308,13 +308,13 @@ func (w *Worker) release(ctx context.Context, t *tenant.Tenant, l *lease, h *hel
 func (w *Worker) work(ctx context.Context, t *tenant.Tenant, l *lease, rows []job) error {
 	ctx, cancel := context.WithTimeout(ctx, turnTime)
 	defer cancel()
-	group, ctx := errgroup.WithContext(ctx)
+	group, going := errgroup.WithContext(ctx)
 	group.SetLimit(atOnce)
 	for _, j := range rows {
-		if ctx.Err() != nil {
+		if going.Err() != nil {
 			break
 		}
-		group.Go(func() error { return w.row(ctx, t, l, j) })
+		group.Go(func() error { return w.row(going, t, l, j) })
 	}
 	if err := group.Wait(); err != nil {
 		return err

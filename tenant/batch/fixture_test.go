@@ -1,0 +1,242 @@
+package batch_test
+
+import (
+	"crypto/rand"
+	"fmt"
+	"iter"
+	"log/slog"
+	"sync"
+	"testing"
+	"time"
+
+	"carillon/authz"
+	"carillon/tenant"
+	"carillon/tenant/batch"
+	"carillon/tenant/client"
+	"carillon/tenant/key"
+	"carillon/tenant/message"
+	"carillon/tenant/message/messagetest"
+	"carillon/tenant/message/outbox"
+	"carillon/tenant/tenanttest"
+	"carillon/tenant/verification"
+)
+
+// fixture is a world with two tenants that may have batches, and a worker.
+type fixture struct {
+	world        *tenanttest.World
+	north, south *tenant.Tenant
+	backEnd      authz.Subject // north's
+	southern     authz.Subject
+	sms          *messagetest.Sender
+	service      *batch.Service
+	worker       *batch.Worker
+	dispatcher   *outbox.Dispatcher
+	log          *lines
+	quotaSpent   bool
+}
+
+var (
+	clerk    = authz.Subject{Kind: authz.Person, ID: "77aa", Name: "Robin", Roles: []authz.Role{authz.Caseworker}}
+	stranger = authz.Subject{Kind: authz.Person, ID: "00bb", Name: "Sam", Roles: []authz.Role{authz.Analyst}}
+)
+
+func setUp(tb testing.TB) *fixture {
+	tb.Helper()
+	w := tenanttest.New(tb)
+	f := &fixture{world: w, sms: &messagetest.Sender{}, log: &lines{}}
+	f.north, f.south = f.open(tb, "north"), f.open(tb, "south")
+	f.backEnd, f.southern = f.key(tb, f.north), f.key(tb, f.south)
+	keys := key.NewRing(w.Issuer, w.Root)
+	codes := f.codes(keys, f.sms)
+	f.service = batch.New(batch.Config{DB: w.Issuer, Keys: keys, Policies: authz.NewPolicies(nil, 10), Codes: codes, Now: w.Now})
+	f.worker = f.newWorker(codes)
+	f.dispatcher = outbox.NewDispatcher(outbox.Config{
+		DB: w.Issuer, Keys: keys, Directory: tenant.NewDirectory(w.Issuer), Sender: f.sms, Log: f.log.logger(), Now: w.Now,
+	})
+	return f
+}
+
+// open makes a tenant as the worker's directory shows it, too.
+func (f *fixture) open(tb testing.TB, slug string) *tenant.Tenant {
+	tb.Helper()
+	t := f.world.Create(slug)
+	_, err := f.world.Database.Super().ExecContext(tb.Context(), `
+update tenant_setting
+   set test_types = '{confirmed,likely}', require_date = false, sms_enabled = true, sms_country = 'US',
+       sms_template = 'Code [longcode]', batch_issue = true
+ where tenant_id = $1`, t.ID.String())
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tuned, err := tenant.NewDirectory(f.world.Issuer).ByID(tb.Context(), t.ID)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return tuned
+}
+
+// key makes an admin key and returns its subject.
+func (f *fixture) key(tb testing.TB, of *tenant.Tenant) authz.Subject {
+	tb.Helper()
+	by, err := client.NewAuthenticator(f.world.Issuer).Authenticate(tb.Context(), of, client.Admin, f.world.Key(of, client.Admin))
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return by
+}
+
+func (f *fixture) codes(keys *key.Ring, sender message.Sender) *verification.Service {
+	return verification.New(verification.Config{
+		DB: f.world.Issuer, Keys: keys, Policies: authz.NewPolicies(nil, 10), Sender: sender,
+		Outbox: outbox.New(keys, f.world.Now), Now: f.world.Now, Rand: rand.Reader,
+		Quota: func(tenant.ID) bool { return !f.quotaSpent },
+	})
+}
+
+func (f *fixture) newWorker(codes *verification.Service) *batch.Worker {
+	return batch.NewWorker(batch.WorkerConfig{
+		DB: f.world.Issuer, Keys: f.ring(), Directory: tenant.NewDirectory(f.world.Issuer),
+		Codes: codes, Log: f.log.logger(), Now: f.world.Now,
+	})
+}
+
+func (f *fixture) ring() *key.Ring { return key.NewRing(f.world.Issuer, f.world.Root) }
+
+// with is a copy of a tenant with other settings.
+func with(t *tenant.Tenant, change func(*tenant.Settings)) *tenant.Tenant {
+	changed := *t
+	change(&changed.Settings)
+	return &changed
+}
+
+func all(orders ...batch.Order) iter.Seq2[batch.Order, error] {
+	return func(yield func(batch.Order, error) bool) {
+		for _, o := range orders {
+			if !yield(o, nil) {
+				return
+			}
+		}
+	}
+}
+
+// many are n orders; every second has a number of its own.
+func many(n int) iter.Seq2[batch.Order, error] {
+	return func(yield func(batch.Order, error) bool) {
+		for i := range n {
+			o := batch.Order{TestType: "confirmed", ExternalIssuerID: fmt.Sprint("row ", i+1)}
+			if i%2 == 1 {
+				o.Phone = fmt.Sprintf("+1206555%04d", i)
+			}
+			if !yield(o, nil) {
+				return
+			}
+		}
+	}
+}
+
+func (f *fixture) create(tb testing.TB, key string, orders iter.Seq2[batch.Order, error]) *batch.Batch {
+	tb.Helper()
+	b, created, err := f.service.Create(tb.Context(), f.north, f.backEnd, key, orders)
+	if err != nil || !created {
+		tb.Fatalf("Create: new %t, %v", created, err)
+	}
+	return b
+}
+
+// work takes turns, and lets the outbox send, until there is nothing to do.
+func (f *fixture) work(tb testing.TB, of *tenant.Tenant) {
+	tb.Helper()
+	for {
+		n, err := f.worker.Turn(tb.Context(), of)
+		if err != nil {
+			tb.Fatalf("Turn: %v", err)
+		}
+		sent := f.send(tb, of)
+		if n == 0 && sent == 0 {
+			return
+		}
+	}
+}
+
+func (f *fixture) send(tb testing.TB, of *tenant.Tenant) (sent int) {
+	tb.Helper()
+	for {
+		n, err := f.dispatcher.Turn(tb.Context(), of)
+		if err != nil {
+			tb.Fatalf("dispatcher: %v", err)
+		}
+		if sent += n; n == 0 {
+			return sent
+		}
+	}
+}
+
+func (f *fixture) progress(tb testing.TB, b *batch.Batch) *batch.Progress {
+	tb.Helper()
+	p, err := f.service.Get(tb.Context(), f.north, f.backEnd, b.ID.String())
+	if err != nil {
+		tb.Fatalf("Get: %v", err)
+	}
+	return p
+}
+
+// want checks a batch's state and the counts of its rows.
+func (f *fixture) want(tb testing.TB, b *batch.Batch, state batch.State, counts map[batch.State]int) {
+	tb.Helper()
+	p := f.progress(tb, b)
+	if p.State != state {
+		tb.Errorf("the batch is %s, want %s", p.State, state)
+	}
+	for s, n := range p.Counts {
+		if counts[s] != n {
+			tb.Errorf("%d rows are %s, want %d", n, s, counts[s])
+		}
+	}
+}
+
+func (f *fixture) rows(tb testing.TB, b *batch.Batch, by authz.Subject) []batch.Row {
+	tb.Helper()
+	var rows []batch.Row
+	for after := 0; ; after = rows[len(rows)-1].Number {
+		page, err := f.service.Rows(tb.Context(), f.north, by, b.ID.String(), after, batch.MaxPage)
+		if err != nil {
+			tb.Fatalf("Rows: %v", err)
+		}
+		if len(page) == 0 {
+			return rows
+		}
+		rows = append(rows, page...)
+	}
+}
+
+// count is a number from the database, seen by everybody.
+func (f *fixture) count(tb testing.TB, query string, args ...any) (n int) {
+	tb.Helper()
+	if err := f.world.Database.Super().QueryRowContext(tb.Context(), query, args...).Scan(&n); err != nil {
+		tb.Fatal(err)
+	}
+	return n
+}
+
+// lines is a log.
+type lines struct {
+	mu   sync.Mutex
+	text []byte
+}
+
+func (l *lines) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.text = append(l.text, p...)
+	return len(p), nil
+}
+
+func (l *lines) logger() *slog.Logger { return slog.New(slog.NewJSONHandler(l, nil)) }
+
+func (l *lines) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return string(l.text)
+}
+
+const minute = time.Minute

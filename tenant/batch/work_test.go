@@ -1,0 +1,444 @@
+package batch_test
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+
+	"carillon/authz"
+	"carillon/tenant"
+	"carillon/tenant/batch"
+	"carillon/tenant/verification"
+)
+
+func TestRowsHaveTheirResults(t *testing.T) {
+	t.Parallel()
+	f := setUp(t)
+	const own = "0d6e8b3a-5f6a-4a39-8f28-0a2b90d0c001"
+	b := f.create(t, "results", all(
+		batch.Order{TestType: "confirmed", UUID: own},
+		batch.Order{TestType: "confirmed", Phone: "206 555 0100"},
+		batch.Order{TestType: "nonsense"},
+		batch.Order{TestType: "confirmed", Phone: "+1 (206) 555-0100"},
+		batch.Order{TestType: "likely", Phone: "nonsense"},
+		batch.Order{TestType: "likely"},
+	))
+	f.work(t, f.north)
+	f.want(t, b, batch.Done, map[batch.State]int{batch.Issued: 3, batch.Failed: 2, batch.Duplicate: 1})
+	rows := f.rows(t, b, f.backEnd)
+	for i, want := range []struct {
+		state   batch.State
+		err     error
+		of      int
+		hasCode bool
+	}{
+		{batch.Issued, nil, 0, true},
+		{batch.Issued, nil, 0, false},
+		{batch.Failed, verification.ErrInvalidTestType, 0, false},
+		{batch.Duplicate, nil, 2, false},
+		{batch.Failed, verification.ErrPhoneInvalid, 0, false},
+		{batch.Issued, nil, 0, true},
+	} {
+		r := rows[i]
+		if r.Number != i+1 || r.State != want.state || !errors.Is(r.Err, want.err) || r.DuplicateOf != want.of || (r.Code != "") != want.hasCode {
+			t.Errorf("row %d: %s, %v, duplicate of %d, code %t", r.Number, r.State, r.Err, r.DuplicateOf, r.Code != "")
+		}
+	}
+	if rows[0].ID.String() != own {
+		t.Errorf("the first code is %v", rows[0].ID)
+	}
+	if sent := f.sms.Delivered(); len(sent) != 1 || sent[0].To != "+12065550100" {
+		t.Errorf("%d messages", len(sent))
+	}
+	var p *verification.Problem
+	if !errors.As(rows[2].Err, &p) || p.Text == "" {
+		t.Errorf("the refusal has no words: %v", rows[2].Err)
+	}
+
+	// A person sees the results of what a program ordered, but not the codes.
+	for _, r := range f.rows(t, b, clerk) {
+		if r.Code != "" {
+			t.Errorf("row %d shows its code", r.Number)
+		}
+	}
+	page, err := f.service.Rows(t.Context(), f.north, f.backEnd, b.ID.String(), 2, 3)
+	if err != nil || len(page) != 3 || page[0].Number != 3 {
+		t.Errorf("rows after 2: %d, %v", len(page), err)
+	}
+	f.world.Advance(f.north.Settings.CodeLife)
+	for _, r := range f.rows(t, b, f.backEnd) {
+		if r.Code != "" {
+			t.Errorf("row %d shows its code after its end", r.Number)
+		}
+	}
+}
+
+func TestAnotherTenantsBatchIsNotFound(t *testing.T) {
+	t.Parallel()
+	f := setUp(t)
+	b := f.create(t, "mine", many(3))
+	for _, id := range []string{b.ID.String(), uuid.NewString(), "nonsense", ""} {
+		ctx, by := t.Context(), f.southern
+		_, getErr := f.service.Get(ctx, f.south, by, id)
+		_, rowsErr := f.service.Rows(ctx, f.south, by, id, 0, 10)
+		_, pauseErr := f.service.Pause(ctx, f.south, by, id)
+		_, resumeErr := f.service.Resume(ctx, f.south, by, id)
+		_, cancelErr := f.service.Cancel(ctx, f.south, by, id)
+		for i, err := range []error{getErr, rowsErr, pauseErr, resumeErr, cancelErr} {
+			if !errors.Is(err, batch.ErrNotFound) {
+				t.Errorf("question %d about %q: %v", i, id, err)
+			}
+		}
+	}
+	if list, err := f.service.List(t.Context(), f.south, f.southern); err != nil || len(list) != 0 {
+		t.Errorf("south's list has %d, %v", len(list), err)
+	}
+	if n, err := f.worker.Turn(t.Context(), f.south); n != 0 || err != nil {
+		t.Errorf("south's turn: %d rows, %v", n, err)
+	}
+	f.want(t, b, batch.Running, map[batch.State]int{batch.Pending: 3})
+	list, err := f.service.List(t.Context(), f.north, f.backEnd)
+	if err != nil || len(list) != 1 || list[0].ID != b.ID {
+		t.Errorf("north's list has %d, %v", len(list), err)
+	}
+}
+
+func TestStrangersSeeAndStopNothing(t *testing.T) {
+	t.Parallel()
+	f := setUp(t)
+	id := f.create(t, "mine", many(3)).ID.String()
+	ctx := t.Context()
+	_, listErr := f.service.List(ctx, f.north, stranger)
+	_, getErr := f.service.Get(ctx, f.north, stranger, id)
+	_, rowsErr := f.service.Rows(ctx, f.north, stranger, id, 0, 10)
+	_, cancelErr := f.service.Cancel(ctx, f.north, stranger, id)
+	for i, err := range []error{listErr, getErr, rowsErr, cancelErr} {
+		if !errors.Is(err, authz.ErrForbidden) {
+			t.Errorf("question %d: %v", i, err)
+		}
+	}
+}
+
+// A code's life must not pass in a queue: rows with a number wait for the morning, the
+// others do not.
+func TestQuietHoursHoldRowsWithMessages(t *testing.T) {
+	t.Parallel()
+	f := setUp(t)
+	at := f.world.Now()
+	quiet := with(f.north, func(s *tenant.Settings) {
+		s.TimeZone, s.QuietFrom, s.QuietUntil = "UTC", at.Hour()*60, (at.Hour()+2)*60
+	})
+	b := f.create(t, "night", many(10))
+	f.work(t, quiet)
+	f.want(t, b, batch.Running, map[batch.State]int{batch.Issued: 5, batch.Pending: 5})
+	p := f.progress(t, b)
+	opens := at.Truncate(time.Hour).Add(2 * time.Hour)
+	if p.HeldBecause != batch.QuietHours || p.HeldUntil == nil || !p.HeldUntil.Equal(opens) {
+		t.Errorf("held until %v because of %q, want %v", p.HeldUntil, p.HeldBecause, opens)
+	}
+	f.world.SetNow(opens)
+	f.work(t, quiet)
+	f.want(t, b, batch.Done, map[batch.State]int{batch.Issued: 10})
+	if n := f.count(t, `select count(*) from verification_code where issued_at >= $1`, opens); n != 5 {
+		t.Errorf("%d codes live from the morning on", n)
+	}
+}
+
+// Codes are not issued faster than messages leave.
+func TestAFullOutboxHoldsTheBatch(t *testing.T) {
+	t.Parallel()
+	f := setUp(t)
+	b := f.create(t, "flood", many(1200))
+	for {
+		n, err := f.worker.Turn(t.Context(), f.north)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n == 0 {
+			break
+		}
+	}
+	p := f.progress(t, b)
+	waiting := f.count(t, `select count(*) from message_queue`)
+	if p.HeldBecause != batch.Messages || p.Counts[batch.Pending] == 0 || waiting < 200 || waiting > 300 {
+		t.Errorf("%d messages wait; the batch waits for %q with %d rows left", waiting, p.HeldBecause, p.Counts[batch.Pending])
+	}
+	for p.State == batch.Running {
+		f.work(t, f.north)
+		f.world.Advance(3 * time.Second)
+		p = f.progress(t, b)
+	}
+	f.want(t, b, batch.Done, map[batch.State]int{batch.Issued: 1200})
+	if sent := len(f.sms.Delivered()); sent != 600 {
+		t.Errorf("%d messages were sent", sent)
+	}
+}
+
+func TestASpentQuotaHoldsTheBatch(t *testing.T) {
+	t.Parallel()
+	f := setUp(t)
+	b := f.create(t, "quota", many(4))
+	f.quotaSpent = true
+	f.work(t, f.north)
+	f.want(t, b, batch.Running, map[batch.State]int{batch.Pending: 4})
+	if p := f.progress(t, b); p.HeldBecause != batch.Quota {
+		t.Errorf("held because of %q", p.HeldBecause)
+	}
+	f.quotaSpent = false
+	f.world.Advance(10 * minute)
+	f.work(t, f.north)
+	f.want(t, b, batch.Done, map[batch.State]int{batch.Issued: 4})
+}
+
+func TestADisabledKeyIssuesNothing(t *testing.T) {
+	t.Parallel()
+	f := setUp(t)
+	b := f.create(t, "leaked", many(4))
+	if _, err := f.world.Database.Super().ExecContext(t.Context(), `update api_key set disabled_at = now()`); err != nil {
+		t.Fatal(err)
+	}
+	f.work(t, f.north)
+	f.want(t, b, batch.Running, map[batch.State]int{batch.Pending: 4})
+	if p := f.progress(t, b); p.HeldBecause != batch.Forbidden {
+		t.Errorf("held because of %q", p.HeldBecause)
+	}
+}
+
+// A person's batch is worked off in her name.
+func TestAPersonsBatch(t *testing.T) {
+	t.Parallel()
+	f := setUp(t)
+	b, _, err := f.service.Create(t.Context(), f.north, clerk, "portal", many(2))
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.work(t, f.north)
+	f.want(t, b, batch.Done, map[batch.State]int{batch.Issued: 2})
+	if n := f.count(t, `select count(*) from audit_entry where action = 'code:issue' and actor_id = $1`, clerk.ID); n != 2 {
+		t.Errorf("%d entries in her name", n)
+	}
+	if rows := f.rows(t, b, clerk); rows[0].Code == "" {
+		t.Error("she cannot read her code")
+	}
+	if rows := f.rows(t, b, f.backEnd); rows[0].Code != "" {
+		t.Error("a program can read her code")
+	}
+}
+
+// A fault of ours is tried again and does not hide the other rows for ever.
+func TestAPoisonedRowFailsInTheEnd(t *testing.T) {
+	t.Parallel()
+	f := setUp(t)
+	b := f.create(t, "poison", many(3))
+	if _, err := f.world.Database.Super().ExecContext(t.Context(), `update batch_row set sealed_order = 'nonsense' where row_number = 1`); err != nil {
+		t.Fatal(err)
+	}
+	for range 30 {
+		f.work(t, f.north)
+		f.world.Advance(minute)
+	}
+	f.want(t, b, batch.Done, map[batch.State]int{batch.Issued: 2, batch.Failed: 1})
+	if rows := f.rows(t, b, f.backEnd); !errors.Is(rows[0].Err, batch.ErrUnworkable) {
+		t.Errorf("the row: %v", rows[0].Err)
+	}
+}
+
+// Several workers, each of which believes that the others are dead, issue each code
+// once and send each message once.
+func TestManyWorkersIssueEachCodeOnce(t *testing.T) {
+	t.Parallel()
+	f := setUp(t)
+	b := f.create(t, "race", many(300))
+	var together sync.WaitGroup
+	for range 4 {
+		worker := f.newWorker(f.codes(f.ring(), f.sms))
+		together.Go(func() {
+			for range 40 {
+				if _, err := worker.Turn(t.Context(), f.north); err != nil {
+					t.Errorf("Turn: %v", err)
+					return
+				}
+				f.world.Advance(2 * minute) // every lease has ended
+			}
+		})
+	}
+	together.Wait()
+	f.world.Advance(2 * minute)
+	f.work(t, f.north)
+	f.wantEachOnce(t, b, 300)
+}
+
+// wantEachOnce checks a batch of [many] that is done: a code for each row, a message for
+// every second.
+func (f *fixture) wantEachOnce(tb testing.TB, b *batch.Batch, n int) {
+	tb.Helper()
+	f.want(tb, b, batch.Done, map[batch.State]int{batch.Issued: n})
+	if codes := f.count(tb, `select count(*) from verification_code`); codes != n {
+		tb.Errorf("%d codes for %d rows", codes, n)
+	}
+	if other := f.count(tb, `select count(*) from batch_row r where not exists (select from verification_code c where c.code_id = r.code_id)`); other != 0 {
+		tb.Errorf("%d rows have no code", other)
+	}
+	to := map[string]int{}
+	for _, d := range f.sms.Delivered() {
+		to[d.To]++
+	}
+	if len(to) != n/2 || len(f.sms.Delivered()) != n/2 {
+		tb.Errorf("%d messages to %d numbers, want %d", len(f.sms.Delivered()), len(to), n/2)
+	}
+}
+
+// Tenants take turns, however large a batch one of them has.
+func TestTenantsTakeTurns(t *testing.T) {
+	t.Parallel()
+	f := setUp(t)
+	f.create(t, "large", many(1000))
+	small, _, err := f.service.Create(t.Context(), f.south, f.southern, "small", many(10))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	ended := make(chan error, 1)
+	go func() { ended <- f.worker.Run(ctx, time.Second) }()
+	for {
+		p, err := f.service.Get(t.Context(), f.south, f.southern, small.ID.String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if p.State == batch.Done {
+			break
+		}
+	}
+	cancel()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+	if left := f.count(t, `select count(*) from batch_row where tenant_id = $1 and state = 'pending'`, f.north.ID.String()); left == 0 {
+		t.Error("the small batch waited for the large one")
+	}
+}
+
+func TestPauseResumeCancel(t *testing.T) {
+	t.Parallel()
+	f := setUp(t)
+	b := f.create(t, "stop", many(10))
+	id, ctx := b.ID.String(), t.Context()
+	step := func(what string, do func(context.Context, *tenant.Tenant, authz.Subject, string) (*batch.Batch, error), want batch.State, wantErr error) {
+		t.Helper()
+		got, err := do(ctx, f.north, f.backEnd, id)
+		if !errors.Is(err, wantErr) || (err == nil && got.State != want) {
+			t.Errorf("%s: %v, want %s, %v", what, err, want, wantErr)
+		}
+	}
+	step("resume what runs", f.service.Resume, batch.Running, nil)
+	step("pause", f.service.Pause, batch.Paused, nil)
+	step("pause again", f.service.Pause, batch.Paused, nil)
+	f.work(t, f.north)
+	f.want(t, b, batch.Paused, map[batch.State]int{batch.Pending: 10})
+	step("resume", f.service.Resume, batch.Running, nil)
+	step("cancel", f.service.Cancel, batch.Cancelled, nil)
+	step("cancel again", f.service.Cancel, batch.Cancelled, nil)
+	step("resume what is cancelled", f.service.Resume, "", batch.ErrFinished)
+	step("pause what is cancelled", f.service.Pause, "", batch.ErrFinished)
+	f.work(t, f.north)
+	f.want(t, b, batch.Cancelled, map[batch.State]int{batch.Cancelled: 10})
+	if n := f.count(t, `select count(*) from batch_row where sealed_order is not null`); n != 0 {
+		t.Errorf("%d rows remember what they ordered", n)
+	}
+	if n := f.count(t, `select count(*) from audit_entry where action like 'batch:%'`); n != 3 {
+		t.Errorf("%d audit entries, want one for each change", n)
+	}
+	done := f.create(t, "done", many(1))
+	f.work(t, f.north)
+	id = done.ID.String()
+	step("cancel what is done", f.service.Cancel, "", batch.ErrFinished)
+}
+
+// Once a pause or a cancellation is answered, no code comes any more.
+func TestStoppingIsFinal(t *testing.T) {
+	t.Parallel()
+	for name, stop := range map[string]func(*fixture, string) error{
+		"pause": func(f *fixture, id string) error {
+			_, err := f.service.Pause(context.Background(), f.north, f.backEnd, id)
+			return err
+		},
+		"cancel": func(f *fixture, id string) error {
+			_, err := f.service.Cancel(context.Background(), f.north, f.backEnd, id)
+			return err
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f := setUp(t)
+			b := f.create(t, "stop", many(1000))
+			var together sync.WaitGroup
+			for range 2 {
+				worker := f.newWorker(f.codes(f.ring(), f.sms))
+				together.Go(func() {
+					for range 20 {
+						if _, err := worker.Turn(t.Context(), f.north); err != nil {
+							t.Errorf("Turn: %v", err)
+							return
+						}
+					}
+				})
+			}
+			for f.progress(t, b).Counts[batch.Issued] == 0 {
+			}
+			if err := stop(f, b.ID.String()); err != nil {
+				t.Fatal(err)
+			}
+			codes := f.count(t, `select count(*) from verification_code`)
+			together.Wait()
+			if after := f.count(t, `select count(*) from verification_code`); after != codes || codes == 1000 {
+				t.Errorf("%d codes when it was stopped, %d in the end", codes, after)
+			}
+			if issued := f.progress(t, b).Counts[batch.Issued]; issued != codes {
+				t.Errorf("%d rows are issued, with %d codes", issued, codes)
+			}
+		})
+	}
+}
+
+func TestCleanup(t *testing.T) {
+	t.Parallel()
+	f := setUp(t)
+	b := f.create(t, "old", many(1500))
+	f.create(t, "other", many(1))
+	for range 10 {
+		f.work(t, f.north)
+		f.world.Advance(3 * time.Second)
+	}
+	f.want(t, b, batch.Done, map[batch.State]int{batch.Issued: 1500})
+	clean := func() {
+		t.Helper()
+		if err := batch.Cleanup(t.Context(), f.world.Jobs, f.north.ID, f.world.Now()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	const codes = `select count(*) from batch_row where sealed_result is not null`
+	clean()
+	if n := f.count(t, codes); n != 751 {
+		t.Errorf("%d codes are kept while they live", n)
+	}
+	f.world.Advance(time.Hour)
+	clean()
+	if n := f.count(t, codes); n != 0 {
+		t.Errorf("%d codes are kept after their end", n)
+	}
+	f.world.Advance(batch.Keep - 2*time.Hour)
+	clean()
+	if n := f.count(t, `select count(*) from batch_row`); n != 1501 {
+		t.Errorf("%d rows before the end", n)
+	}
+	f.world.Advance(2 * time.Hour)
+	clean()
+	if b, r := f.count(t, `select count(*) from batch`), f.count(t, `select count(*) from batch_row`); b != 0 || r != 0 {
+		t.Errorf("%d batches with %d rows are left", b, r)
+	}
+}
