@@ -60,7 +60,7 @@ func (s *Service) Create(ctx context.Context, t *tenant.Tenant, by authz.Subject
 
 func validKey(key string) bool {
 	return key != "" && len(key) <= MaxKey &&
-		strings.IndexFunc(key, func(r rune) bool { return r <= ' ' || r > '~' }) < 0
+		strings.IndexFunc(key, func(r rune) bool { return r < ' ' || r > '~' }) < 0
 }
 
 // stored is a batch with what tells whether another is the same.
