@@ -24,6 +24,7 @@ import (
 
 	"carillon/authz"
 	"carillon/tenant"
+	"carillon/tenant/batch"
 	"carillon/tenant/client"
 	"carillon/tenant/export"
 	"carillon/tenant/exposure"
@@ -53,6 +54,8 @@ type Config struct {
 	DeviceKeys *client.Authenticator
 	// Issuer serves health authorities' own systems.
 	Issuer *verification.Service
+	// Batches takes in batches of codes from them; nil means that there are none.
+	Batches *batch.Service
 	// IssuerKeys authenticates them.
 	IssuerKeys *client.Authenticator
 	// Receipts takes in what message providers report; nil means that none do.

@@ -23,6 +23,7 @@ import (
 	"carillon/signing/certificate"
 	"carillon/tenant"
 	"carillon/tenant/app"
+	"carillon/tenant/batch"
 	"carillon/tenant/client"
 	"carillon/tenant/export"
 	"carillon/tenant/exposure"
@@ -135,6 +136,7 @@ func (f *fixture) start(t *testing.T, change ...func(*fixture, *api.Config)) {
 		},
 		Metrics: f.metrics, Log: slog.New(slog.NewJSONHandler(f.log, &slog.HandlerOptions{Level: slog.LevelDebug})), Now: w.Now,
 	}
+	c.Batches = batch.New(batch.Config{DB: w.Issuer, Keys: key.NewRing(w.Issuer, w.Root), Policies: policies, Codes: c.Issuer, Now: w.Now})
 	for _, ch := range change {
 		ch(f, &c)
 	}

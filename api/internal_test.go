@@ -14,6 +14,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"carillon/authz"
+	"carillon/tenant/batch"
 	"carillon/tenant/client"
 	"carillon/tenant/export"
 	"carillon/tenant/exposure"
@@ -38,6 +39,7 @@ func TestTablesAreTotal(t *testing.T) {
 	}{
 		"verification": {verificationAnswers(), append(verification.Sentinels(), authz.Sentinels()...)},
 		"lab feed":     {labFeedAnswers(), append(labfeed.Sentinels(), document.Sentinels()...)},
+		"batch":        {batchAnswers(), batch.Sentinels()},
 		"publish":      {publishAnswers(), exposure.Sentinels()},
 		"download":     {downloadAnswers(), export.Sentinels()},
 		"access":       {accessAnswers(), append(client.Sentinels(), authz.Sentinels()...)},

@@ -53,16 +53,18 @@ func TestForeignCredentialsAreUnknown(t *testing.T) {
 	code, uuid := f.issue(t, f.north, nil)
 	mac := base64.StdEncoding.EncodeToString(randomBytes(32))
 	bodies := map[string]object{
-		"/api/verify":          {"code": code},
-		"/api/certificate":     {"token": f.token(t, f.north, nil), "ekeyhmac": mac},
-		"/api/issue":           {"testType": "confirmed"},
-		"/api/batch-issue":     {"codes": []object{{"testType": "confirmed"}}},
-		"/api/checkcodestatus": {"uuid": uuid},
-		"/api/expirecode":      {"uuid": uuid},
-		"/api/lab-feed":        {"resourceType": "Bundle"},
+		"/api/verify":                     {"code": code},
+		"/api/certificate":                {"token": f.token(t, f.north, nil), "ekeyhmac": mac},
+		"/api/issue":                      {"testType": "confirmed"},
+		"/api/batch-issue":                {"codes": []object{{"testType": "confirmed"}}},
+		"/api/codes/batches":              {"key": "k", "codes": []object{}},
+		"/api/codes/batches/:batch/pause": {}, "/api/codes/batches/:batch/resume": {}, "/api/codes/batches/:batch/cancel": {},
+		"/api/checkcodestatus":                       {"uuid": uuid},
+		"/api/expirecode":                            {"uuid": uuid},
+		"/api/lab-feed":                              {"resourceType": "Bundle"},
 		"/api/lab-feed/dead-letters/:letter/retry":   {"letter": uuid},
 		"/api/lab-feed/dead-letters/:letter/discard": {"letter": uuid},
-		"/v1/publish": f.upload(t, f.north, f.teks(1), nil),
+		"/v1/publish":                                f.upload(t, f.north, f.teks(1), nil),
 	}
 	keys := map[string]string{"device": f.north.device, "admin": f.north.admin, "stats": f.north.stats}
 	for _, r := range f.routes {
@@ -70,7 +72,7 @@ func TestForeignCredentialsAreUnknown(t *testing.T) {
 		if !ofTenant {
 			continue
 		}
-		url := "/t/south" + strings.Replace(path, ":file", fileName(path), 1)
+		url := "/t/south" + strings.NewReplacer(":file", fileName(path), ":batch", uuid).Replace(path)
 		body, _ := json.Marshal(bodies[path])
 		if r.Method == http.MethodPost && bodies[path] == nil && r.Credential != authz.CredentialSignature {
 			t.Errorf("%s has no case here", path)
@@ -166,7 +168,7 @@ func TestNoTenant(t *testing.T) {
 		if !ofTenant {
 			continue
 		}
-		path = strings.Replace(path, ":file", fileName(path), 1)
+		path = strings.NewReplacer(":file", fileName(path), ":batch", "5f2b1c4e-4f5f-4b6a-9d4b-0d7a6c1e2f3a").Replace(path)
 		h := jsonWith(map[authz.Credential]string{
 			authz.CredentialDeviceKey: closed.device, authz.CredentialAdminKey: closed.admin, authz.CredentialStatsKey: closed.stats,
 		}[r.Credential])

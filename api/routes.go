@@ -91,20 +91,44 @@ func (s *Server) reportRoutes() []route {
 
 func (s *Server) issuerRoutes() []route {
 	backend := func(path string, a authz.Action, h gin.HandlerFunc) route {
-		return route{
-			Route: authz.Route{
-				Method: http.MethodPost, Path: tenantPath + path,
-				Audience: authz.AudienceBackend, Credential: authz.CredentialAdminKey, Action: a,
-				Limit: perCaller, Padding: authz.PaddingResponse, TenantFrom: authz.TenantFromURL,
-			},
-			handle: h,
-		}
+		return backendRoute(http.MethodPost, path, a, h, authz.PaddingResponse)
 	}
-	return []route{
+	list := []route{
 		backend("/api/issue", authz.CodeIssue, s.issue).closedIn((*tenant.Tenant).ClosedForIssue),
 		backend("/api/batch-issue", authz.CodeBulkIssue, s.batchIssue).closedIn((*tenant.Tenant).ClosedForIssue),
 		backend("/api/checkcodestatus", authz.CodeRead, s.checkCodeStatus),
 		backend("/api/expirecode", authz.CodeExpire, s.expireCode),
+	}
+	if s.config.Batches != nil {
+		list = append(list, s.batchRoutes()...)
+	}
+	return list
+}
+
+// batchRoutes have no padding: what they answer is not of the protocol.
+func (s *Server) batchRoutes() []route {
+	backend := func(method, path string, h gin.HandlerFunc) route {
+		return backendRoute(method, "/api/codes/batches"+path, authz.CodeBulkIssue, h, authz.PaddingNone)
+	}
+	return []route{
+		backend(http.MethodPost, "", s.createBatch).closedIn((*tenant.Tenant).ClosedForIssue),
+		backend(http.MethodGet, "", s.listBatches),
+		backend(http.MethodGet, "/:batch", s.getBatch),
+		backend(http.MethodGet, "/:batch/rows", s.listBatchRows),
+		backend(http.MethodPost, "/:batch/pause", s.pauseBatch),
+		backend(http.MethodPost, "/:batch/resume", s.resumeBatch),
+		backend(http.MethodPost, "/:batch/cancel", s.cancelBatch),
+	}
+}
+
+func backendRoute(method, path string, a authz.Action, h gin.HandlerFunc, p authz.Padding) route {
+	return route{
+		Route: authz.Route{
+			Method: method, Path: tenantPath + path,
+			Audience: authz.AudienceBackend, Credential: authz.CredentialAdminKey, Action: a,
+			Limit: perCaller, Padding: p, TenantFrom: authz.TenantFromURL,
+		},
+		handle: h,
 	}
 }
 

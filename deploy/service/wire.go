@@ -11,6 +11,7 @@ import (
 	"carillon/api"
 	"carillon/authz"
 	"carillon/tenant"
+	"carillon/tenant/batch"
 	"carillon/tenant/client"
 	"carillon/tenant/export"
 	"carillon/tenant/exposure"
@@ -132,6 +133,7 @@ func (s *Service) wireIssuer(ctx context.Context, surface *api.Config) error {
 	s.jobs = append(s.jobs, s.dispatch(db, router))
 	s.wireLabFeed(db, surface)
 	surface.Stats = stats.New(db, s.config.Now)
+	s.wireBatches(db, surface)
 	return s.wireLinks(db, surface)
 }
 
@@ -246,6 +248,7 @@ func (s *Service) cleanUp(ctx context.Context, db *tenant.DB, directory *tenant.
 			delivery.Cleanup(ctx, db, id, now),
 			guess.Cleanup(ctx, db, id, now),
 			quota.Cleanup(ctx, db, id, now),
+			batch.Cleanup(ctx, db, id, now),
 			exposure.Cleanup(ctx, db, id, exposure.DefaultLimits(), now))
 		return ctx.Err()
 	})

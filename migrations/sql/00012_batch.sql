@@ -29,7 +29,7 @@ create table batch (
   constraint batch_row_count_range check (row_count between 0 and 50000),
   constraint batch_issuer_kind_known check (issuer_kind in ('person', 'api-key', 'system')),
   constraint batch_held_because_known
-    check (held_because in ('', 'quiet-hours', 'messages', 'quota', 'forbidden', 'fault'))
+    check (held_because in ('', 'quiet-hours', 'messages', 'quota', 'forbidden', 'maintenance', 'fault'))
 );
 comment on table batch is
   'Orders for many codes at once, worked off in the background. digest tells whether an idempotency key came with the same content again; it is sealed under the data key, because a plain one of few telephone numbers could be guessed. Kept 14 days.';

@@ -1,6 +1,7 @@
 package batch_test
 
 import (
+	"context"
 	"crypto/rand"
 	"fmt"
 	"iter"
@@ -89,7 +90,9 @@ func (f *fixture) codes(keys *key.Ring, sender message.Sender) *verification.Ser
 	return verification.New(verification.Config{
 		DB: f.world.Issuer, Keys: keys, Policies: authz.NewPolicies(nil, 10), Sender: sender,
 		Outbox: outbox.New(keys, f.world.Now), Now: f.world.Now, Rand: rand.Reader,
-		Quota: func(tenant.ID) bool { return !f.quotaSpent },
+		Quota: func(context.Context, *tenant.Tenant) (func() bool, func(), error) {
+			return func() bool { return !f.quotaSpent }, func() {}, nil
+		},
 	})
 }
 

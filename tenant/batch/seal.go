@@ -62,12 +62,27 @@ type outcome struct {
 	Text string `json:"text,omitempty"`
 }
 
+// refusal keeps what the asker may know of an error.
 func refusal(err error) outcome {
-	var p *verification.Problem
-	if !errors.As(err, &p) {
-		return outcome{Kind: ErrUnworkable.Error()}
+	o := outcome{Kind: ErrUnworkable.Error()}
+	if kind := kindOf(err); kind != nil {
+		o.Kind = kind.Error()
 	}
-	return outcome{Kind: p.Kind.Error(), Text: p.Text}
+	var p *verification.Problem
+	if errors.As(err, &p) {
+		o.Text = p.Text
+	}
+	return o
+}
+
+// kindOf is the refusal of package verification that err is, or nil.
+func kindOf(err error) error {
+	for _, kind := range verification.Sentinels() {
+		if errors.Is(err, kind) {
+			return kind
+		}
+	}
+	return nil
 }
 
 // err is the refusal again: a [verification.Problem], or [ErrUnworkable].

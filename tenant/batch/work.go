@@ -63,10 +63,11 @@ const (
 
 // How long a batch waits, by the reason. [QuietHours] have an end of their own.
 const (
-	messagesWait  = 2 * time.Second
-	quotaWait     = 10 * time.Minute
-	forbiddenWait = 10 * time.Minute
-	faultWait     = 5 * time.Second // times the attempts of the row
+	messagesWait    = 2 * time.Second
+	quotaWait       = 10 * time.Minute
+	forbiddenWait   = 10 * time.Minute
+	maintenanceWait = time.Minute
+	faultWait       = 5 * time.Second // times the attempts of the row
 )
 
 // Wake makes a resting worker look for work. It does not wait.
@@ -118,7 +119,7 @@ func (w *Worker) round(ctx context.Context) (worked int) {
 // Turn works on some rows of one batch of a tenant and returns on how many: 0 if there
 // is nothing to do for now.
 func (w *Worker) Turn(ctx context.Context, t *tenant.Tenant) (int, error) {
-	if !t.Settings.BatchIssue || t.Settings.Maintenance {
+	if !t.Settings.BatchIssue || t.ClosedForIssue() {
 		return 0, nil
 	}
 	dk, err := w.c.Keys.DataKey(ctx, t.ID)
@@ -336,15 +337,17 @@ func (w *Worker) row(ctx context.Context, t *tenant.Tenant, l *lease, j job) err
 			},
 		})
 	}
-	var refused *verification.Problem
-	switch {
+	now := clock(w.c.Now)
+	switch kind := kindOf(err); {
 	case err == nil, errors.Is(err, errLost), ctx.Err() != nil:
 		return err
-	case errors.Is(err, verification.ErrQuota):
-		return &held{clock(w.c.Now).Add(quotaWait), Quota}
 	case errors.Is(err, authz.ErrForbidden):
-		return &held{clock(w.c.Now).Add(forbiddenWait), Forbidden}
-	case errors.As(err, &refused) && !errors.Is(err, verification.ErrNoFreeCode):
+		return &held{now.Add(forbiddenWait), Forbidden}
+	case errors.Is(kind, verification.ErrQuota):
+		return &held{now.Add(quotaWait), Quota}
+	case errors.Is(kind, verification.ErrMaintenance):
+		return &held{now.Add(maintenanceWait), Maintenance}
+	case kind != nil && !errors.Is(kind, verification.ErrNoFreeCode):
 		return w.fail(ctx, t, l, j, err)
 	}
 	w.c.Log.ErrorContext(ctx, "batches: row failed", slog.String("tenant", string(t.Slug)),

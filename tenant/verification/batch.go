@@ -19,14 +19,17 @@ type Result struct {
 }
 
 // CheckBatch decides whether a subject may issue codes in batches at all:
-// [authz.ErrForbidden] if its policy does not allow it, [ErrBatchDisabled] if the
-// tenant has not turned batches on. It needs nothing of the request, so that a
+// [authz.ErrForbidden] if its policy does not allow it, [ErrMaintenance] (§0.4), and
+// [ErrBatchDisabled] if the tenant has not turned batches on. It needs nothing of the request, so that a
 // surface can ask before it reads one.
 func (s *Service) CheckBatch(ctx context.Context, t *tenant.Tenant, by authz.Subject) error {
 	for _, a := range []authz.Action{authz.CodeBulkIssue, authz.CodeIssue} {
 		if err := s.policies.Check(ctx, t.ID.String(), by, a); err != nil {
 			return err
 		}
+	}
+	if t.ClosedForIssue() {
+		return inMaintenance()
 	}
 	if !t.Settings.BatchIssue {
 		return refuse(ErrBatchDisabled, "bulk issuing is not enabled on this realm")
