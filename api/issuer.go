@@ -17,6 +17,7 @@ type issueRequest struct {
 	TZOffset         float64            `json:"tzOffset"`
 	Phone            string             `json:"phone"`
 	SMSTemplateLabel string             `json:"smsTemplateLabel"`
+	Language         string             `json:"language"` // ours; the reference has one language
 	UUID             string             `json:"uuid"`
 	ExternalIssuerID string             `json:"externalIssuerID"`
 	OnlyGenerateSMS  bool               `json:"onlyGenerateSMS"`
@@ -39,7 +40,7 @@ type issueResponse struct {
 func (r issueRequest) order() verification.IssueRequest {
 	return verification.IssueRequest{
 		TestType: r.TestType, SymptomDate: r.SymptomDate, TestDate: r.TestDate, TZOffset: r.TZOffset,
-		Phone: r.Phone, SMSTemplateLabel: r.SMSTemplateLabel, UUID: r.UUID,
+		Phone: r.Phone, SMSTemplateLabel: r.SMSTemplateLabel, Language: r.Language, UUID: r.UUID,
 		ExternalIssuerID: r.ExternalIssuerID, OnlyGenerateSMS: r.OnlyGenerateSMS,
 	}
 }

@@ -26,12 +26,12 @@ func (s *Service) wirePortal(ctx context.Context, surface *api.Config) error {
 	if err != nil {
 		return fmt.Errorf("identity provider: %w", err)
 	}
-	router, err := s.router(db)
+	post, err := s.post(db)
 	if err != nil {
 		return err
 	}
 	portal, err := adminui.New(adminui.Config{
-		BaseURL: s.config.BaseURL, Login: login, Staff: staff{db}, Codes: s.verification(db, surface.Policies, router),
+		BaseURL: s.config.BaseURL, Login: login, Staff: staff{db}, Codes: s.verification(db, surface.Policies, post),
 		Directory: s.directory(db), Policies: surface.Policies,
 		Sessions: member.NewSessions(db, s.config.Now),
 		Proxies:  s.config.Proxies, NoLimits: s.config.NoLimits, NotFound: s.config.Extra,

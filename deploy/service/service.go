@@ -125,6 +125,8 @@ type Service struct {
 	// nil if this process has nothing to count.
 	counter *stats.Counter
 	counts  *tenant.DB
+	// unsigned counts messages without the signature that they should have.
+	unsigned prometheus.Counter
 }
 
 // Open connects to the database under each role and wires the parts. It refuses
@@ -134,8 +136,8 @@ func Open(ctx context.Context, c Config) (*Service, error) {
 	if c.StatisticsRetention < stats.MinRetention || c.StatisticsRetention > stats.MaxRetention {
 		return nil, fmt.Errorf("statistics are kept %v to %v, not %v", stats.MinRetention, stats.MaxRetention, c.StatisticsRetention)
 	}
-	s := &Service{config: c, metrics: prometheus.NewRegistry(), counter: stats.NewCounter(c.Now)}
-	s.metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	s := &Service{config: c, metrics: prometheus.NewRegistry(), counter: stats.NewCounter(c.Now), unsigned: newUnsigned()}
+	s.metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), s.unsigned)
 	if err := s.wire(ctx); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}

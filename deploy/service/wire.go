@@ -19,7 +19,6 @@ import (
 	"carillon/tenant/key"
 	"carillon/tenant/limit"
 	"carillon/tenant/member"
-	"carillon/tenant/message"
 	"carillon/tenant/message/delivery"
 	"carillon/tenant/message/outbox"
 	"carillon/tenant/quota"
@@ -83,14 +82,18 @@ func (s *Service) ready(ctx context.Context) error {
 	return nil
 }
 
-func (s *Service) verification(db *tenant.DB, policies *authz.Policies, sender message.Sender) *verification.Service {
+func (s *Service) verification(db *tenant.DB, policies *authz.Policies, p *post) *verification.Service {
 	keys := key.NewRing(db, s.config.Root)
-	return verification.New(verification.Config{
-		DB: db, Keys: keys, Policies: policies, Sender: sender,
+	c := verification.Config{
+		DB: db, Keys: keys, Policies: policies,
 		Quota:  quota.NewBudget(db, s.config.Log, s.config.QuotaLogOnly, s.config.Now).Hold,
 		Digits: guess.NewLengths(db, s.config.Now).Digits,
 		Outbox: outbox.New(keys, s.config.Now), RedirectDomain: s.messageDomain(), Now: s.config.Now, Rand: rand.Reader,
-	})
+	}
+	if p != nil { // phones are sent nothing
+		c.Sender, c.Sign = p.sender(), p.signer.Sign
+	}
+	return verification.New(c)
 }
 
 func (s *Service) wireDevice(ctx context.Context, surface *api.Config) error {
@@ -124,13 +127,13 @@ func (s *Service) wireIssuer(ctx context.Context, surface *api.Config) error {
 		surface.Directory = s.directory(db)
 	}
 	surface.IssuerKeys = client.NewAuthenticator(db)
-	router, err := s.router(db)
+	post, err := s.post(db)
 	if err != nil {
 		return err
 	}
-	surface.Receipts = router
-	surface.Issuer = s.verification(db, surface.Policies, router)
-	s.jobs = append(s.jobs, s.dispatch(db, router))
+	surface.Receipts = post.router
+	surface.Issuer = s.verification(db, surface.Policies, post)
+	s.jobs = append(s.jobs, s.dispatch(db, post))
 	s.wireLabFeed(db, surface)
 	surface.Stats = stats.New(db, s.config.Now)
 	s.wireBatches(db, surface)
@@ -151,11 +154,11 @@ func (s *Service) wireReport(ctx context.Context, surface *api.Config) error {
 	if surface.DeviceKeys == nil {
 		surface.DeviceKeys = client.NewAuthenticator(db)
 	}
-	router, err := s.router(db)
+	post, err := s.post(db)
 	if err != nil {
 		return err
 	}
-	surface.Reporter = s.verification(db, surface.Policies, router)
+	surface.Reporter = s.verification(db, surface.Policies, post)
 	return nil
 }
 

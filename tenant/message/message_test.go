@@ -21,7 +21,7 @@ func TestSecretsDoNotPrint(t *testing.T) {
 	values := []any{
 		message.Message{To: phone, Body: code},
 		&message.Message{To: phone, Body: code},
-		message.Vars{Code: code, LongCode: "abcd1234efgh5678"},
+		message.Code{Short: code},
 	}
 	var out bytes.Buffer
 	logger := slog.New(slog.NewJSONHandler(&out, nil))

@@ -16,6 +16,7 @@ import (
 	"carillon/tenant/audit"
 	"carillon/tenant/key"
 	"carillon/tenant/message"
+	"carillon/tenant/message/template"
 )
 
 // Issued is a new code. It prints and logs as a fixed word.
@@ -89,6 +90,10 @@ func (s *Service) commit(ctx context.Context, o *order) (*placed, error) {
 	if o.digits, err = s.digits(ctx, o.tenant); err != nil {
 		return nil, fmt.Errorf("length of codes: %w", err)
 	}
+	book, err := s.book(ctx, o)
+	if err != nil {
+		return nil, err
+	}
 	spend, release, err := s.quota(ctx, o.tenant)
 	if err != nil {
 		return nil, fmt.Errorf("quota of codes: %w", err)
@@ -101,7 +106,7 @@ func (s *Service) commit(ctx context.Context, o *order) (*placed, error) {
 		if err != nil {
 			return err
 		}
-		if p.text, err = s.write(o, codes); err != nil {
+		if p.text, err = s.write(o, book, codes); err != nil {
 			return err
 		}
 		p.issued = o.issued(codes)
@@ -117,6 +122,14 @@ func (s *Service) commit(ctx context.Context, o *order) (*placed, error) {
 		return nil, err
 	}
 	return p, nil
+}
+
+// book are the texts of which the order's message may be made; nil if there is to be none.
+func (s *Service) book(ctx context.Context, o *order) (*template.Book, error) {
+	if !o.messaged() {
+		return nil, nil //nolint:nilnil // write needs none then
+	}
+	return s.templates.Book(ctx, o.tenant)
 }
 
 func (o *order) issued(codes pair) *Issued {
@@ -237,7 +250,7 @@ func (s *Service) insert(ctx context.Context, tx *tenant.Tx, o *order, live []ke
 
 // write makes the message, if there is to be one. It runs before the commit:
 // without a text there is no code.
-func (s *Service) write(o *order, codes pair) (string, error) {
+func (s *Service) write(o *order, book *template.Book, codes pair) (string, error) {
 	if !o.messaged() {
 		return "", nil
 	}
@@ -245,12 +258,12 @@ func (s *Service) write(o *order, codes pair) (string, error) {
 	if o.generate {
 		failed = ErrTemplate
 	}
-	template, err := message.Template(o.templateLabel, o.tenant.Settings.SMSTemplate)
+	body, err := book.Find(o.templateLabel, o.language)
 	if err != nil {
 		return "", refuse(failed, "failed to build sms: %v", err)
 	}
 	expires, longExpires := o.expiries()
-	text, err := message.Render(template, message.Vars{
+	text, err := template.Render(body, template.Vars{
 		Code: codes.short, LongCode: codes.long,
 		Life: expires.Sub(o.at), LongLife: longExpires.Sub(o.at),
 		Region: o.tenant.Region, RedirectDomain: s.redirectDomain,
@@ -266,11 +279,8 @@ func (s *Service) deliver(ctx context.Context, p *placed) (*Issued, error) {
 	switch {
 	case !p.messaged(), p.deferred():
 		return p.issued, nil
-	case p.generate:
-		p.issued.GeneratedSMS, p.issued.Phone = p.text, p.phone
-		return p.issued, nil
 	}
-	unsent := s.send(ctx, p.tenant, p.message(p.text, p.issued))
+	unsent := s.handOver(ctx, p)
 	switch {
 	case unsent == nil:
 		return p.issued, nil
@@ -288,7 +298,22 @@ func (s *Service) deliver(ctx context.Context, p *placed) (*Issued, error) {
 	return nil, unsent
 }
 
-const sendTimeout = 5 * time.Second
+// handOver gives the message to the asker, signed, or has it sent.
+func (s *Service) handOver(ctx context.Context, p *placed) error {
+	m := p.message(p.text, p.issued)
+	if !p.generate {
+		return s.send(ctx, p.tenant, m)
+	}
+	signed, err := s.sign(ctx, p.tenant, m)
+	if err != nil {
+		return refuse(ErrTemplate, "failed to sign sms")
+	}
+	p.issued.GeneratedSMS, p.issued.Phone = signed.Body, p.phone
+	return nil
+}
+
+// sendTimeout leaves time for a second provider; each has its own limit.
+const sendTimeout = 15 * time.Second
 
 // send keeps the provider's own words to itself: they may hold the number.
 func (s *Service) send(ctx context.Context, t *tenant.Tenant, m message.Message) error {

@@ -15,6 +15,7 @@ import (
 	"carillon/signing/certificate"
 	"carillon/tenant"
 	"carillon/tenant/message"
+	"carillon/tenant/message/template"
 )
 
 // IssueRequest asks for a code. Its members are those of the verification
@@ -28,6 +29,9 @@ type IssueRequest struct {
 	TZOffset         float64
 	Phone            string
 	SMSTemplateLabel string
+	// Language is the one of the message, a BCP 47 tag; without it, and where the tenant
+	// has no text in it, the tenant's own.
+	Language         string
 	UUID             string
 	ExternalIssuerID string
 	// OnlyGenerateSMS returns the message's text instead of having it sent.
@@ -56,6 +60,7 @@ type order struct {
 	testDate      date
 	phone         string // E.164
 	templateLabel string
+	language      string
 	externalID    string
 	generate      bool        // return the message's text
 	keep          bool        // keep the code even if the message fails
@@ -91,11 +96,11 @@ const maxExternalID = 255 // bytes
 func (s *Service) newOrder(t *tenant.Tenant, by authz.Subject, r IssueRequest) (*order, error) {
 	o := &order{
 		tenant: t, by: by, at: s.clock(), testTypeSent: r.TestType, testType: certificate.ReportType(strings.ToLower(r.TestType)),
-		templateLabel: r.SMSTemplateLabel, externalID: r.ExternalIssuerID,
+		templateLabel: r.SMSTemplateLabel, language: r.Language, externalID: r.ExternalIssuerID,
 		generate: r.OnlyGenerateSMS, keep: r.KeepWhenUnsent, later: r.Deferred, also: r.Also,
 	}
 	if o.templateLabel == "" && o.testType == certificate.UserReport {
-		o.templateLabel = message.UserReportLabel
+		o.templateLabel = template.UserReportLabel
 	}
 	var err error
 	if o.id, o.idGiven, err = s.orderID(r.UUID); err != nil {

@@ -23,6 +23,7 @@ import (
 	"carillon/tenant"
 	"carillon/tenant/key"
 	"carillon/tenant/message"
+	"carillon/tenant/message/template"
 )
 
 // Config is what a [Service] works with.
@@ -35,8 +36,10 @@ type Config struct {
 	// Policies decide who may issue, report, see and expire codes. Verify and
 	// Certificate do not ask them.
 	Policies *authz.Policies
-	// Sender delivers text messages; nil is [message.None].
+	// Sender signs and delivers text messages; nil is [message.None].
 	Sender message.Sender
+	// Sign signs messages that are only generated (§7.3); nil leaves them as they are.
+	Sign func(context.Context, *tenant.Tenant, message.Message) (message.Message, error)
 	// RedirectDomain is the domain under which every region's links live; empty
 	// makes links of the ens: scheme (§7.1).
 	RedirectDomain string
@@ -66,6 +69,8 @@ type Service struct {
 	keys           *key.Ring
 	policies       *authz.Policies
 	sender         message.Sender
+	sign           func(context.Context, *tenant.Tenant, message.Message) (message.Message, error)
+	templates      *template.Library
 	redirectDomain string
 	quota          func(context.Context, *tenant.Tenant) (func() bool, func(), error)
 	digits         func(context.Context, *tenant.Tenant) (int, error)
@@ -89,8 +94,12 @@ func New(c Config) *Service {
 	if c.Digits == nil {
 		c.Digits = func(_ context.Context, t *tenant.Tenant) (int, error) { return t.Settings.CodeDigits, nil }
 	}
+	if c.Sign == nil {
+		c.Sign = func(_ context.Context, _ *tenant.Tenant, m message.Message) (message.Message, error) { return m, nil }
+	}
 	return &Service{
-		db: c.DB, keys: c.Keys, policies: c.Policies, sender: c.Sender,
+		db: c.DB, keys: c.Keys, policies: c.Policies, sender: c.Sender, sign: c.Sign,
+		templates:      template.NewLibrary(c.DB),
 		redirectDomain: c.RedirectDomain, quota: c.Quota, digits: c.Digits, outbox: c.Outbox,
 		pace: newPace(c.Wait), now: c.Now, rand: c.Rand,
 	}

@@ -1,4 +1,4 @@
-package message_test
+package template_test
 
 import (
 	"errors"
@@ -7,11 +7,12 @@ import (
 	"time"
 
 	"carillon/tenant/message"
+	"carillon/tenant/message/template"
 )
 
 func TestRender(t *testing.T) {
 	t.Parallel()
-	vars := message.Vars{
+	vars := template.Vars{
 		Code: "01234567", LongCode: "abcd1234efgh5678",
 		Life: 15*time.Minute + 59*time.Second, LongLife: 24*time.Hour - time.Second,
 		Region: "us-zz",
@@ -20,7 +21,7 @@ func TestRender(t *testing.T) {
 	linked.RedirectDomain = "en.express"
 	cases := []struct {
 		name, template string
-		vars           message.Vars
+		vars           template.Vars
 		want           string
 	}{
 		{"each variable", "[code] [longcode] [expires] [longexpires] [region]", vars, "01234567 abcd1234efgh5678 15 23 US-ZZ"},
@@ -32,7 +33,7 @@ func TestRender(t *testing.T) {
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			got, err := message.Render(c.template, c.vars)
+			got, err := template.Render(c.template, c.vars)
 			if err != nil || got != c.want {
 				t.Errorf("Render(%q) = %q, %v, want %q", c.template, got, err, c.want)
 			}
@@ -43,7 +44,7 @@ func TestRender(t *testing.T) {
 // A value is never read as a variable that was substituted before it.
 func TestRenderOrder(t *testing.T) {
 	t.Parallel()
-	got, err := message.Render("[region]|[code]|[longcode]", message.Vars{
+	got, err := template.Render("[region]|[code]|[longcode]", template.Vars{
 		Region: "[code]", Code: "[enslink]", LongCode: "[code]",
 	})
 	if want := "[CODE]|[enslink]|[code]"; err != nil || got != want {
@@ -53,7 +54,7 @@ func TestRenderOrder(t *testing.T) {
 
 func TestRenderLimits(t *testing.T) {
 	t.Parallel()
-	vars := message.Vars{Code: "12345678"}
+	vars := template.Vars{Code: "12345678"}
 	cases := []struct {
 		name, template string
 		want           error
@@ -66,25 +67,8 @@ func TestRenderLimits(t *testing.T) {
 		{"message too long", strings.Repeat("[code]", 59) + strings.Repeat("x", 919-59*8), message.ErrTemplate},
 	}
 	for _, c := range cases {
-		if _, err := message.Render(c.template, vars); !errors.Is(err, c.want) {
+		if _, err := template.Render(c.template, vars); !errors.Is(err, c.want) {
 			t.Errorf("%s: %v, want %v", c.name, err, c.want)
 		}
-	}
-}
-
-func TestTemplate(t *testing.T) {
-	t.Parallel()
-	const main = "mine: [code]"
-	for _, label := range []string{"", message.MainLabel} {
-		if got, err := message.Template(label, main); got != main || err != nil {
-			t.Errorf("Template(%q) = %q, %v, want the tenant's", label, got, err)
-		}
-	}
-	got, err := message.Template(message.UserReportLabel, main)
-	if err != nil || !strings.Contains(got, "[code]") || strings.Contains(got, "[longexpires]") {
-		t.Errorf("Template(%q) = %q, %v, want one with [code] and without [longexpires]", message.UserReportLabel, got, err)
-	}
-	if _, err := message.Template("Spring", main); !errors.Is(err, message.ErrTemplate) {
-		t.Errorf("unknown label: %v, want ErrTemplate", err)
 	}
 }

@@ -1,4 +1,4 @@
-package message
+package template
 
 import (
 	"fmt"
@@ -7,30 +7,11 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"carillon/tenant/message"
 )
 
-// The labels that every tenant has. An empty label means [MainLabel].
-const (
-	MainLabel       = "Default SMS template"
-	UserReportLabel = "User Report"
-)
-
-// userReportTemplate names the short code and its life, because the long code of
-// a user report lives no longer.
-const userReportTemplate = "Your exposure notification code: [code]. It expires in [expires] minutes."
-
-// Template returns the template with this label, where main is the tenant's own.
-// Any other label is [ErrTemplate].
-func Template(label, main string) (string, error) {
-	switch label {
-	case "", MainLabel:
-		return main, nil
-	case UserReportLabel:
-		return userReportTemplate, nil
-	default:
-		return "", fmt.Errorf("%w: unknown label", ErrTemplate)
-	}
-}
+const hidden = "[template's values]"
 
 // Vars is what a template may speak of. It prints and logs as a fixed word.
 type Vars struct {
@@ -58,19 +39,23 @@ const (
 )
 
 // Render writes a template's message (verification protocol §7.1). A template or
-// a message that is empty or too long is [ErrTemplate].
+// a message that is empty or too long is [message.ErrTemplate].
 func Render(template string, v Vars) (string, error) {
 	if template == "" || len(template) > MaxTemplate {
-		return "", fmt.Errorf("%w: template of %d bytes, want 1 to %d", ErrTemplate, len(template), MaxTemplate)
+		return "", fmt.Errorf("%w: template of %d bytes, want 1 to %d", message.ErrTemplate, len(template), MaxTemplate)
 	}
-	body := template
+	body := v.fill(template)
+	if len(body) > MaxBody {
+		return "", fmt.Errorf("%w: message of %d bytes, want at most %d", message.ErrTemplate, len(body), MaxBody)
+	}
+	return body, nil
+}
+
+func (v Vars) fill(body string) string {
 	for _, s := range v.substitutions() {
 		body = strings.ReplaceAll(body, s.variable, s.value)
 	}
-	if len(body) > MaxBody {
-		return "", fmt.Errorf("%w: message of %d bytes, want at most %d", ErrTemplate, len(body), MaxBody)
-	}
-	return body, nil
+	return body
 }
 
 type substitution struct{ variable, value string }

@@ -1,0 +1,80 @@
+package verification_test
+
+import (
+	"context"
+	"crypto/rand"
+	"log/slog"
+	"strings"
+	"testing"
+
+	"carillon/signing"
+	"carillon/signing/textmessage"
+	"carillon/tenant"
+	"carillon/tenant/key"
+	"carillon/tenant/message"
+	"carillon/tenant/message/signature"
+	"carillon/tenant/message/template"
+	"carillon/tenant/verification"
+)
+
+// An issuer picks a text by label and language.
+func TestIssuePicksTheText(t *testing.T) {
+	t.Parallel()
+	f := setUp(t)
+	in(t, f.world.Operator, f.north.ID, func(ctx context.Context, tx *tenant.Tx) error {
+		for _, text := range []template.Text{
+			{Label: "Clinic", Language: "en", Body: "clinic [longcode]"}, {Label: "Clinic", Language: "es", Body: "clínica [longcode]"},
+		} {
+			if _, err := template.Set(ctx, tx, f.north, caseworker, text, "", f.world.Now()); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	for _, c := range []struct{ label, language, want string }{
+		{"Clinic", "es-MX", "clínica "}, {"Clinic", "de", "clinic "}, {"Clinic", "", "clinic "}, {"", "es", "Code "},
+	} {
+		f.issue(t, f.north, verification.IssueRequest{Phone: phone, SMSTemplateLabel: c.label, Language: c.language})
+		sent := f.sms.Delivered()
+		if got := sent[len(sent)-1].Body; !strings.HasPrefix(got, c.want) {
+			t.Errorf("%q in %q: %q, want %q…", c.label, c.language, got, c.want)
+		}
+	}
+	_, err := f.issuer.Issue(t.Context(), f.south, backEnd, verification.IssueRequest{TestType: "confirmed", Phone: phone, SMSTemplateLabel: "Clinic"})
+	wantProblem(t, err, verification.ErrSMSFailed, "")
+}
+
+// A text that is only generated has its signature; without one that the tenant asks for,
+// there is neither text nor code (§4.3, §7.3).
+func TestGeneratedTextIsSigned(t *testing.T) {
+	t.Parallel()
+	f := setUp(t)
+	keys := key.NewRing(f.world.Issuer, f.world.Root)
+	signer := signature.New(keys, rand.Reader, func() {}, slog.New(slog.DiscardHandler), f.world.Now)
+	service := f.service(f.world.Issuer, func(c *verification.Config) { c.Sign = signer.Sign })
+	north := with(f.north, func(s *tenant.Settings) { s.SMSSigning = tenant.SigningClosed })
+	request := verification.IssueRequest{TestType: "user-report", Phone: phone, OnlyGenerateSMS: true}
+	i, err := service.Issue(t.Context(), north, backEnd, request)
+	if err != nil {
+		t.Fatal(explain(err))
+	}
+	signed, err := textmessage.Parse(i.GeneratedSMS)
+	if err != nil {
+		t.Fatalf("%q: %v", i.GeneratedSMS, err)
+	}
+	public, err := keys.Public(t.Context(), north.ID, signing.SMS)
+	if err != nil || !signed.Verify(public[0].Key, textmessage.Contents{Purpose: string(message.UserReport), Phone: phone, Date: f.world.Now()}) {
+		t.Errorf("the signature does not verify (%v)", err)
+	}
+
+	broken := f.service(f.world.Issuer, func(c *verification.Config) {
+		c.Sign = func(context.Context, *tenant.Tenant, message.Message) (message.Message, error) {
+			return message.Message{}, &message.Failure{Class: message.Unsigned, Certain: true}
+		}
+	})
+	request.TestType, request.UUID = "confirmed", "0f1b2c3d-0000-4000-8000-000000000001"
+	_, err = broken.Issue(t.Context(), north, backEnd, request)
+	wantProblem(t, err, verification.ErrTemplate, "failed to sign sms")
+	_, err = f.issuer.Status(t.Context(), north, backEnd, request.UUID)
+	wantProblem(t, err, verification.ErrCodeNotFound, "")
+}
