@@ -193,11 +193,14 @@ func (s *Server) acknowledge(c *gin.Context, messages []document.Header, id stri
 	if err != nil {
 		ack.Code, ack.Refusal, status = document.Failed, err, http.StatusInternalServerError
 		if a, known := append(labFeedAnswers(), verificationAnswers()...).find(err); known {
-			ack.Code, status = document.Rejected, a.status
+			status = a.status
+		}
+		if status < http.StatusTooManyRequests {
+			ack.Code = document.Rejected
 		}
 	}
 	send(c, status, contentHL7+"; charset=utf-8", []byte(ack.Text(messages)))
-	if ack.Code == document.Failed {
+	if status == http.StatusInternalServerError {
 		s.fail(c, err) // for the log
 	}
 }

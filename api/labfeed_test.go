@@ -198,6 +198,22 @@ func TestLabFeedAcknowledges(t *testing.T) {
 	}
 }
 
+// In maintenance nothing is taken in, and the sender is asked to come again.
+func TestLabFeedInMaintenance(t *testing.T) {
+	t.Parallel()
+	f := setUp(t)
+	f.set(t, f.north.Tenant, `maintenance = true`)
+	f.start(t)
+	wantRefusal(t, "FHIR", f.feed(t, fhir, labExample(t, "positive.fhir.json")), 429, "maintenance_mode", "")
+	a := f.feed(t, hl7, labExample(t, "positive.hl7"))
+	if s := segments(t, a, "|"); a.StatusCode != http.StatusTooManyRequests || strings.Join(s["MSA"], "|") != "MSA|AE|HL-000417" {
+		t.Errorf("HL7: %v", a)
+	}
+	if n := countRows(t, f, "lab_submission"); n != 0 {
+		t.Errorf("%d submissions", n)
+	}
+}
+
 // A message that fails on our side asks to be sent again, and says nothing of why.
 func TestLabFeedFails(t *testing.T) {
 	t.Parallel()

@@ -215,7 +215,7 @@ func passing(err error) bool {
 		return true
 	}
 	for _, p := range []error{
-		verification.ErrQuota, verification.ErrSMSQueueFull, verification.ErrNoFreeCode,
+		verification.ErrMaintenance, verification.ErrQuota, verification.ErrSMSQueueFull, verification.ErrNoFreeCode,
 	} {
 		if errors.Is(err, p) {
 			return true

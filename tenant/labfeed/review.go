@@ -12,6 +12,7 @@ import (
 	"carillon/authz"
 	"carillon/tenant"
 	"carillon/tenant/audit"
+	"carillon/tenant/verification"
 )
 
 // Progress is where a document's results stand.
@@ -173,10 +174,13 @@ const (
 // Retry judges a dead letter again, by the mapping and the settings of now, and
 // queues it if it can be used. Otherwise it stays, and the reason is returned: an
 // empty one means queued. [ErrNotFound] if there is no such dead letter, [ErrErased]
-// if its contents are gone.
+// if its contents are gone, [verification.ErrMaintenance] in maintenance.
 func (s *Service) Retry(ctx context.Context, t *tenant.Tenant, by authz.Subject, letter string) (Reason, error) {
 	if err := s.policies.Check(ctx, t.ID.String(), by, authz.LabSubmit); err != nil {
 		return "", err
+	}
+	if t.ClosedForIssue() {
+		return "", verification.ErrMaintenance
 	}
 	id, err := uuid.Parse(letter)
 	if err != nil {

@@ -15,6 +15,7 @@ import (
 	"carillon/tenant"
 	"carillon/tenant/labfeed/document"
 	"carillon/tenant/message"
+	"carillon/tenant/verification"
 )
 
 // Counts are how many results of a document met which fate.
@@ -69,13 +70,17 @@ type Line struct {
 
 // Submit takes in a document: rows, counts and a receipt in one transaction. The same
 // document again changes nothing and has the same receipt. A document that cannot be
-// read is a [document.Problem], and nothing of it is kept.
+// read is a [document.Problem], and nothing of it is kept. In maintenance it is
+// [verification.ErrMaintenance].
 func (s *Service) Submit(ctx context.Context, t *tenant.Tenant, by authz.Subject, format document.Format, body []byte) (*Receipt, error) {
 	in, err := s.receive(ctx, t, by, format, body, s.secrets.Get)
 	if err != nil {
 		return &Receipt{Messages: in.messages}, err
 	}
 	receipt := &Receipt{ID: in.id, ReceivedAt: s.clock(), Messages: in.messages}
+	if t.ClosedForIssue() {
+		return receipt, verification.ErrMaintenance
+	}
 	if err := s.step("read"); err != nil {
 		return receipt, err
 	}

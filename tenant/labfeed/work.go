@@ -67,7 +67,7 @@ func (s *Service) Turn(ctx context.Context, id tenant.ID) error {
 	if err != nil {
 		return fmt.Errorf("find tenant: %w", err)
 	}
-	if t.State != tenant.Active {
+	if t.State != tenant.Active || t.ClosedForIssue() {
 		return nil
 	}
 	for range batchesPerTurn {

@@ -262,15 +262,22 @@ func TestDisabledKeyIssuesNothing(t *testing.T) {
 	}
 }
 
-// A suspended tenant's results wait.
-func TestSuspendedTenantWaits(t *testing.T) {
+// Results of a tenant that is suspended or in maintenance wait, and no attempt counts.
+func TestClosedTenantWaits(t *testing.T) {
 	t.Parallel()
 	f := setUp(t)
 	f.submit(result("A"))
-	f.sql(`update tenant_directory set state = 'suspended' where tenant = $1`, f.north.ID)
-	f.turn()
-	if f.codes() != 0 {
-		t.Error("a code was issued")
+	for _, closed := range []string{
+		`update tenant_directory set state = 'suspended' where tenant = $1`,
+		`with opened as (update tenant_directory set state = 'active' where tenant = $1)
+		 update tenant_setting set maintenance = true where tenant_id = $1`,
+	} {
+		f.sql(closed, f.north.ID)
+		f.feed = f.service(f.world.Issuer, nil)
+		f.turn()
+	}
+	if n := f.number(`select count(*) from lab_result where attempts = 0 and state = 'waiting'`); n != 1 || f.codes() != 0 {
+		t.Errorf("%d results wait, %d codes", n, f.codes())
 	}
 }
 
