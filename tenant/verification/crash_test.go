@@ -54,7 +54,8 @@ func (c *cutConn) Write(p []byte) (int, error) {
 	return 0, errCut
 }
 
-// Where a process may die in a device request: before or after each message.
+// Where a process may die in the first device request on a connection: before or after
+// each message.
 var cuts = []struct {
 	name  string
 	write int64
@@ -63,10 +64,12 @@ var cuts = []struct {
 }{
 	{"before opening", 1, false, false},
 	{"after opening", 1, true, false},
-	{"before the statement", 2, false, false},
-	{"after the statement", 2, true, false},
-	{"before the commit", 3, false, false},
-	{"after the commit", 3, true, true},
+	{"before preparing", 2, false, false},
+	{"after preparing", 2, true, false},
+	{"before the statement", 3, false, false},
+	{"after the statement", 3, true, false},
+	{"before the commit", 4, false, false},
+	{"after the commit", 4, true, true},
 }
 
 // mortal is a device service whose process dies at a cut, and how to arm it.
@@ -152,9 +155,10 @@ func TestCertificateCrash(t *testing.T) {
 func TestReportCrash(t *testing.T) {
 	t.Parallel()
 	f := setUpReports(t)
-	for write := int64(1); write <= 4; write++ { // opening, code, number, commit
+	const commit = 6
+	for write := int64(1); write <= commit; write++ { // opening, code and number with their preparations, commit
 		for _, after := range []bool{false, true} {
-			done := write == 4 && after
+			done := write == commit && after
 			service, arm := f.mortalAs(t, "carillon_report", f.world.Report)
 			warm := request(1) // the connection has prepared its statements
 			warm.Phone = fmt.Sprintf("+1206555014%d", f.countReports(t, f.north))

@@ -204,14 +204,19 @@ func (o *order) refuseKnownID(ctx context.Context, tx *tenant.Tx) error {
 const maxRedraws = 6
 
 // The same digits under two MAC keys are two different values, so a new code is
-// compared with stored ones under every live key. (Two processes that draw the
-// same code at the same moment under different keys are not caught; that takes a
-// rotation, a second and a chance of one in the number of codes.)
+// compared with stored ones under every live key; under the active one, the short
+// code's own index does that. As in verifySQL, MACs are looked up one by one. (Two
+// processes that draw the same code at the same moment under different keys are not
+// caught; that takes a rotation, a second and a chance of one in the number of codes.)
 const insertSQL = `
 with collision as (
   select
-    from verification_code
-   where short_mac = any($1) or long_mac = any($2)
+    from unnest((select $1::bytea[])) as m (mac)
+   cross join lateral (select from verification_code where short_mac = m.mac offset 0) c
+union all
+  select
+    from unnest((select $2::bytea[])) as m (mac)
+   cross join lateral (select from verification_code where long_mac = m.mac offset 0) c
 ), stored as (
   insert into verification_code
          (tenant_id, code_id, short_mac, long_mac, test_type, symptom_date, test_date,
@@ -235,7 +240,7 @@ func (s *Service) insert(ctx context.Context, tx *tenant.Tx, o *order, live []ke
 		short, long := macs(live, codes.short), macs(live, codes.long)
 		var stored bool
 		err = tx.Get(ctx, &stored, insertSQL,
-			pq.ByteaArray(short), pq.ByteaArray(long), o.id.String(), short[0], long[0],
+			pq.ByteaArray(short[1:]), pq.ByteaArray(long), o.id.String(), short[0], long[0],
 			string(o.testType), string(o.symptomDate), string(o.testDate), o.at, expires, longExpires,
 			string(o.by.Kind), o.by.ID, o.externalID)
 		if err != nil {

@@ -45,25 +45,37 @@ const (
 	verdictSpent       = "spent"
 	verdictUnsupported = "unsupported"
 	verdictNonce       = "nonce" // not the self-report's
+	verdictOvertaken   = "overtaken"
 )
 
-// One statement finds the code under any live key, locks it, judges it in the
-// protocol's order, claims it and stores the token. Of concurrent claims the lock
-// lets one through at a time, and the next one sees the row as that one left it.
+// One statement finds the code under any live key, judges it in the protocol's
+// order, claims it and stores the token. The update takes the row only as the
+// judgement saw it: of concurrent claims one gets it, and the others are overtaken and
+// judge again.
+//
+// Each MAC is looked up by itself, so that every plan, whatever it was made for, goes
+// through the unique indexes; the inner select hides the array's length, or a plan
+// that is made for each array anew would seem cheaper than one that is kept.
 //
 // A nonce is compared in constant time: what is compared are digests together with
 // $4, which is fresh randomness in each request, so that how many of their bytes
 // agree says nothing about the nonces.
 const verifySQL = `
 with found as (
-  select code_id, test_type, symptom_date, test_date, claimed_at,
-         case when short_mac = any($1) then expires_at else long_expires_at end as ends_at
-    from verification_code
-   where short_mac = any($1) or long_mac = any($1)
+  select c.code_id, c.test_type, c.symptom_date, c.test_date, c.claimed_at, c.ends_at
+    from unnest((select $1::bytea[])) as m (mac)
+   cross join lateral (
+           select code_id, test_type, symptom_date, test_date, claimed_at, expires_at as ends_at
+             from verification_code
+            where short_mac = m.mac
+        union all
+           select code_id, test_type, symptom_date, test_date, claimed_at, long_expires_at
+             from verification_code
+            where long_mac = m.mac
+           offset 0) c
    limit 1
-     for update
 ), judged as (
-  select f.code_id, f.test_type, f.symptom_date, f.test_date,
+  select f.code_id, f.test_type, f.symptom_date, f.test_date, f.ends_at,
          case when f.ends_at <= $2                                          then 'expired'
               when f.claimed_at is not null                                 then 'spent'
               when $3::text[] is not null and not (f.test_type = any($3::text[])) then 'unsupported'
@@ -74,25 +86,35 @@ with found as (
               else 'nonce'
          end as verdict
     from found f
-    left join user_report r on r.code_id = f.code_id and f.test_type = 'user-report'
+    left join lateral (
+           select code_id, claimed_at, nonce_digest
+             from user_report
+            where f.test_type = 'user-report' and code_id = f.code_id
+           offset 0) r on true
 ), claimed as (
   update verification_code c
      set claimed_at = $2
     from judged j
    where c.code_id = j.code_id
      and j.verdict = 'claimed'
+     and c.claimed_at is null
+     and j.ends_at in (c.expires_at, c.long_expires_at)
   returning c.code_id, c.test_type, (c.issued_at at time zone 'UTC')::date as code_day
 ), reported as (
   update user_report r
      set claimed_at = $2
     from claimed c
    where r.code_id = c.code_id
+     and c.test_type = 'user-report'
 ), stored as (
   insert into verification_token (tenant_id, token_digest, expires_at, test_type, code_day)
   select current_tenant(), $4::bytea, $5::timestamptz, test_type, code_day
     from claimed
 )
-select verdict, test_type,
+select case when verdict = 'claimed' and not exists (select from claimed) then 'overtaken'
+            else verdict
+       end as verdict,
+       test_type,
        coalesce(to_char(symptom_date, 'YYYY-MM-DD'), '') as symptom_date,
        coalesce(to_char(test_date, 'YYYY-MM-DD'), '') as test_date
   from judged`
@@ -157,9 +179,7 @@ type claim struct {
 // run judges the code and, if it is good, returns the token that the statement
 // has stored. An error rolls the claim back.
 func (c claim) run(ctx context.Context, tx *tenant.Tx) (*Verified, error) {
-	var row judged
-	err := tx.Get(ctx, &row, verifySQL,
-		pq.ByteaArray(c.candidates), c.at, pq.Array(c.accept), c.token.digest(), c.token.expires, c.nonce)
+	row, err := c.judge(ctx, tx)
 	if errors.Is(err, sql.ErrNoRows) {
 		return nil, codeInvalid()
 	}
@@ -180,6 +200,22 @@ func (c claim) run(ctx context.Context, tx *tenant.Tx) (*Verified, error) {
 	default:
 		return nil, fmt.Errorf("claim code: unknown verdict %q", row.Verdict)
 	}
+}
+
+// maxJudgements bounds how often somebody else may change a code just before us. It
+// can be claimed once, withdrawn once and expired once.
+const maxJudgements = 4
+
+func (c claim) judge(ctx context.Context, tx *tenant.Tx) (row judged, err error) {
+	for range maxJudgements {
+		row = judged{}
+		err = tx.Get(ctx, &row, verifySQL,
+			pq.ByteaArray(c.candidates), c.at, pq.Array(c.accept), c.token.digest(), c.token.expires, c.nonce)
+		if err != nil || row.Verdict != verdictOvertaken {
+			break
+		}
+	}
+	return row, err
 }
 
 // verified is the answer to a claim, with its token.
