@@ -23,6 +23,7 @@ import (
 	"github.com/alexedwards/scs/v2"
 	"github.com/gin-gonic/gin"
 
+	"carillon/admin-ui/assets"
 	"carillon/authz"
 	"carillon/authz/oidc"
 	"carillon/tenant"
@@ -110,7 +111,6 @@ type Server struct {
 	sessions sessions
 	limits   map[string]*limit.Limiter
 	words    *catalogue
-	assets   *assets
 	pages    *pages
 	handler  http.Handler
 }
@@ -126,10 +126,11 @@ func New(c Config) (*Server, error) {
 	if s.words, err = loadCatalogue(); err != nil {
 		return nil, err
 	}
-	if s.assets, err = loadAssets(); err != nil {
+	files, err := assets.Load(assetsPath)
+	if err != nil {
 		return nil, err
 	}
-	if s.pages, err = loadPages(s.words, s.assets); err != nil {
+	if s.pages, err = loadPages(s.words, files); err != nil {
 		return nil, err
 	}
 	if err := authz.ValidateRoutes(s.Routes()); err != nil {

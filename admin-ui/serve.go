@@ -190,7 +190,7 @@ func (s *Server) send(ctx context.Context, w http.ResponseWriter, v *visit, a an
 		w.Header().Set("Cache-Control", "no-store")
 		http.Redirect(w, v.r, a.redirect, a.code())
 	case a.file != nil:
-		a.file.send(w)
+		a.file.Send(w)
 	default:
 		s.sendPage(ctx, w, v, a)
 	}

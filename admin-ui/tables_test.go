@@ -3,7 +3,6 @@ package adminui
 import (
 	"errors"
 	"io/fs"
-	"maps"
 	"os"
 	"regexp"
 	"slices"
@@ -181,31 +180,5 @@ func TestDateWindow(t *testing.T) {
 		if !w.holds("") || !w.holds(c.first) || !w.holds(c.last) || w.holds("2026-10-27") || w.holds("2026-11-28") || w.holds("x") {
 			t.Errorf("offset %v: holds", c.offset)
 		}
-	}
-}
-
-// Every file in dist is served or named by one that is, and every name is there.
-func TestAssetsAreComplete(t *testing.T) {
-	t.Parallel()
-	a, err := loadAssets()
-	if err != nil {
-		t.Fatal(err)
-	}
-	files, err := fs.Glob(assetFiles, "assets/dist/*")
-	if err != nil {
-		t.Fatal(err)
-	}
-	names := slices.Sorted(maps.Values(a.names))
-	for _, file := range files {
-		name := strings.TrimPrefix(file, "assets/dist/")
-		if name != "manifest.json" && (!slices.Contains(names, name) || contentType(name) == "") {
-			t.Errorf("%s is not in the manifest, or of an unknown type", name)
-		}
-	}
-	if len(files) != len(names)+1 {
-		t.Errorf("%d files for %d names", len(files), len(names))
-	}
-	if _, err := a.path("nothing.css"); err == nil {
-		t.Error("a name without a file is accepted")
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"strings"
 
+	"carillon/admin-ui/assets"
 	"carillon/authz"
 )
 
@@ -17,8 +18,8 @@ var templateFiles embed.FS
 // pages are the parsed templates, one set for each page.
 type pages struct{ byName map[string]*template.Template }
 
-func loadPages(words *catalogue, a *assets) (*pages, error) {
-	functions := template.FuncMap{"t": words.text, "asset": a.path}
+func loadPages(words *catalogue, a *assets.Set) (*pages, error) {
+	functions := template.FuncMap{"t": words.text, "asset": a.Path}
 	shared, err := template.New("layout.html").Funcs(functions).ParseFS(templateFiles, "layout.html", "components/*/*.html")
 	if err != nil {
 		return nil, fmt.Errorf("templates: %w", err)

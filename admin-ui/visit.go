@@ -6,6 +6,7 @@ import (
 
 	"github.com/gin-gonic/gin"
 
+	"carillon/admin-ui/assets"
 	"carillon/authz"
 	"carillon/authz/oidc"
 	"carillon/tenant"
@@ -52,7 +53,7 @@ type answer struct {
 	// redirect sends the browser elsewhere instead.
 	redirect string
 	// file is sent as it is instead.
-	file *file
+	file *assets.File
 	// retry is how many seconds the asker should wait, for the header.
 	retry int
 }

@@ -35,6 +35,7 @@ const (
 	CredentialStatsKey    Credential = "stats-key"
 	CredentialCertificate Credential = "certificate" // the verification certificate in the body
 	CredentialSession     Credential = "session"     // a signed-in browser
+	CredentialVisit       Credential = "visit"       // the sealed cookie of the hosted page for self-reports
 	CredentialSignature   Credential = "signature"   // a message provider's, over the request
 )
 
@@ -54,7 +55,9 @@ type TenantFrom string
 const (
 	TenantFromURL  TenantFrom = "url"
 	TenantFromHost TenantFrom = "host"
-	TenantFromNone TenantFrom = "none" // the route belongs to no tenant
+	// TenantFromCredential is for what the credential alone tells.
+	TenantFromCredential TenantFrom = "credential"
+	TenantFromNone       TenantFrom = "none" // the route belongs to no tenant
 )
 
 // LimitNone declares that a route has no rate limit.
@@ -101,10 +104,10 @@ func (r Route) Validate() error {
 	}, r.Audience), "no audience")
 	fault(!slices.Contains([]Credential{
 		CredentialNone, CredentialDeviceKey, CredentialAdminKey, CredentialStatsKey,
-		CredentialCertificate, CredentialSession, CredentialSignature,
+		CredentialCertificate, CredentialSession, CredentialVisit, CredentialSignature,
 	}, r.Credential), "no credential")
 	fault(r.Limit == "", "no limit; say none if there is none")
-	fault(!slices.Contains([]TenantFrom{TenantFromURL, TenantFromHost, TenantFromNone}, r.TenantFrom), "no source of the tenant")
+	fault(!slices.Contains([]TenantFrom{TenantFromURL, TenantFromHost, TenantFromCredential, TenantFromNone}, r.TenantFrom), "no source of the tenant")
 	fault(!slices.Contains([]Padding{"", PaddingNone, PaddingResponse}, r.Padding), "unknown padding")
 	fault(r.Padding == "" && r.Audience == AudienceDevice, "no padding; say none if there is none")
 	faults = append(faults, r.actionFaults()...)
@@ -115,7 +118,7 @@ func (r Route) Validate() error {
 }
 
 func (r Route) actionFaults() []string {
-	if slices.Contains([]Credential{CredentialNone, CredentialCertificate, CredentialSignature}, r.Credential) {
+	if slices.Contains([]Credential{CredentialNone, CredentialCertificate, CredentialSignature, CredentialVisit}, r.Credential) {
 		if r.Action != "" {
 			return []string{"an action, but no subject to ask about"}
 		}

@@ -14,7 +14,7 @@ const uswds = join(root, "node_modules/@uswds/uswds");
 /** Every word in the templates and scripts: a class that is not among them styles nothing. */
 async function words() {
   const found = new Set();
-  for (const folder of [".", "pages", "components"]) {
+  for (const folder of [".", "pages", "components", "report"]) {
     for (const file of await readdir(join(root, folder), { recursive: folder === "components" })) {
       if (![".html", ".ts"].includes(extname(file))) continue;
       for (const [word] of (await readFile(join(root, folder, file), "utf8")).matchAll(/[\w-]+/g)) found.add(word);
@@ -57,13 +57,13 @@ async function bundle(folder) {
   });
   const scripts = await esbuild.build({
     absWorkingDir: root,
-    entryPoints: ["scripts/portal.ts"],
+    entryPoints: ["scripts/portal.ts", "scripts/report.ts"],
     bundle: true,
     minify: true,
     format: "esm",
     target: ["chrome109", "firefox115", "safari16"],
     legalComments: "none",
-    entryNames: "portal-[hash]",
+    entryNames: "[name]-[hash]",
     outdir: folder,
     metafile: true,
   });

@@ -47,7 +47,7 @@ func (s *Service) wire(ctx context.Context) error {
 	if !s.config.NoLimits {
 		surface.Limiter = limit.NewTraffic(limit.DefaultRates(), s.config.Now)
 	}
-	for _, join := range []func(context.Context, *api.Config) error{s.wireDevice, s.wireIssuer, s.wireReport, s.wirePublish, s.wirePortal} {
+	for _, join := range []func(context.Context, *api.Config) error{s.wireDevice, s.wireIssuer, s.wirePublish, s.wirePortal, s.wireReport} {
 		if err := join(ctx, &surface); err != nil {
 			return err
 		}
@@ -138,28 +138,6 @@ func (s *Service) wireIssuer(ctx context.Context, surface *api.Config) error {
 	surface.Stats = stats.New(db, s.config.Now)
 	s.wireBatches(db, surface)
 	return s.wireLinks(db, surface)
-}
-
-func (s *Service) wireReport(ctx context.Context, surface *api.Config) error {
-	if !s.plays(Report) {
-		return nil
-	}
-	db, err := s.database(ctx, Report)
-	if err != nil {
-		return err
-	}
-	if surface.Directory == nil {
-		surface.Directory = s.directory(db)
-	}
-	if surface.DeviceKeys == nil {
-		surface.DeviceKeys = client.NewAuthenticator(db)
-	}
-	post, err := s.post(db)
-	if err != nil {
-		return err
-	}
-	surface.Reporter = s.verification(db, surface.Policies, post)
-	return nil
 }
 
 func (s *Service) wirePublish(ctx context.Context, surface *api.Config) error {

@@ -20,6 +20,7 @@ import (
 	"carillon/authz"
 	"carillon/tenant"
 	"carillon/tenant/audit"
+	"carillon/tenant/key"
 )
 
 // Look is what a tenant's page looks like. Empty means as Carillon has it.
@@ -49,6 +50,16 @@ type Branding struct {
 	Texts []Text
 }
 
+// Service reads brandings, and seals and opens visits. It is safe for concurrent use.
+type Service struct {
+	db   *tenant.DB
+	keys *key.Ring
+}
+
+// New returns a service. db is a handle under the role carillon_report, keys the
+// tenants' keys as that sees them.
+func New(db *tenant.DB, keys *key.Ring) *Service { return &Service{db: db, keys: keys} }
+
 // ErrValue means that a look or text cannot be. The error says what is wrong.
 var ErrValue = errors.New("cannot be on the page")
 
@@ -64,10 +75,10 @@ const (
 order by language`
 )
 
-// Load reads a tenant's branding, which is empty if it has none.
-func Load(ctx context.Context, db *tenant.DB, id tenant.ID) (Branding, error) {
+// Branding reads a tenant's branding, which is empty if it has none.
+func (s *Service) Branding(ctx context.Context, id tenant.ID) (Branding, error) {
 	var b Branding
-	err := db.In(ctx, id, func(tx *tenant.Tx) error {
+	err := s.db.In(ctx, id, func(tx *tenant.Tx) error {
 		if err := tx.Get(ctx, &b.Look, lookSQL); err != nil && !errors.Is(err, sql.ErrNoRows) {
 			return err
 		}

@@ -20,6 +20,10 @@ import (
 
 var operator = authz.Subject{Kind: authz.System, ID: "operator", Name: "Operator"}
 
+func service(w *tenanttest.World) *reportpage.Service {
+	return reportpage.New(w.Report, key.NewRing(w.Report, w.Root))
+}
+
 func TestBranding(t *testing.T) {
 	t.Parallel()
 	w := tenanttest.New(t)
@@ -44,7 +48,7 @@ func TestBranding(t *testing.T) {
 	}
 	look.Color = "#12abef"
 	for of, want := range map[*tenant.Tenant]reportpage.Branding{north: {Look: look, Texts: texts}, south: {}} {
-		got, err := reportpage.Load(t.Context(), w.Report, of.ID)
+		got, err := service(w).Branding(t.Context(), of.ID)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -82,16 +86,16 @@ func TestVisit(t *testing.T) {
 	t.Parallel()
 	w := tenanttest.New(t)
 	north, south := w.Create("north"), w.Create("south")
-	keys := key.NewRing(w.Report, w.Root)
+	pages := service(w)
 	v := reportpage.Visit{Tenant: north.ID, Nonce: bytes.Repeat([]byte{7}, 256), Expires: w.Now().Add(reportpage.VisitLife).Truncate(time.Second)}
-	text, err := reportpage.Seal(t.Context(), keys, v)
+	text, err := pages.Seal(t.Context(), v)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if len(text) > 1000 {
 		t.Errorf("%d characters", len(text))
 	}
-	got, err := reportpage.Open(t.Context(), key.NewRing(w.Report, w.Root), text, w.Now()) // another process
+	got, err := service(w).Open(t.Context(), text, w.Now()) // another process
 	if err != nil || got.Tenant != v.Tenant || !bytes.Equal(got.Nonce, v.Nonce) || !got.Expires.Equal(v.Expires) {
 		t.Errorf("another visit, %v", err)
 	}
@@ -112,15 +116,15 @@ func TestVisit(t *testing.T) {
 		"nobody's":         base64.RawURLEncoding.EncodeToString(nobodys),
 		"changed":          base64.RawURLEncoding.EncodeToString(changed),
 	} {
-		if _, err := reportpage.Open(t.Context(), keys, bad, w.Now()); !errors.Is(err, reportpage.ErrVisit) {
+		if _, err := pages.Open(t.Context(), bad, w.Now()); !errors.Is(err, reportpage.ErrVisit) {
 			t.Errorf("%s: %v, want ErrVisit", name, err)
 		}
 	}
 	w.SetNow(v.Expires.Add(-time.Second))
-	if _, err := reportpage.Open(t.Context(), keys, text, w.Now()); err != nil {
+	if _, err := pages.Open(t.Context(), text, w.Now()); err != nil {
 		t.Errorf("a second before its end: %v", err)
 	}
-	if _, err := reportpage.Open(t.Context(), keys, text, v.Expires); !errors.Is(err, reportpage.ErrVisit) {
+	if _, err := pages.Open(t.Context(), text, v.Expires); !errors.Is(err, reportpage.ErrVisit) {
 		t.Errorf("at its end: %v, want ErrVisit", err)
 	}
 }
@@ -128,8 +132,8 @@ func TestVisit(t *testing.T) {
 func FuzzOpenVisit(f *testing.F) {
 	w := tenanttest.New(f)
 	north := w.Create("north")
-	keys := key.NewRing(w.Report, w.Root)
-	text, err := reportpage.Seal(f.Context(), keys, reportpage.Visit{Tenant: north.ID, Nonce: []byte("n"), Expires: w.Now().Add(time.Hour)})
+	pages := service(w)
+	text, err := pages.Seal(f.Context(), reportpage.Visit{Tenant: north.ID, Nonce: []byte("n"), Expires: w.Now().Add(time.Hour)})
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -137,7 +141,7 @@ func FuzzOpenVisit(f *testing.F) {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
-		_, err := reportpage.Open(t.Context(), keys, s, w.Now())
+		_, err := pages.Open(t.Context(), s, w.Now())
 		if (err == nil) != (s == text) || err != nil && !errors.Is(err, reportpage.ErrVisit) {
 			t.Errorf("%q: %v", s, err)
 		}

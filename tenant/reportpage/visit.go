@@ -60,8 +60,8 @@ const (
 )
 
 // Seal makes the text that the browser keeps.
-func Seal(ctx context.Context, keys *key.Ring, v Visit) (string, error) {
-	live, err := keys.Secrets(ctx, v.Tenant, signing.PhoneMAC)
+func (s *Service) Seal(ctx context.Context, v Visit) (string, error) {
+	live, err := s.keys.Secrets(ctx, v.Tenant, signing.PhoneMAC)
 	if err != nil {
 		return "", fmt.Errorf("keys of visits: %w", err)
 	}
@@ -77,13 +77,13 @@ func Seal(ctx context.Context, keys *key.Ring, v Visit) (string, error) {
 	return base64.RawURLEncoding.EncodeToString(sealed), nil
 }
 
-// Open reads what [Seal] has made: [ErrVisit] if it is anything else, or has ended.
-func Open(ctx context.Context, keys *key.Ring, text string, now time.Time) (Visit, error) {
+// Open reads what [Service.Seal] has made: [ErrVisit] if it is anything else, or has ended.
+func (s *Service) Open(ctx context.Context, text string, now time.Time) (Visit, error) {
 	id, nonce, box, err := parse(text)
 	if err != nil {
 		return Visit{}, err
 	}
-	live, err := keys.Secrets(ctx, id, signing.PhoneMAC)
+	live, err := s.keys.Secrets(ctx, id, signing.PhoneMAC)
 	if errors.Is(err, key.ErrNoKey) {
 		return Visit{}, ErrVisit
 	}
