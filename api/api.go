@@ -64,6 +64,9 @@ type Config struct {
 	LabFeed *labfeed.Service
 	// Stats serves statistics, to keys that IssuerKeys knows.
 	Stats *stats.Service
+	// Shared serves those statistics that the key server may tell; PublicKeys are the
+	// keys that those who ask have signed with.
+	Shared *stats.Service
 	// Counter counts what statistics need to know of phones' requests; nil does not.
 	Counter *stats.Counter
 	// Publisher takes in exposure keys.
@@ -106,6 +109,7 @@ func (c Config) check() error {
 	needs("issuer", c.Issuer != nil, directory && c.IssuerKeys != nil && c.Policies != nil)
 	needs("receipts", c.Receipts != nil, directory)
 	needs("lab feed", c.LabFeed != nil, directory && c.IssuerKeys != nil && c.Policies != nil)
+	needs("key server statistics", c.Shared != nil, directory && c.PublicKeys != nil)
 	needs("stats", c.Stats != nil, directory && c.IssuerKeys != nil && c.Policies != nil)
 	needs("publish", c.Publisher != nil, directory)
 	needs("exports", c.Files != nil && c.PublicKeys != nil, directory)

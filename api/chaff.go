@@ -134,6 +134,12 @@ func random(n int) []byte {
 // padding is what answers of one kind carry so that their sizes tell nothing: R
 // random bytes in base64, R uniform in 1024 to 2047 (§0.2).
 func padding() string {
-	const least, span = 1024, 1024
+	const least = 1024
+	return paddingOf(least)
+}
+
+// paddingOf has at least so many bytes, and up to 1023 more.
+func paddingOf(least int) string {
+	const span = 1024
 	return base64.StdEncoding.EncodeToString(random(least + below(span)))
 }

@@ -101,6 +101,11 @@ func statsAnswers() table {
 	return table{{stats.ErrUnknown, http.StatusUnauthorized, "", ""}}
 }
 
+// keyStatsAnswers are those of the key server's statistics (key server protocol §9).
+func keyStatsAnswers() table {
+	return table{{stats.ErrUnauthorized, http.StatusUnauthorized, "unauthorized", "unauthorized"}}
+}
+
 // accessAnswers are those of credentials.
 func accessAnswers() table {
 	return table{
@@ -123,7 +128,10 @@ func (t table) find(err error) (answer, bool) {
 func (a answer) withWords(err error) answer {
 	var v *verification.Problem
 	var e *exposure.Problem
+	var r *stats.Refusal
 	switch {
+	case errors.As(err, &r):
+		a.text = r.Text
 	case errors.As(err, &v) && v.Text != "":
 		a.text = v.Text
 	case errors.As(err, &e) && e.Text != "":

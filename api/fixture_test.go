@@ -127,7 +127,7 @@ func (f *fixture) start(t *testing.T, change ...func(*fixture, *api.Config)) {
 		Issuer: f.verification(w.Issuer, nil), IssuerKeys: client.NewAuthenticator(w.Issuer),
 		Receipts: f.router(t),
 		LabFeed:  f.labFeed(),
-		Stats:    stats.New(w.Issuer, w.Now), Counter: f.counter,
+		Stats:    stats.New(w.Issuer, w.Now), Shared: stats.New(w.Publish, w.Now), Counter: f.counter,
 		Publisher:  exposure.New(exposure.Config{DB: w.Publish, Keys: keys, Limits: exposure.DefaultLimits(), Now: w.Now}),
 		PublicKeys: keys, Files: f.files,
 		Links: &api.Links{

@@ -58,7 +58,7 @@ func (s *Server) admit(r route) []gin.HandlerFunc {
 		return slices.Concat([]gin.HandlerFunc{s.authenticate(s.config.IssuerKeys, client.Admin)}, limited, []gin.HandlerFunc{s.allowNetwork(adminNetworks)})
 	case authz.CredentialStatsKey:
 		return slices.Concat([]gin.HandlerFunc{s.authenticate(s.config.IssuerKeys, client.Stats)}, limited, []gin.HandlerFunc{s.allowNetwork(adminNetworks)})
-	case authz.CredentialCertificate, authz.CredentialSignature: // for the domain to check
+	case authz.CredentialCertificate, authz.CredentialSignature, authz.CredentialBearer: // for the domain to check
 		return slices.Concat(chaff, limited)
 	}
 	if r.TenantFrom == authz.TenantFromURL {
@@ -71,7 +71,7 @@ func (s *Server) admit(r route) []gin.HandlerFunc {
 func built(r route) bool {
 	credentials := []authz.Credential{
 		authz.CredentialNone, authz.CredentialDeviceKey, authz.CredentialAdminKey, authz.CredentialStatsKey,
-		authz.CredentialCertificate, authz.CredentialSignature,
+		authz.CredentialCertificate, authz.CredentialSignature, authz.CredentialBearer,
 	}
 	return slices.Contains(credentials, r.Credential) &&
 		slices.Contains([]string{authz.LimitNone, perCaller}, r.Limit) &&

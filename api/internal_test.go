@@ -20,6 +20,7 @@ import (
 	"carillon/tenant/exposure"
 	"carillon/tenant/labfeed"
 	"carillon/tenant/labfeed/document"
+	"carillon/tenant/stats"
 	"carillon/tenant/verification"
 )
 
@@ -31,6 +32,7 @@ func TestTablesAreTotal(t *testing.T) {
 		authz.ErrRule:       "about a tenant's own rules, which are loaded before",
 		authz.ErrRoute:      "about the list of routes, when the server is made",
 		client.ErrNameTaken: "about making keys, which the portal does",
+		stats.ErrLost:       "about flushing counts, which the service does",
 		export.ErrConflict:  "about writing files, which the job does",
 	}
 	for name, part := range map[string]struct {
@@ -42,6 +44,7 @@ func TestTablesAreTotal(t *testing.T) {
 		"batch":        {batchAnswers(), batch.Sentinels()},
 		"publish":      {publishAnswers(), exposure.Sentinels()},
 		"download":     {downloadAnswers(), export.Sentinels()},
+		"statistics":   {append(statsAnswers(), keyStatsAnswers()...), stats.Sentinels()},
 		"access":       {accessAnswers(), append(client.Sentinels(), authz.Sentinels()...)},
 	} {
 		for _, sentinel := range part.sentinels {

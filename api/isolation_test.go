@@ -74,7 +74,7 @@ func TestForeignCredentialsAreUnknown(t *testing.T) {
 		}
 		url := "/t/south" + strings.NewReplacer(":file", fileName(path), ":batch", uuid).Replace(path)
 		body, _ := json.Marshal(bodies[path])
-		if r.Method == http.MethodPost && bodies[path] == nil && r.Credential != authz.CredentialSignature {
+		if r.Method == http.MethodPost && bodies[path] == nil && r.Credential != authz.CredentialSignature && r.Credential != authz.CredentialBearer {
 			t.Errorf("%s has no case here", path)
 		}
 		unknown := f.ask(t, r.Method, url, jsonWith(unknownKey()), string(body))
@@ -86,7 +86,7 @@ func TestForeignCredentialsAreUnknown(t *testing.T) {
 				wantSame(t, "chaff with north's "+kind+" key at "+url, unknown, f.ask(t, r.Method, url, h, string(body)))
 			}
 		}
-		if r.Credential == authz.CredentialNone || r.Credential == authz.CredentialCertificate || r.Credential == authz.CredentialSignature {
+		if r.Credential == authz.CredentialNone || r.Credential == authz.CredentialCertificate || r.Credential == authz.CredentialSignature || r.Credential == authz.CredentialBearer {
 			wantSame(t, "no key at "+url, unknown, f.ask(t, r.Method, url, jsonWith(""), string(body)))
 		} else if unknown.StatusCode != http.StatusUnauthorized {
 			t.Errorf("%s: %v, want 401", url, unknown)

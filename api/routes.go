@@ -50,6 +50,9 @@ func (s *Server) routes() []route {
 	if s.config.LabFeed != nil {
 		list = append(list, s.labFeedRoutes()...)
 	}
+	if s.config.Shared != nil {
+		list = append(list, s.keyStatsRoutes()...)
+	}
 	if s.config.Stats != nil {
 		list = append(list, s.statsRoutes()...)
 	}

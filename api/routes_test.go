@@ -39,7 +39,7 @@ func TestRolesHaveTheirRoutes(t *testing.T) {
 	keep := func(role string) func(*fixture, *api.Config) {
 		return func(_ *fixture, c *api.Config) {
 			all := *c
-			c.Stats = nil
+			c.Stats, c.Shared = nil, nil
 			c.Device, c.DeviceKeys, c.Issuer, c.IssuerKeys, c.Receipts, c.Publisher, c.PublicKeys, c.Files, c.Links, c.LabFeed = nil, nil, nil, nil, nil, nil, nil, nil, nil, nil
 			switch role {
 			case "device":
@@ -92,6 +92,7 @@ func TestNewRefusesHalfARole(t *testing.T) {
 	f := setUp(t)
 	for name, change := range map[string]func(*api.Config){
 		"device without keys":       func(c *api.Config) { c.DeviceKeys = nil },
+		"shared without keys":       func(c *api.Config) { c.PublicKeys, c.Files = nil, nil },
 		"statistics without keys":   func(c *api.Config) { c.Issuer, c.IssuerKeys = nil, nil },
 		"issuer without keys":       func(c *api.Config) { c.IssuerKeys = nil },
 		"links without apps":        func(c *api.Config) { c.Links = &api.Links{} },

@@ -160,9 +160,7 @@ func (s *Server) fail(c *gin.Context, err error) {
 		return
 	}
 	v := of(c)
-	s.config.Log.ErrorContext(c.Request.Context(), "request failed",
-		slog.String("request", v.id), slog.String("route", v.pattern()), slog.String("tenant", v.slug()),
-		slog.Any("error", err))
+	s.logFailure(c, err)
 	if c.Writer.Written() {
 		return
 	}
@@ -171,6 +169,14 @@ func (s *Server) fail(c *gin.Context, err error) {
 		return
 	}
 	negotiate(c, http.StatusInternalServerError, internalError, "internal_server_error")
+}
+
+// logFailure is the log's line for an error that is not in a table.
+func (s *Server) logFailure(c *gin.Context, err error) {
+	v := of(c)
+	s.config.Log.ErrorContext(c.Request.Context(), "request failed",
+		slog.String("request", v.id), slog.String("route", v.pattern()), slog.String("tenant", v.slug()),
+		slog.Any("error", err))
 }
 
 const internalError = "Internal Server Error"

@@ -36,6 +36,7 @@ const (
 	CredentialCertificate Credential = "certificate" // the verification certificate in the body
 	CredentialSession     Credential = "session"     // a signed-in browser
 	CredentialVisit       Credential = "visit"       // the sealed cookie of the hosted page for self-reports
+	CredentialBearer      Credential = "bearer"      // a token that the tenant's certificate key signed
 	CredentialSignature   Credential = "signature"   // a message provider's, over the request
 )
 
@@ -104,7 +105,7 @@ func (r Route) Validate() error {
 	}, r.Audience), "no audience")
 	fault(!slices.Contains([]Credential{
 		CredentialNone, CredentialDeviceKey, CredentialAdminKey, CredentialStatsKey,
-		CredentialCertificate, CredentialSession, CredentialVisit, CredentialSignature,
+		CredentialCertificate, CredentialSession, CredentialVisit, CredentialSignature, CredentialBearer,
 	}, r.Credential), "no credential")
 	fault(r.Limit == "", "no limit; say none if there is none")
 	fault(!slices.Contains([]TenantFrom{TenantFromURL, TenantFromHost, TenantFromCredential, TenantFromNone}, r.TenantFrom), "no source of the tenant")
@@ -118,7 +119,7 @@ func (r Route) Validate() error {
 }
 
 func (r Route) actionFaults() []string {
-	if slices.Contains([]Credential{CredentialNone, CredentialCertificate, CredentialSignature, CredentialVisit}, r.Credential) {
+	if slices.Contains([]Credential{CredentialNone, CredentialCertificate, CredentialSignature, CredentialVisit, CredentialBearer}, r.Credential) {
 		if r.Action != "" {
 			return []string{"an action, but no subject to ask about"}
 		}

@@ -154,6 +154,7 @@ func (s *Service) wirePublish(ctx context.Context, surface *api.Config) error {
 	s.countThrough(db)
 	keys := key.NewRing(db, s.config.Root)
 	surface.PublicKeys = keys
+	surface.Shared = stats.New(db, s.config.Now)
 	surface.Publisher = exposure.New(exposure.Config{
 		DB: db, Keys: keys, Limits: exposure.DefaultLimits(), Now: s.config.Now,
 	})

@@ -87,7 +87,7 @@ func dayOf(t time.Time) time.Time { return t.UTC().Truncate(day) }
 var ErrUnknown = errors.New("no such issuer")
 
 // Sentinels lists the errors that callers may tell apart.
-func Sentinels() []error { return []error{ErrUnknown} }
+func Sentinels() []error { return []error{ErrUnknown, ErrUnauthorized, ErrLost} }
 
 // Service reads statistics. It is safe for concurrent use.
 type Service struct {
