@@ -61,6 +61,7 @@ func TestForeignCredentialsAreUnknown(t *testing.T) {
 		"/api/codes/batches/:batch/pause": {}, "/api/codes/batches/:batch/resume": {}, "/api/codes/batches/:batch/cancel": {},
 		"/api/checkcodestatus":                       {"uuid": uuid},
 		"/api/expirecode":                            {"uuid": uuid},
+		"/api/codes/resend":                          {"uuid": uuid, "phone": "+12065550100"},
 		"/api/lab-feed":                              {"resourceType": "Bundle"},
 		"/api/lab-feed/dead-letters/:letter/retry":   {"letter": uuid},
 		"/api/lab-feed/dead-letters/:letter/discard": {"letter": uuid},

@@ -11,6 +11,7 @@ import (
 	"carillon/api"
 	"carillon/authz"
 	"carillon/tenant/key"
+	"carillon/tenant/message/outbox"
 	"carillon/tenant/message/provider"
 	"carillon/tenant/message/provider/providertest"
 	"carillon/tenant/verification"
@@ -92,5 +93,31 @@ func TestForgedReceipts(t *testing.T) {
 	}
 	if a := f.report(t, good, nil); a.StatusCode != http.StatusOK {
 		t.Errorf("the good one: %v", a)
+	}
+}
+
+// A back end has a message sent again, without a new code.
+func TestResend(t *testing.T) {
+	t.Parallel()
+	f := setUp(t)
+	f.start(t, func(f *fixture, c *api.Config) {
+		c.Issuer = f.verification(f.world.Issuer, func(v *verification.Config) { v.Outbox = outbox.New(v.Keys, f.world.Now) })
+	})
+	_, uuid := f.issue(t, f.north, nil)
+	a := f.post(t, f.north.Tenant, "/api/codes/resend", f.north.admin, object{"uuid": uuid})
+	if a.StatusCode != http.StatusBadRequest || a.text("errorCode") != "missing_phone" {
+		t.Errorf("without a number: %v, want 400 missing_phone", a)
+	}
+	a = must(t, f.post(t, f.north.Tenant, "/api/codes/resend", f.north.admin, object{"uuid": uuid, "phone": "+12065550100"}))
+	if a.text("uuid") != uuid || a.member("code") != nil {
+		t.Errorf("answer %v", a)
+	}
+	wantPadding(t, a)
+	var waiting int
+	if err := f.world.Database.Super().QueryRowContext(t.Context(), `select count(*) from message_queue where state = 'waiting'`).Scan(&waiting); err != nil || waiting != 1 {
+		t.Errorf("%d messages wait, %v", waiting, err)
+	}
+	if a := f.post(t, f.south.Tenant, "/api/codes/resend", f.south.admin, object{"uuid": uuid, "phone": "+12065550100"}); a.text("errorCode") != "code_not_found" {
+		t.Errorf("the other tenant: %v", a)
 	}
 }

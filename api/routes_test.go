@@ -58,7 +58,7 @@ func TestRolesHaveTheirRoutes(t *testing.T) {
 	f := setUp(t)
 	for role, want := range map[string]string{
 		"device": "/api/verify /api/certificate",
-		"issuer": "/api/issue /api/batch-issue /api/checkcodestatus /api/expirecode " +
+		"issuer": "/api/issue /api/batch-issue /api/checkcodestatus /api/expirecode /api/codes/resend " +
 			"/api/codes/batches /api/codes/batches /api/codes/batches/:batch /api/codes/batches/:batch/rows " +
 			"/api/codes/batches/:batch/pause /api/codes/batches/:batch/resume /api/codes/batches/:batch/cancel /api/receipts/status /api/receipts/errors",
 		"lab feed": "/api/lab-feed /api/lab-feed/submissions/:submission /api/lab-feed/dead-letters /api/lab-feed/dead-letters/:letter/retry" +

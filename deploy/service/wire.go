@@ -91,7 +91,7 @@ func (s *Service) verification(db *tenant.DB, policies *authz.Policies, p *post)
 		Outbox: outbox.New(keys, s.config.Now), RedirectDomain: s.messageDomain(), Now: s.config.Now, Rand: rand.Reader,
 	}
 	if p != nil { // phones are sent nothing
-		c.Sender, c.Sign = p.sender(), p.signer.Sign
+		c.Sender, c.Sign, c.Provided = p.sender(), p.signer.Sign, p.router.Provided
 	}
 	return verification.New(c)
 }

@@ -90,6 +90,9 @@ func (s *Service) commit(ctx context.Context, o *order) (*placed, error) {
 	if o.digits, err = s.digits(ctx, o.tenant); err != nil {
 		return nil, fmt.Errorf("length of codes: %w", err)
 	}
+	if err := s.refuseUnprovided(ctx, o); err != nil {
+		return nil, err
+	}
 	book, err := s.book(ctx, o)
 	if err != nil {
 		return nil, err
@@ -122,6 +125,22 @@ func (s *Service) commit(ctx context.Context, o *order) (*placed, error) {
 		return nil, err
 	}
 	return p, nil
+}
+
+// refuseUnprovided applies rule 9 of §4.2 where it takes a look at the tenant's
+// providers.
+func (s *Service) refuseUnprovided(ctx context.Context, o *order) error {
+	if !o.messaged() || o.generate {
+		return nil
+	}
+	provided, err := s.provided(ctx, o.tenant)
+	if err != nil {
+		return fmt.Errorf("message providers: %w", err)
+	}
+	if !provided {
+		return refuse(ErrNoProvider, "phone provided, but no sms provider is configured")
+	}
+	return nil
 }
 
 // book are the texts of which the order's message may be made; nil if there is to be none.

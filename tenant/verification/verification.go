@@ -38,6 +38,8 @@ type Config struct {
 	Policies *authz.Policies
 	// Sender signs and delivers text messages; nil is [message.None].
 	Sender message.Sender
+	// Provided says whether there is anybody to deliver a tenant's messages; nil is yes.
+	Provided func(context.Context, *tenant.Tenant) (bool, error)
 	// Sign signs messages that are only generated (§7.3); nil leaves them as they are.
 	Sign func(context.Context, *tenant.Tenant, message.Message) (message.Message, error)
 	// RedirectDomain is the domain under which every region's links live; empty
@@ -70,6 +72,7 @@ type Service struct {
 	policies       *authz.Policies
 	sender         message.Sender
 	sign           func(context.Context, *tenant.Tenant, message.Message) (message.Message, error)
+	provided       func(context.Context, *tenant.Tenant) (bool, error)
 	templates      *template.Library
 	redirectDomain string
 	quota          func(context.Context, *tenant.Tenant) (func() bool, func(), error)
@@ -94,11 +97,14 @@ func New(c Config) *Service {
 	if c.Digits == nil {
 		c.Digits = func(_ context.Context, t *tenant.Tenant) (int, error) { return t.Settings.CodeDigits, nil }
 	}
+	if c.Provided == nil {
+		c.Provided = func(context.Context, *tenant.Tenant) (bool, error) { return true, nil }
+	}
 	if c.Sign == nil {
 		c.Sign = func(_ context.Context, _ *tenant.Tenant, m message.Message) (message.Message, error) { return m, nil }
 	}
 	return &Service{
-		db: c.DB, keys: c.Keys, policies: c.Policies, sender: c.Sender, sign: c.Sign,
+		db: c.DB, keys: c.Keys, policies: c.Policies, sender: c.Sender, sign: c.Sign, provided: c.Provided,
 		templates:      template.NewLibrary(c.DB),
 		redirectDomain: c.RedirectDomain, quota: c.Quota, digits: c.Digits, outbox: c.Outbox,
 		pace: newPace(c.Wait), now: c.Now, rand: c.Rand,

@@ -133,6 +133,16 @@ func (r *Router) linesOf(ctx context.Context, id tenant.ID) ([]line, error) {
 	return lines, err
 }
 
+// Provided reports whether there is anybody to send the tenant's messages.
+func (r *Router) Provided(ctx context.Context, t *tenant.Tenant) (bool, error) {
+	_, nobody := r.c.Fallback.(message.None)
+	if !nobody || r.platform != nil {
+		return true, nil
+	}
+	lines, err := r.linesOf(ctx, t.ID)
+	return len(lines) > 0, err
+}
+
 // Send gives the message to the tenant's first provider and, if that surely did not
 // take it and not because of the recipient, to the second. What became of it is
 // recorded under its code. An error is a [*message.Failure].
