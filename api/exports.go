@@ -18,7 +18,7 @@ import (
 // exportIndex serves a tenant's list of files, which must be asked for anew each time
 // (key server protocol §5.5).
 func (s *Server) exportIndex(c *gin.Context) {
-	s.serveObject(c, export.IndexName, "text/plain", "no-cache, max-age=0", contentTag)
+	s.serveObject(c, export.IndexName, contentTag)
 }
 
 // exportFile serves one file. It never changes and may be kept for a day (§5.5).
@@ -28,12 +28,12 @@ func (s *Server) exportFile(c *gin.Context) {
 		pageNotFound(c)
 		return
 	}
-	s.serveObject(c, name, "application/zip", "public, max-age=86400", s.tags.of)
+	s.serveObject(c, name, s.tags.of)
 }
 
 // serveObject serves an object of the tenant. It has no time of its own on the wire:
 // a client compares its tag.
-func (s *Server) serveObject(c *gin.Context, name, contentType, caching string, tagOf func(string, export.Object) (string, error)) {
+func (s *Server) serveObject(c *gin.Context, name string, tagOf func(string, export.Object) (string, error)) {
 	name = export.Prefix(of(c).tenant) + name
 	o, err := s.config.Files.Open(c.Request.Context(), name)
 	if err != nil {
@@ -46,10 +46,10 @@ func (s *Server) serveObject(c *gin.Context, name, contentType, caching string, 
 		s.fail(c, err)
 		return
 	}
-	h := c.Writer.Header()
+	h, serving := c.Writer.Header(), export.ServingOf(name)
 	h.Set("ETag", tag)
-	h.Set("Content-Type", contentType)
-	h.Set("Cache-Control", caching)
+	h.Set("Content-Type", serving.Type)
+	h.Set("Cache-Control", serving.Caching)
 	http.ServeContent(c.Writer, c.Request, "", time.Time{}, o)
 }
 
