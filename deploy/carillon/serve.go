@@ -23,7 +23,7 @@ type serveCommand struct {
 
 	Database       string        `required:"" env:"CARILLON_DATABASE" help:"Connection string without a user: each role connects as carillon_<role>. Keep passwords in a password file (passfile=…)." placeholder:"DSN"`
 	RootKey        string        `required:"" env:"CARILLON_ROOT_KEY" type:"path" help:"File with the platform's root key, readable by this user alone." placeholder:"FILE"`
-	Exports        string        `required:"" env:"CARILLON_EXPORTS" type:"path" help:"Folder of published export files." placeholder:"DIR"`
+	Exports        string        `required:"" env:"CARILLON_EXPORTS" help:"Where export files are published: a folder, or s3://BUCKET/FOLDER/ in an S3-compatible store, as the documentation of operation says." placeholder:"PLACE"`
 	Listen         string        `default:"127.0.0.1:8080" env:"CARILLON_LISTEN" help:"Address to serve, behind a proxy that ends TLS."`
 	Operations     string        `default:"127.0.0.1:9090" env:"CARILLON_OPERATIONS" help:"Address of the metrics listener; empty for none."`
 	BaseURL        string        `name:"base-url" env:"CARILLON_BASE_URL" help:"How browsers reach the portal, https://host without a trailing slash." placeholder:"URL"`
@@ -53,11 +53,15 @@ func (c serveCommand) Run(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("root key: %w", err)
 	}
+	files, err := openExports(ctx, c.Exports)
+	if err != nil {
+		return err
+	}
 	svc, err := service.Open(ctx, service.Config{
 		Roles:           roles,
 		DSN:             func(role string) (string, error) { return asRole(c.Database, role) },
 		Root:            root,
-		ExportDir:       c.Exports,
+		Files:           files,
 		BaseURL:         c.BaseURL,
 		RedirectDomains: c.RedirectDomain, InformationURL: c.InformationURL,
 		Login: oidc.Config{

@@ -19,6 +19,7 @@ import (
 	"carillon/deploy/service"
 	"carillon/tenant"
 	"carillon/tenant/client"
+	"carillon/tenant/export"
 	"carillon/tenant/message/messagetest"
 	"carillon/tenant/setting"
 	"carillon/tenant/tenanttest"
@@ -95,9 +96,13 @@ func (w *world) set(t *testing.T, of *tenant.Tenant, settings map[string]string)
 // start opens the service; its limits are off unless change turns them on.
 func (w *world) start(t *testing.T, change ...func(*service.Config)) {
 	t.Helper()
+	files, err := export.NewFileStore(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
 	c := service.Config{
 		Roles: service.Roles(), DSN: func(role string) (string, error) { return w.Database.DSN(role), nil },
-		Root: w.Root, ExportDir: t.TempDir(), BaseURL: "http://127.0.0.1:8080",
+		Root: w.Root, Files: files, BaseURL: "http://127.0.0.1:8080",
 		Login: oidc.Config{
 			Issuer: "http://127.0.0.1:8080/idp", ClientID: "c",
 			RedirectURL: "http://127.0.0.1:8080/login/callback", Now: time.Now,

@@ -24,6 +24,7 @@ import (
 	"carillon/deploy/service"
 	"carillon/migrations"
 	"carillon/signing"
+	"carillon/tenant/export"
 	"carillon/tenant/message"
 )
 
@@ -106,8 +107,13 @@ func Run(ctx context.Context, o Options) error {
 		return err
 	}
 
+	files, err := export.NewFileStore(filepath.Join(o.Data, "exports"))
+	if err != nil {
+		return err
+	}
+
 	s := stack{
-		options: o, database: database, root: root,
+		options: o, database: database, root: root, files: files,
 		base:  "http://" + listener.Addr().String(),
 		inbox: message.NewInbox(time.Now),
 	}
@@ -131,6 +137,7 @@ type stack struct {
 	options  Options
 	database func(role string) string
 	root     signing.Root
+	files    export.Store
 	base     string // http://host:port
 	inbox    *message.Inbox
 }
@@ -186,7 +193,7 @@ func (s stack) config(extra http.Handler) service.Config {
 		Roles:           service.Roles(),
 		DSN:             func(role string) (string, error) { return s.database(role), nil },
 		Root:            s.root,
-		ExportDir:       filepath.Join(s.options.Data, "exports"),
+		Files:           s.files,
 		BaseURL:         s.base,
 		Login:           s.login(),
 		Sender:          s.inbox,

@@ -25,6 +25,7 @@ import (
 	"carillon/authz/oidc"
 	"carillon/signing"
 	"carillon/tenant"
+	"carillon/tenant/export"
 	"carillon/tenant/limit"
 	"carillon/tenant/message"
 	"carillon/tenant/message/provider"
@@ -71,8 +72,8 @@ type Config struct {
 	DSN func(databaseRole string) (string, error)
 	// Root unwraps the tenants' data keys.
 	Root signing.Root
-	// ExportDir is the folder of published files, shared by publish and jobs.
-	ExportDir string
+	// Files are the published ones, shared by publish and jobs.
+	Files export.Store
 	// BaseURL is where people's browsers reach the portal, without a trailing slash.
 	BaseURL string
 	// RedirectDomains are those below which each region has a host name for its links

@@ -20,6 +20,7 @@ import (
 	"carillon/authz"
 	"carillon/authz/oidc"
 	"carillon/tenant"
+	"carillon/tenant/export"
 	"carillon/tenant/message"
 	"carillon/tenant/onboarding"
 	"carillon/tenant/tenanttest"
@@ -31,10 +32,19 @@ func config(t *testing.T, w *tenanttest.World, roles ...Role) Config {
 	t.Helper()
 	return Config{
 		Roles: roles, DSN: func(role string) (string, error) { return w.Database.DSN(role), nil },
-		Root: w.Root, ExportDir: t.TempDir(), BaseURL: "http://127.0.0.1:8080",
+		Root: w.Root, Files: files(t), BaseURL: "http://127.0.0.1:8080",
 		Login:  oidc.Config{Issuer: "http://127.0.0.1:8080/idp", ClientID: "c", RedirectURL: "http://127.0.0.1:8080/login/callback", Now: time.Now},
 		Sender: message.None{}, JobInterval: time.Second, Log: slog.New(slog.DiscardHandler), Now: time.Now,
 	}
+}
+
+func files(t *testing.T) export.Store {
+	t.Helper()
+	s, err := export.NewFileStore(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
 }
 
 func open(t *testing.T, c Config) *Service {

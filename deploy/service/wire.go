@@ -35,13 +35,9 @@ func (s *Service) plays(r Role) bool { return slices.Contains(s.config.Roles, r)
 
 // wire opens what each role needs and joins the parts.
 func (s *Service) wire(ctx context.Context) error {
-	files, err := export.NewFileStore(s.config.ExportDir)
-	if err != nil {
-		return err
-	}
 	policies := authz.NewPolicies(nil, policiesKept)
 	surface := api.Config{
-		Policies: policies, Counter: s.counter, Files: files, Proxies: s.config.Proxies, Ready: s.ready,
+		Policies: policies, Counter: s.counter, Files: s.config.Files, Proxies: s.config.Proxies, Ready: s.ready,
 		Metrics: s.metrics, NotFound: s.config.Extra, Log: s.config.Log, Now: s.config.Now,
 	}
 	if !s.config.NoLimits {
@@ -52,7 +48,7 @@ func (s *Service) wire(ctx context.Context) error {
 			return err
 		}
 	}
-	if err := s.wireJobs(ctx, &surface, files); err != nil {
+	if err := s.wireJobs(ctx, &surface); err != nil {
 		return err
 	}
 	server, err := api.New(surface)
@@ -161,7 +157,7 @@ func (s *Service) wirePublish(ctx context.Context, surface *api.Config) error {
 	return s.wireLinks(db, surface)
 }
 
-func (s *Service) wireJobs(ctx context.Context, surface *api.Config, files export.Store) error {
+func (s *Service) wireJobs(ctx context.Context, surface *api.Config) error {
 	if !s.plays(Jobs) {
 		return nil
 	}
@@ -174,7 +170,7 @@ func (s *Service) wireJobs(ctx context.Context, surface *api.Config, files expor
 		surface.Directory = directory // for what /health says of maintenance
 	}
 	exports := export.New(export.Config{
-		DB: db, Keys: key.NewRing(db, s.config.Root), Directory: directory, Store: files,
+		DB: db, Keys: key.NewRing(db, s.config.Root), Directory: directory, Store: s.config.Files,
 		Log: s.config.Log, Now: s.config.Now,
 	})
 	if err := s.warnOfSameDay(ctx, directory); err != nil {
