@@ -2,7 +2,6 @@ package labfeed
 
 import (
 	"bytes"
-	"context"
 	"crypto/rand"
 	"fmt"
 	"log/slog"
@@ -208,13 +207,4 @@ func (f *fixture) letters() []DeadLetter {
 
 func (f *fixture) retry(id uuid.UUID) (Reason, error) {
 	return f.feed.Retry(f.t.Context(), f.north, f.lab, id.String())
-}
-
-// in runs fn in a transaction of north.
-func (f *fixture) in(fn func(context.Context, *tenant.Tx) error) {
-	f.t.Helper()
-	err := f.world.Issuer.In(f.t.Context(), f.north.ID, func(tx *tenant.Tx) error { return fn(f.t.Context(), tx) })
-	if err != nil {
-		f.t.Fatal(err)
-	}
 }

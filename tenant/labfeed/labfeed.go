@@ -59,7 +59,7 @@ const (
 	// turnsAtOnce is how many tenants a process works for at the same time.
 	turnsAtOnce = 4
 	// batchesPerTurn keeps a tenant with many results from making others wait.
-	batchesPerTurn = 25
+	batchesPerTurn = 5
 	// maxAttempts are as many as take a bit more than a day.
 	maxAttempts = 30
 	maxBackoff  = time.Hour
@@ -126,6 +126,32 @@ func (s *Service) clock() time.Time { return s.now().UTC().Truncate(time.Second)
 // process, and in rounds for those of other processes and those to be tried again.
 // What fails for one tenant is logged and keeps no other waiting.
 func (s *Service) Run(ctx context.Context, pause time.Duration) error {
+	var group errgroup.Group
+	for range turnsAtOnce {
+		group.Go(func() error {
+			s.answerNudges(ctx)
+			return nil
+		})
+	}
+	group.Go(func() error {
+		s.rounds(ctx, pause)
+		return nil
+	})
+	return group.Wait()
+}
+
+func (s *Service) answerNudges(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case id := <-s.wake:
+			s.logged(ctx, id, s.Turn)
+		}
+	}
+}
+
+func (s *Service) rounds(ctx context.Context, pause time.Duration) {
 	rounds, cleaning := time.NewTicker(pause), time.NewTicker(cleanEvery)
 	defer rounds.Stop()
 	defer cleaning.Stop()
@@ -134,9 +160,7 @@ func (s *Service) Run(ctx context.Context, pause time.Duration) error {
 	for {
 		select {
 		case <-ctx.Done():
-			return nil
-		case id := <-s.wake:
-			s.logged(ctx, id, s.Turn)
+			return
 		case <-rounds.C:
 			s.each(ctx, s.Turn)
 		case <-cleaning.C:

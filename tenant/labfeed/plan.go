@@ -85,9 +85,11 @@ func (p *plan) place(a arrival) (Fate, Reason) {
 	}
 	earlier := p.issued(key)
 	better := earlier == nil || grave(v.testType) > grave(earlier.TestType)
-	switch same := p.find(key, a.Essence); {
-	case same != nil && !(same.State == dead && v.meaning == issue && better):
-		return Duplicate, reasonOfNoDeadLetter // a dead letter lives again if it can be used by now
+	same := p.find(key, a.Essence)
+	revives := same != nil && same.State == dead && v.meaning == issue && better // it can be used by now
+	switch {
+	case same != nil && !revives:
+		return Duplicate, reasonOfNoDeadLetter
 	case v.meaning == takeBack && earlier == nil:
 		if p.supersede(key) == 0 {
 			return Ignored, reasonOfNoDeadLetter

@@ -17,7 +17,7 @@ const (
 )
 
 // aliases are other names of these systems, in lower case.
-var aliases = map[string]string{ //nolint:gochecknoglobals // a table
+var aliases = map[string]string{
 	"ln": LOINC, "loinc": LOINC, "urn:oid:2.16.840.1.113883.6.1": LOINC, "2.16.840.1.113883.6.1": LOINC,
 	"sct": SNOMED, "snm": SNOMED, "snomed": SNOMED, "urn:oid:2.16.840.1.113883.6.96": SNOMED, "2.16.840.1.113883.6.96": SNOMED,
 	"hl70078": Interpretation, "http://terminology.hl7.org/codesystem/v2-0078": Interpretation,

@@ -309,6 +309,8 @@ func (s *splitter) begin(line string) error {
 
 var errEncodingCharacters = errors.New("the encoding characters are not four or five different punctuation marks")
 
+const punctuation = "!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~"
+
 // parseEncoding reads the characters from a segment MSH, BHS or FHS.
 func parseEncoding(line string) (*encoding, error) {
 	const name = 3
@@ -321,8 +323,7 @@ func parseEncoding(line string) (*encoding, error) {
 	}
 	for i := range len(set) {
 		c := set[i]
-		punctuation := c > ' ' && c < 0x7f && !('0' <= c && c <= '9') && !('A' <= c && c <= 'Z') && !('a' <= c && c <= 'z')
-		if !punctuation || strings.IndexByte(set[:i], c) >= 0 {
+		if strings.IndexByte(punctuation, c) < 0 || strings.IndexByte(set[:i], c) >= 0 {
 			return nil, errEncodingCharacters
 		}
 	}
@@ -331,7 +332,7 @@ func parseEncoding(line string) (*encoding, error) {
 
 // versions of the standard whose ORU^R01 has the fields that are read where they
 // are read.
-var versions = []string{"2.3.1", "2.4", "2.5", "2.5.1", "2.6", "2.7", "2.7.1", "2.8"} //nolint:gochecknoglobals // a table
+var versions = []string{"2.3.1", "2.4", "2.5", "2.5.1", "2.6", "2.7", "2.7.1", "2.8"}
 
 const longestHeaderField = 250
 
