@@ -32,7 +32,7 @@ lint: ## golangci-lint with the project's import rules, gofmt, pinned assets
 	$(GO_TOOL) golangci-lint run ./...
 
 generate: ## rewrite golden files, and rebuild the portal's assets
-	go test ./migrations ./authz ./api ./admin-ui ./deploy/carillon -update
+	go test ./migrations ./authz ./api ./admin-ui ./deploy/service ./deploy/conformance -update
 	cd admin-ui && npm ci && npm run build
 
 bench: build ## measure a running server beside a floor measured in the same run (ARGS="--slice … --callers …")
