@@ -1,0 +1,128 @@
+package batch_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/exec"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+
+	"carillon/authz"
+	"carillon/signing"
+	"carillon/tenant"
+	"carillon/tenant/batch"
+	"carillon/tenant/key"
+	"carillon/tenant/message/messagetest"
+	"carillon/tenant/message/outbox"
+	"carillon/tenant/verification"
+)
+
+// isWorker tells a child process to be a worker; its orders come on standard input.
+const isWorker = "CARILLON_TEST_WORKER"
+
+// orders are what a worker needs to know.
+type orders struct {
+	DSN, Root string
+	Tenant    uuid.UUID
+	Now       time.Time
+}
+
+// TestMain can also be a worker, which works until it is killed.
+func TestMain(m *testing.M) {
+	if os.Getenv(isWorker) == "" {
+		os.Exit(m.Run())
+	}
+	var o orders
+	err := json.NewDecoder(os.Stdin).Decode(&o)
+	if err == nil {
+		err = o.obey(context.Background())
+	}
+	fmt.Println("the worker came to its end:", err)
+	os.Exit(1)
+}
+
+func (o orders) obey(ctx context.Context) error {
+	db, err := tenant.Open(ctx, tenant.Config{DSN: o.DSN})
+	if err != nil {
+		return err
+	}
+	root, err := signing.OpenRootFile(o.Root)
+	if err != nil {
+		return err
+	}
+	began := time.Now()
+	now := func() time.Time { return o.Now.Add(time.Since(began)) }
+	keys, directory := key.NewRing(db, root), tenant.NewDirectory(db)
+	worker := batch.NewWorker(batch.WorkerConfig{
+		DB: db, Keys: keys, Directory: directory, Log: slog.New(slog.DiscardHandler), Now: now,
+		Codes: verification.New(verification.Config{
+			DB: db, Keys: keys, Policies: authz.NewPolicies(nil, 10), Sender: &messagetest.Sender{},
+			Outbox: outbox.New(keys, now), Now: now, Rand: rand.Reader,
+		}),
+	})
+	for {
+		t, err := directory.ByID(ctx, tenant.ID(o.Tenant))
+		if err != nil {
+			return err
+		}
+		if _, err := worker.Turn(ctx, t); err != nil {
+			return err
+		}
+	}
+}
+
+// startWorker starts a worker in a process of its own. kill ends it by SIGKILL: nothing
+// deferred runs, no transaction is closed.
+func (f *fixture) startWorker(t *testing.T) (kill func()) {
+	t.Helper()
+	text, err := json.Marshal(orders{
+		DSN: f.world.Database.DSN("carillon_issuer"), Root: f.world.RootFile, Tenant: uuid.UUID(f.north.ID), Now: f.world.Now(),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	worker := exec.CommandContext(t.Context(), os.Args[0])
+	worker.Env = append(os.Environ(), isWorker+"=1")
+	worker.Stdin = bytes.NewReader(text)
+	if err := worker.Start(); err != nil {
+		t.Fatal(err)
+	}
+	return func() {
+		if err := worker.Process.Kill(); err != nil {
+			t.Errorf("the worker ended by itself: %v", err)
+		}
+		_ = worker.Wait() // it was killed
+	}
+}
+
+// However often its workers are killed, a batch issues each code once and sends each
+// message once.
+func TestKilledWorkers(t *testing.T) {
+	t.Parallel()
+	f := setUp(t)
+	const rows = 2000
+	b := f.create(t, "kill", many(rows))
+	for _, issued := range []int{150, 500, 1000, 1400} {
+		kill := f.startWorker(t)
+		for f.progress(t, b).Counts[batch.Issued] < issued {
+			f.send(t, f.north)
+		}
+		kill()
+		if p := f.progress(t, b); p.State != batch.Running || p.Counts[batch.Pending] == 0 {
+			t.Fatalf("the batch is %s with %d rows left: nothing was interrupted", p.State, p.Counts[batch.Pending])
+		}
+		f.world.Advance(5 * minute) // the lease has ended
+	}
+	for f.progress(t, b).State == batch.Running {
+		f.work(t, f.north)
+		f.world.Advance(5 * time.Second)
+	}
+	f.wantEachOnce(t, b, rows)
+}
