@@ -37,8 +37,8 @@ type Bounds struct {
 	Caller, Network int
 }
 
-// DefaultBounds leave a person two mistakes more than she needs.
-func DefaultBounds() Bounds { return Bounds{Tenant: 300, Caller: 5, Network: 20} }
+// DefaultBounds leave a person five mistakes a minute, in the middle of an attack.
+func DefaultBounds() Bounds { return Bounds{Tenant: 300, Caller: 5, Network: 10} }
 
 // Outcome is what an attempt turned out to be.
 type Outcome int

@@ -25,10 +25,11 @@ type Rates struct {
 	Free int
 }
 
-// DefaultRates are the protocol's for callers. The others are for whoever has many
-// addresses. A phone makes three requests for a diagnosis, each perhaps twice.
+// DefaultRates are the protocol's for callers; the others are for whoever has many
+// addresses. A phone makes three requests for a diagnosis, so in the worst flood twenty
+// phones a minute behind one address are served.
 func DefaultRates() Rates {
-	return Rates{Caller: 120, Network: 480, Key: 1200, Tenant: 6000, Free: 6}
+	return Rates{Caller: 120, Network: 480, Key: 1200, Tenant: 6000, Free: 60}
 }
 
 // Asker is who makes a request.
