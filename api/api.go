@@ -81,6 +81,8 @@ type Config struct {
 
 	// Limiter bounds requests per caller, key and tenant; nil means no limit.
 	Limiter *limit.Traffic
+	// Turns shares the work for phones among tenants; nil lets all work at once.
+	Turns *limit.Turns
 	// Guesses counts unknown codes; nil counts none.
 	Guesses *guess.Counter
 	// Proxies are the networks whose X-Forwarded-For is believed; nil means none.

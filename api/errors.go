@@ -1,7 +1,9 @@
 package api
 
 import (
+	"bytes"
 	"errors"
+	"io"
 	"net/http"
 	"strings"
 	"time"
@@ -192,9 +194,21 @@ func (s *Server) readBody(c *gin.Context, dst any, decode func([]byte, any) erro
 // takeBody reads the body and notes how long it took to arrive.
 func (s *Server) takeBody(c *gin.Context) ([]byte, error) {
 	began := s.config.Now()
-	defer func() { of(c).body = max(0, s.config.Now().Sub(began)) }()
+	defer func() { of(c).body += max(0, s.config.Now().Sub(began)) }()
 	return strictjson.Read(c.Request.Body)
 }
+
+// replayed is a body that has been read, with the error that reading it met.
+func replayed(body []byte, err error) io.ReadCloser {
+	if err == nil {
+		err = io.EOF
+	}
+	return io.NopCloser(io.MultiReader(bytes.NewReader(body), failedReader{err}))
+}
+
+type failedReader struct{ err error }
+
+func (r failedReader) Read([]byte) (int, error) { return 0, r.err }
 
 // bodyText is what a client is told of a body that could not be decoded, or was cut
 // off on its way.

@@ -38,6 +38,9 @@ func (s *Server) guard(r route) ([]gin.HandlerFunc, error) {
 	if r.closed != nil {
 		chain = append(chain, s.refuseInMaintenance)
 	}
+	if r.turns {
+		chain = append(chain, s.takeTurn)
+	}
 	return append(chain, r.handle), nil
 }
 
@@ -185,6 +188,24 @@ func (s *Server) limitCaller(c *gin.Context) {
 func (s *Server) refuseInMaintenance(c *gin.Context) {
 	if v := of(c); v.route.closed(v.tenant) {
 		s.refuse(c, verification.ErrMaintenance, nil)
+	}
+}
+
+// takeTurn waits until it is the tenant's turn to be worked for. The body comes first,
+// or a phone on a slow line would keep others from theirs.
+func (s *Server) takeTurn(c *gin.Context) {
+	v := of(c)
+	body, err := s.takeBody(c)
+	c.Request.Body = replayed(body, err)
+	done, err := s.config.Turns.Enter(c.Request.Context(), v.tenantID())
+	switch {
+	case errors.Is(err, limit.ErrCrowded):
+		s.tooMany(c, s.config.Now())
+	case err != nil:
+		s.fail(c, err)
+	default:
+		defer done()
+		c.Next()
 	}
 }
 

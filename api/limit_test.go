@@ -1,8 +1,10 @@
 package api_test
 
 import (
+	"context"
 	"fmt"
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 
@@ -191,4 +193,43 @@ func TestMadeUpNames(t *testing.T) {
 		}
 		must(t, f.ask(t, http.MethodGet, "/t/north/jwks", nil, ""))
 	}
+}
+
+// Where tenants take turns, a tenant whose line is full is asked to come back, and no
+// other is; a request without a turn is not worked on.
+func TestTurns(t *testing.T) {
+	t.Parallel()
+	turns := limit.NewTurns(4, 1)
+	f := setUp(t, func(_ *fixture, c *api.Config) { c.Turns = turns })
+	for range 3 { // the tenant's part
+		done, err := turns.Enter(t.Context(), f.north.ID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer done()
+	}
+	answers := make(chan int, 2) // one stands in line, the other finds it full
+	for range 2 {
+		go func() {
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			a, err := f.request(ctx, http.MethodPost, "/t/north/api/verify", jsonWith(f.north.device), strings.NewReader("{}"))
+			if err != nil {
+				answers <- 0
+				return
+			}
+			answers <- a.StatusCode
+		}()
+	}
+	if got := <-answers; got != http.StatusTooManyRequests {
+		t.Errorf("with a full line: status %d, want 429", got)
+	}
+	for path, want := range map[string]int{"/api/verify": 429, "/api/certificate": 429, "/v1/publish": 429} {
+		a := f.post(t, f.north.Tenant, path, f.north.device, object{})
+		if a.StatusCode != want || a.Header.Get("Retry-After") != "1" {
+			t.Errorf("%s: %v, want %d", path, a, want)
+		}
+	}
+	f.issue(t, f.north, nil) // not limited by phones
+	f.token(t, f.south, nil)
 }

@@ -23,7 +23,15 @@ type route struct {
 	// closed tells whether maintenance keeps the route from a tenant (§0.4); nil is
 	// never.
 	closed func(*tenant.Tenant) bool
+	// turns says that tenants take turns here: the work is the database's, and short.
+	turns  bool
 	handle gin.HandlerFunc
+}
+
+// inTurns is the route with tenants taking turns.
+func (r route) inTurns() route {
+	r.turns = true
+	return r
 }
 
 // closedIn is the route with a rule about maintenance.
@@ -82,8 +90,8 @@ func phoneRoute(path, class string, a authz.Action, h gin.HandlerFunc) route {
 
 func (s *Server) deviceRoutes() []route {
 	return []route{
-		phoneRoute("/api/verify", classVerify, authz.DeviceVerify, s.verify).closedIn((*tenant.Tenant).ClosedForVerify),
-		phoneRoute("/api/certificate", classCertificate, authz.DeviceCertificate, s.certificate),
+		phoneRoute("/api/verify", classVerify, authz.DeviceVerify, s.verify).closedIn((*tenant.Tenant).ClosedForVerify).inTurns(),
+		phoneRoute("/api/certificate", classCertificate, authz.DeviceCertificate, s.certificate).inTurns(),
 	}
 }
 
@@ -160,7 +168,7 @@ func (s *Server) publishRoutes() []route {
 			Audience: authz.AudienceDevice, Credential: authz.CredentialCertificate,
 			Limit: perCaller, Padding: authz.PaddingResponse, TenantFrom: authz.TenantFromURL,
 		},
-		chaff: classPublish, handle: s.publish,
+		chaff: classPublish, turns: true, handle: s.publish,
 	}}
 }
 

@@ -29,6 +29,10 @@ import (
 const (
 	policiesKept      = 10_000
 	retentionInterval = 5 * time.Minute
+	// atOnce is how many requests of phones are worked on: as many as a role has
+	// connections. Of each tenant, waiting more stand in line.
+	atOnce  = 16
+	waiting = 1000
 )
 
 func (s *Service) plays(r Role) bool { return slices.Contains(s.config.Roles, r) }
@@ -42,6 +46,7 @@ func (s *Service) wire(ctx context.Context) error {
 	}
 	if !s.config.NoLimits {
 		surface.Limiter = limit.NewTraffic(limit.DefaultRates(), s.config.Now)
+		surface.Turns = limit.NewTurns(atOnce, waiting)
 	}
 	for _, join := range []func(context.Context, *api.Config) error{s.wireDevice, s.wireIssuer, s.wirePublish, s.wirePortal, s.wireReport} {
 		if err := join(ctx, &surface); err != nil {
