@@ -1,6 +1,7 @@
 package api
 
 import (
+	"context"
 	"crypto/rand"
 	"encoding/base64"
 	"math/big"
@@ -21,6 +22,7 @@ const (
 	classVerify      = "verify"
 	classCertificate = "certificate"
 	classPublish     = "publish"
+	classReport      = "user-report"
 )
 
 // sample is one real answer, as an observer sees it.
@@ -52,6 +54,7 @@ const (
 func newProfiles() map[string]*profile {
 	return map[string]*profile{
 		classVerify: {bare: 182}, classCertificate: {bare: 486}, classPublish: {bare: 996},
+		classReport: {bare: 89},
 	}
 }
 
@@ -101,11 +104,8 @@ func (s *Server) answerChaff(c *gin.Context) {
 	s.metrics.chaff.Inc()
 	_, _ = s.takeBody(c)
 	like := s.chaff[v.route.chaff].draw()
-	wait := time.NewTimer(like.took - s.spent(v))
-	defer wait.Stop()
-	select {
-	case <-wait.C:
-	case <-c.Request.Context().Done():
+	body := chaffBody(like.size)
+	if !pause(c.Request.Context(), func() time.Duration { return like.took - s.spent(v) }) {
 		return
 	}
 	if s.config.Limiter != nil { // real answers tell where the caller stands
@@ -114,7 +114,27 @@ func (s *Server) answerChaff(c *gin.Context) {
 	if v.route.chaff == classPublish {
 		c.Header(versionHeader, version)
 	}
-	send(c, http.StatusOK, contentJSON, chaffBody(like.size))
+	send(c, http.StatusOK, contentJSON, body)
+}
+
+// coarse is how much of a wait is left to [nap].
+const coarse = 2 * time.Millisecond
+
+// pause waits until nothing is left, and reports false if the client has gone.
+func pause(ctx context.Context, left func() time.Duration) bool {
+	if rough := left() - coarse; rough > 0 {
+		timer := time.NewTimer(rough)
+		defer timer.Stop()
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			return false
+		}
+	}
+	if rest := left(); rest > 0 {
+		nap(rest)
+	}
+	return ctx.Err() == nil
 }
 
 // chaffBody has just this size, if that is possible.

@@ -97,7 +97,7 @@ func (s *Server) deviceRoutes() []route {
 
 // reportRoutes share their class of cover traffic with verify (§10).
 func (s *Server) reportRoutes() []route {
-	return []route{phoneRoute("/api/user-report", classVerify, authz.DeviceReport, s.userReport).closedIn((*tenant.Tenant).ClosedForIssue)}
+	return []route{phoneRoute("/api/user-report", classReport, authz.DeviceReport, s.userReport).closedIn((*tenant.Tenant).ClosedForIssue)}
 }
 
 func (s *Server) issuerRoutes() []route {

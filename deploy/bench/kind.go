@@ -129,22 +129,10 @@ func certify(c *caller, p *patient) error {
 	return err
 }
 
-type wireKey struct {
-	Key              string `json:"key"`
-	RollingStart     int32  `json:"rollingStartNumber"`
-	RollingPeriod    int32  `json:"rollingPeriod"`
-	TransmissionRisk int32  `json:"transmissionRisk"`
-}
-
 func publish(c *caller, p *patient) error {
-	keys := make([]wireKey, len(p.keys.TEKs))
-	for i, k := range p.keys.TEKs {
-		keys[i] = wireKey(k)
-	}
-	body, err := json.Marshal(map[string]any{
-		"temporaryExposureKeys": keys, "healthAuthorityID": p.tenant.healthAuthorityID,
-		"verificationPayload": p.assigned, "hmacKey": base64.StdEncoding.EncodeToString(p.keys.Secret), "padding": filler,
-	})
+	upload := phone.Upload(p.tenant.healthAuthorityID, p.keys, p.assigned, "")
+	upload["padding"] = filler
+	body, err := json.Marshal(upload)
 	if err != nil {
 		return err
 	}

@@ -270,17 +270,25 @@ func (p *Phone) Revise(ctx context.Context, k Keys, cert string, earlier Publish
 }
 
 func (p *Phone) upload(ctx context.Context, step string, k Keys, cert, revisionToken string) (Published, error) {
+	body := Upload(p.Server.HealthAuthorityID, k, cert, revisionToken)
+	body["padding"] = padding()
+	var answer Published
+	err := p.publishing(step).post(ctx, body, &answer)
+	return answer, err
+}
+
+// Upload is the body of a request to publish, without its padding (key server protocol
+// §1.2).
+func Upload(healthAuthorityID string, k Keys, cert, revisionToken string) map[string]any {
 	keys := make([]wireKey, len(k.TEKs))
 	for i, t := range k.TEKs {
 		keys[i] = wireKey(t)
 	}
-	var answer Published
-	err := p.publishing(step).post(ctx, map[string]any{
-		"temporaryExposureKeys": keys, "healthAuthorityID": p.Server.HealthAuthorityID,
+	return map[string]any{
+		"temporaryExposureKeys": keys, "healthAuthorityID": healthAuthorityID,
 		"verificationPayload": cert, "hmacKey": base64.StdEncoding.EncodeToString(k.Secret),
-		"revisionToken": revisionToken, "traveler": false, "padding": padding(),
-	}, &answer)
-	return answer, err
+		"revisionToken": revisionToken, "traveler": false,
+	}
 }
 
 // Chaff sends the whole sequence of an upload as cover traffic, as phones do every
