@@ -138,3 +138,101 @@ values ($1, $2, 'tokens-invalid', '', $2, 0, 1)`, f.north.ID, f.midnight(daysAgo
 		t.Errorf("the oldest day of the report has %d", got)
 	}
 }
+
+// Wherever a roll-up is cut off, no report changes, and the next one makes good:
+// nothing is lost and nothing counted twice.
+func TestKilledRollupCountsOnce(t *testing.T) {
+	t.Parallel()
+	f := setUp(t)
+	db, arm := f.mortal(t, "carillon_jobs")
+	killed := 0
+	for write := int64(1); ; write++ {
+		for _, after := range []bool{false, true} {
+			f.issue(t, code{of: f.north, issued: f.midnight(0).Add(time.Minute), claimedAfter: time.Minute})
+			f.counter.CodeInvalid(f.north.ID, phone, false)
+			f.flush(t)
+			f.world.Advance(13 * time.Hour) // the hour is over, and on each second round the day
+			want := f.realm(t, f.north)
+			arm(write, after)
+			_, err := stats.Rollup(t.Context(), db, f.north.ID, stats.Retention, f.world.Now())
+			if diff := cmp.Diff(want, f.realm(t, f.north)); diff != "" {
+				t.Fatalf("cut at message %d, answer lost %t (-want +got):\n%s", write, after, diff)
+			}
+			f.rollup(t, f.north)
+			if diff := cmp.Diff(want, f.realm(t, f.north)); diff != "" {
+				t.Fatalf("after the next roll-up (-want +got):\n%s", diff)
+			}
+			if n := f.tallies(t); n != 0 {
+				t.Fatalf("%d tallies left", n)
+			}
+			if err == nil {
+				if killed < 16 {
+					t.Errorf("killed %d times, want at every message", killed)
+				}
+				return
+			}
+			killed++
+		}
+	}
+}
+
+// A funnel follows its cohort over midnight, and through files. Messages count as what
+// became of them last, even days after.
+func TestFunnel(t *testing.T) {
+	t.Parallel()
+	f := setUp(t)
+	evening := f.midnight(1).Add(23*time.Hour + 50*time.Minute)
+	f.issue(t, code{of: f.north, issued: evening, claimedAfter: 20 * time.Minute})
+	f.issue(t, code{of: f.north, issued: evening})
+	f.use(t, f.north, "confirmed", evening, evening.Add(20*time.Minute), 30*time.Second)
+	f.sql(t, `
+insert into message_delivery (tenant_id, code_id, state, queued_at, changed_at)
+select tenant_id, code_id, 'sent', issued_at, issued_at from verification_code`)
+	f.counter.Uploaded(f.north.ID, stats.Upload{Certified: f.world.Now().Add(-4 * time.Minute), Inserted: 2})
+	f.flush(t)
+	window := f.midnight(0).Add(2 * time.Hour)
+	f.sql(t, `
+insert into exposure (tenant_id, tek, rolling_start, rolling_period, transmission_risk, report_type, traveler, regions, created_at, generated)
+select $1, decode(lpad(to_hex(i), 32, '0'), 'hex'), 1, 144, 0, 'confirmed', false, '{}', $2, i = 3 from generate_series(1, 3) i`, f.north.ID, window)
+	f.publishBatch(t, window, window.Add(3*time.Hour))
+	f.rollup(t, f.north)
+	f.sql(t, `update message_delivery set state = 'delivered', changed_at = queued_at + interval '2 minutes'`)
+	f.rollup(t, f.north)
+
+	days, err := f.reader.Funnel(t.Context(), f.north)
+	if err != nil {
+		t.Fatal(err)
+	}
+	second, fifth := []int64{0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0}, []int64{0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0}
+	want := []stats.FunnelDay{
+		{
+			Day:       f.midnight(0),
+			Published: stats.Stage{Count: 1, Delays: second},
+			Exported:  stats.Stage{Count: 2, Delays: fifth},
+		},
+		{
+			Day: f.midnight(1), Issued: stats.Stage{Count: 2}, Sent: stats.Stage{Count: 2},
+			Delivered: stats.Stage{Count: 2, Delays: []int64{0, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0}},
+			Claimed:   stats.Stage{Count: 1, Delays: []int64{0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0}},
+			Certified: stats.Stage{Count: 1, Delays: []int64{1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}},
+		},
+		{Day: f.midnight(2)},
+	}
+	if diff := cmp.Diff(want, days[:3]); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+// publishBatch makes two published windows that hold the same keys, the second of
+// another configuration and later.
+func (f *fixture) publishBatch(t *testing.T, window, published time.Time) {
+	t.Helper()
+	f.sql(t, `
+insert into export_config (tenant_id, config_id, path, region, period_seconds, active_from)
+select tenant_id, gen_random_uuid(), 'second/', region, period_seconds, active_from from export_config where tenant_id = $1`, f.north.ID)
+	f.sql(t, `
+insert into export_batch (tenant_id, config_id, starts_at, ends_at, state, published_at)
+select tenant_id, config_id, $2, $2::timestamptz + interval '1 hour', 'published',
+       $3::timestamptz + case path when '' then interval '0' else interval '1 hour' end
+  from export_config where tenant_id = $1`, f.north.ID, window, published)
+}
