@@ -33,6 +33,7 @@ type serveCommand struct {
 	OIDCClient     string        `name:"oidc-client" env:"CARILLON_OIDC_CLIENT" help:"Client ID at the identity provider."`
 	OIDCSecret     string        `name:"oidc-secret" env:"CARILLON_OIDC_SECRET" help:"Client secret. Prefer the environment: command lines are visible."`
 	JobInterval    time.Duration `default:"30s" env:"CARILLON_JOB_INTERVAL" help:"Pause between rounds of the export job."`
+	StatisticsDays int           `default:"91" env:"CARILLON_STATISTICS_DAYS" help:"Days that statistics are kept: 30 to 180."`
 	TrustedProxy   []string      `env:"CARILLON_TRUSTED_PROXY" help:"Network of a proxy in front, such as 10.0.0.0/8: its X-Forwarded-For is believed. May be given several times, or with commas." placeholder:"NETWORK"`
 	Maintenance    bool          `env:"CARILLON_MAINTENANCE" help:"Start read-only: this process issues and verifies no codes. \"carillon maintenance on\" does it for all, without a restart."`
 	QuotaLogOnly   bool          `name:"quota-log-only" env:"CARILLON_QUOTA_LOG_ONLY" help:"Issue codes beyond the daily quotas, and only tell the log."`
@@ -68,15 +69,16 @@ func (c serveCommand) Run(ctx context.Context) error {
 			Issuer: c.OIDCIssuer, ClientID: c.OIDCClient, ClientSecret: c.OIDCSecret,
 			RedirectURL: c.BaseURL + "/login/callback", Now: time.Now,
 		},
-		Sender:       message.None{},
-		JobInterval:  c.JobInterval,
-		Proxies:      proxies,
-		Maintenance:  c.Maintenance,
-		QuotaLogOnly: c.QuotaLogOnly,
-		NoLimits:     c.NoRateLimits,
-		Profile:      c.Profile,
-		Log:          slog.New(slog.NewJSONHandler(os.Stderr, nil)),
-		Now:          time.Now,
+		Sender:              message.None{},
+		JobInterval:         c.JobInterval,
+		StatisticsRetention: time.Duration(c.StatisticsDays) * 24 * time.Hour,
+		Proxies:             proxies,
+		Maintenance:         c.Maintenance,
+		QuotaLogOnly:        c.QuotaLogOnly,
+		NoLimits:            c.NoRateLimits,
+		Profile:             c.Profile,
+		Log:                 slog.New(slog.NewJSONHandler(os.Stderr, nil)),
+		Now:                 time.Now,
 	})
 	if err != nil {
 		return err
