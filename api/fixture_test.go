@@ -82,7 +82,7 @@ func setUp(t *testing.T, change ...func(*fixture, *api.Config)) *fixture {
 func (f *fixture) open(t *testing.T, slug string) account {
 	t.Helper()
 	of := f.world.Create(slug)
-	f.set(t, of, `test_types = '{confirmed,likely,negative,user-report}', require_date = false, issue_user_report = true, sms_enabled = true, generate_sms = true`)
+	f.set(t, of, `test_types = '{confirmed,likely,negative,user-report}', require_date = false, issue_user_report = true, sms_enabled = true, generate_sms = true, self_report = true`)
 	return account{
 		Tenant: of, device: f.world.Key(of, client.Device), admin: f.world.Key(of, client.Admin), stats: f.world.Key(of, client.Stats),
 	}
@@ -124,7 +124,8 @@ func (f *fixture) start(t *testing.T, change ...func(*fixture, *api.Config)) {
 	c := api.Config{
 		Directory: tenant.NewDirectory(w.Device), Policies: policies,
 		Device: f.verification(w.Device, nil), DeviceKeys: client.NewAuthenticator(w.Device),
-		Issuer: f.verification(w.Issuer, nil), IssuerKeys: client.NewAuthenticator(w.Issuer),
+		Reporter: f.verification(w.Report, withoutWait),
+		Issuer:   f.verification(w.Issuer, nil), IssuerKeys: client.NewAuthenticator(w.Issuer),
 		Receipts: f.router(t),
 		LabFeed:  f.labFeed(),
 		Stats:    stats.New(w.Issuer, w.Now), Shared: stats.New(w.Publish, w.Now), Counter: f.counter,

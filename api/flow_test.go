@@ -2,6 +2,7 @@ package api_test
 
 import (
 	"encoding/base64"
+	"fmt"
 	"net/http"
 	"strings"
 	"testing"
@@ -206,12 +207,17 @@ func TestRoundTrips(t *testing.T) {
 				return f.post(t, f.north.Tenant, "/api/issue", f.north.admin, object{"testType": "confirmed"})
 			}
 		}),
+		"user-report": least(func() func() answer {
+			fresh := func() object { return own(fmt.Sprintf("+1206%07d", time.Now().UnixNano()%10_000_000)) }
+			f.selfReport(t, fresh()) // the other prepares no statements
+			return func() answer { return f.selfReport(t, fresh()) }
+		}),
 		"index": least(func() func() answer {
 			f.ask(t, http.MethodGet, "/t/north/exports/index.txt", nil, "")
 			return func() answer { return f.ask(t, http.MethodGet, "/t/north/exports/index.txt", nil, "") }
 		}),
 	}
-	want := map[string]int{"verify": 3, "certificate": 3, "publish": 3, "issue": 3, "index": 0}
+	want := map[string]int{"verify": 3, "certificate": 3, "publish": 3, "issue": 3, "user-report": 4, "index": 0}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("round trips (-want +got):\n%s", diff)
 	}

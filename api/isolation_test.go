@@ -55,6 +55,7 @@ func TestForeignCredentialsAreUnknown(t *testing.T) {
 	bodies := map[string]object{
 		"/api/verify":                     {"code": code},
 		"/api/certificate":                {"token": f.token(t, f.north, nil), "ekeyhmac": mac},
+		"/api/user-report":                own("+12065550100"),
 		"/api/issue":                      {"testType": "confirmed"},
 		"/api/batch-issue":                {"codes": []object{{"testType": "confirmed"}}},
 		"/api/codes/batches":              {"key": "k", "codes": []object{}},

@@ -3,6 +3,7 @@ package api_test
 import (
 	"encoding/base64"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"testing"
 
@@ -16,7 +17,7 @@ func TestMaintenance(t *testing.T) {
 	f := setUp(t)
 	f.set(t, f.north.Tenant, `batch_issue = true`)
 	ask := func(path, key string, body object) answer { return f.post(t, f.north.Tenant, path, key, body) }
-	for _, test := range []struct {
+	for i, test := range []struct {
 		name          string
 		platform, own bool
 	}{{"no switch", false, false}, {"the tenant's switch", false, true}, {"the platform's switch", true, false}} {
@@ -42,6 +43,8 @@ func TestMaintenance(t *testing.T) {
 		}{
 			{"/api/issue", f.north.admin, object{"testType": "confirmed"}, issuing},
 			{"/api/issue", f.north.admin, object{"unknown": "member"}, issuing}, // before the body is read
+			{"/api/user-report", f.north.device, own(fmt.Sprintf("+1206555010%d", i)), issuing},
+			{"/api/user-report", f.north.device, object{"unknown": "member"}, issuing},
 			{"/api/batch-issue", f.north.admin, object{"codes": []object{{"testType": "confirmed"}}}, issuing},
 			{"/api/verify", f.north.device, object{"code": "00000000"}, verifying},
 			{"/api/verify", f.north.device, object{"unknown": "member"}, verifying},

@@ -40,6 +40,12 @@ func TestLogAndMetricsTellNothing(t *testing.T) {
 	published := must(t, ask("/t/north/v1/publish", "", upload))
 	canaries["revision token"] = published.text("revisionToken")
 
+	const reporter = "+12065550177"
+	must(t, ask("/t/north/api/user-report", f.north.device, own(reporter)))
+	canaries["reporter"], canaries["reporter's nonce"], canaries["reporter's code"] = reporter[2:], own("")["nonce"].(string), f.sentCode(t)
+	ask("/t/north/api/user-report", f.north.device, own(reporter))
+	ask("/t/north/api/user-report", f.north.device, own("canary number"))
+
 	// Refusals.
 	ask("/t/north/api/verify", f.north.device, object{"code": "canary code"})
 	ask("/t/north/api/verify", "canary-key", object{})

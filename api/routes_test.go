@@ -39,11 +39,13 @@ func TestRolesHaveTheirRoutes(t *testing.T) {
 	keep := func(role string) func(*fixture, *api.Config) {
 		return func(_ *fixture, c *api.Config) {
 			all := *c
-			c.Stats, c.Shared = nil, nil
+			c.Stats, c.Shared, c.Reporter = nil, nil, nil
 			c.Device, c.DeviceKeys, c.Issuer, c.IssuerKeys, c.Receipts, c.Publisher, c.PublicKeys, c.Files, c.Links, c.LabFeed = nil, nil, nil, nil, nil, nil, nil, nil, nil, nil
 			switch role {
 			case "device":
 				c.Device, c.DeviceKeys = all.Device, all.DeviceKeys
+			case "report":
+				c.Reporter, c.DeviceKeys = all.Reporter, all.DeviceKeys
 			case "issuer":
 				c.Issuer, c.IssuerKeys, c.Receipts = all.Issuer, all.IssuerKeys, all.Receipts
 			case "lab feed":
@@ -58,6 +60,7 @@ func TestRolesHaveTheirRoutes(t *testing.T) {
 	f := setUp(t)
 	for role, want := range map[string]string{
 		"device": "/api/verify /api/certificate",
+		"report": "/api/user-report",
 		"issuer": "/api/issue /api/batch-issue /api/checkcodestatus /api/expirecode /api/codes/resend " +
 			"/api/codes/batches /api/codes/batches /api/codes/batches/:batch /api/codes/batches/:batch/rows " +
 			"/api/codes/batches/:batch/pause /api/codes/batches/:batch/resume /api/codes/batches/:batch/cancel /api/receipts/status /api/receipts/errors",
@@ -94,6 +97,7 @@ func TestNewRefusesHalfARole(t *testing.T) {
 		"device without keys":       func(c *api.Config) { c.DeviceKeys = nil },
 		"shared without keys":       func(c *api.Config) { c.PublicKeys, c.Files = nil, nil },
 		"statistics without keys":   func(c *api.Config) { c.Issuer, c.IssuerKeys = nil, nil },
+		"report without keys":       func(c *api.Config) { c.Device, c.DeviceKeys = nil, nil },
 		"issuer without keys":       func(c *api.Config) { c.IssuerKeys = nil },
 		"links without apps":        func(c *api.Config) { c.Links = &api.Links{} },
 		"no policies":               func(c *api.Config) { c.Policies = nil },
