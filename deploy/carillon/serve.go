@@ -32,6 +32,7 @@ type serveCommand struct {
 	OIDCIssuer     string        `name:"oidc-issuer" env:"CARILLON_OIDC_ISSUER" help:"Issuer of the identity provider for staff, exactly as it spells itself." placeholder:"URL"`
 	OIDCClient     string        `name:"oidc-client" env:"CARILLON_OIDC_CLIENT" help:"Client ID at the identity provider."`
 	OIDCSecret     string        `name:"oidc-secret" env:"CARILLON_OIDC_SECRET" help:"Client secret. Prefer the environment: command lines are visible."`
+	SMS            string        `name:"sms" env:"CARILLON_SMS" type:"path" help:"JSON file with the message provider of health authorities that have none of their own: kind, options, secret, perMinute. Readable by this user alone." placeholder:"FILE"`
 	JobInterval    time.Duration `default:"30s" env:"CARILLON_JOB_INTERVAL" help:"Pause between rounds of the export job."`
 	StatisticsDays int           `default:"91" env:"CARILLON_STATISTICS_DAYS" help:"Days that statistics are kept: 30 to 180."`
 	TrustedProxy   []string      `env:"CARILLON_TRUSTED_PROXY" help:"Network of a proxy in front, such as 10.0.0.0/8: its X-Forwarded-For is believed. May be given several times, or with commas." placeholder:"NETWORK"`
@@ -58,6 +59,10 @@ func (c serveCommand) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	sms, err := readProvider(c.SMS)
+	if err != nil {
+		return fmt.Errorf("message provider: %w", err)
+	}
 	svc, err := service.Open(ctx, service.Config{
 		Roles:           roles,
 		DSN:             func(role string) (string, error) { return asRole(c.Database, role) },
@@ -69,6 +74,7 @@ func (c serveCommand) Run(ctx context.Context) error {
 			Issuer: c.OIDCIssuer, ClientID: c.OIDCClient, ClientSecret: c.OIDCSecret,
 			RedirectURL: c.BaseURL + "/login/callback", Now: time.Now,
 		},
+		SMS:                 sms,
 		Sender:              message.None{},
 		JobInterval:         c.JobInterval,
 		StatisticsRetention: time.Duration(c.StatisticsDays) * 24 * time.Hour,

@@ -22,6 +22,13 @@ type operation struct {
 
 // in runs fn in a transaction of the tenant.
 func (o operation) in(ctx context.Context, fn func(*tenant.Tx, *tenant.Tenant) error) error {
+	return o.with(ctx, func(db *tenant.DB, t *tenant.Tenant) error {
+		return db.In(ctx, t.ID, func(tx *tenant.Tx) error { return fn(tx, t) })
+	})
+}
+
+// with runs fn with the operator's handle.
+func (o operation) with(ctx context.Context, fn func(*tenant.DB, *tenant.Tenant) error) error {
 	dsn, err := asRole(o.Database, "carillon_operator")
 	if err != nil {
 		return err
@@ -35,7 +42,7 @@ func (o operation) in(ctx context.Context, fn func(*tenant.Tx, *tenant.Tenant) e
 	if err != nil {
 		return fmt.Errorf("%s: %w", o.Slug, err)
 	}
-	return db.In(ctx, t.ID, func(tx *tenant.Tx) error { return fn(tx, t) })
+	return fn(db, t)
 }
 
 // operator is who acts when a command does: whoever can run it.

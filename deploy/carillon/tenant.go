@@ -19,6 +19,8 @@ type tenantCommands struct {
 	Set          tenantSetCommand          `cmd:"" help:"Change a health authority's settings."`
 	LabFeed      tenantLabFeedCommand      `cmd:"" help:"Show or change how a health authority reads laboratory results."`
 	Quota        quotaCommands             `cmd:"" help:"Show a health authority's daily quota of codes, or add to it."`
+	Provider     tenantProviderCommands    `cmd:"" help:"Who delivers a health authority's text messages."`
+	Template     tenantTemplateCommands    `cmd:"" help:"The texts of a health authority's messages."`
 	App          tenantAppCommands         `cmd:"" help:"The apps to which a health authority's links lead."`
 }
 

@@ -197,6 +197,7 @@ func (s stack) config(extra http.Handler) service.Config {
 		BaseURL:         s.base,
 		Login:           s.login(),
 		Sender:          s.inbox,
+		Loopback:        true,
 		RedirectDomains: []string{s.redirectDomain()},
 		JobInterval:     pause,
 		NoLimits:        s.options.NoLimits,
