@@ -41,41 +41,42 @@ const codesSQL = `, since as (
 )`
 
 var (
-	// derivedSQL counts from rows what is not settled; it ends within the last of its
-	// queries.
+	// derivedSQL counts from rows what is not settled, of the series in $1; a query of
+	// which none is wanted is not run. It ends within the last of its queries.
 	derivedSQL = `, derived as (
   select issued_day as day, 'codes-issued' as series, test_type as subject, issued_day as cohort, 0 as class, count(*) as quantity
     from codes
-   where issued
+   where issued and 'codes-issued' = any($1)
 group by issued_day, test_type
 union all
   select issued_day, case issuer_kind when 'person' then 'issued-by-person' else 'issued-by-key' end, issuer_id, issued_day, 0, count(*)
     from codes
-   where issued
+   where issued and ('issued-by-person' = any($1) or 'issued-by-key' = any($1))
      and issuer_kind in ('person', 'api-key')
 group by issued_day, issuer_kind, issuer_id
 union all
   select issued_day, 'issued-external', external_issuer_id, issued_day, 0, count(*)
     from codes
-   where issued
+   where issued and 'issued-external' = any($1)
      and external_issuer_id <> ''
 group by issued_day, external_issuer_id
 union all
   select claimed_day, 'codes-claimed', test_type, issued_day, ` + fmt.Sprintf(classOf, "age") + ` as class, count(*)
     from codes
-   where claimed
+   where claimed and 'codes-claimed' = any($1)
 group by claimed_day, test_type, issued_day, class
 union all
   select claimed_day, 'claim-seconds', '', claimed_day, 0, sum(age)
     from codes
-   where claimed
+   where claimed and 'claim-seconds' = any($1)
 group by claimed_day
 union all
   select (used_at at time zone 'UTC')::date as used_day, 'tokens-claimed', coalesce(test_type, ''),
          coalesce(code_day, (used_at at time zone 'UTC')::date) as cohort,
          ` + fmt.Sprintf(classOf, "coalesce(seconds_to_use, 0)") + ` as class, count(*)
     from verification_token
-   where expires_at >= (select at from since)
+   where 'tokens-claimed' = any($1)
+     and expires_at >= (select at from since)
      and used_at >= (select at from since)
 group by used_day, test_type, cohort, class`
 
@@ -192,7 +193,7 @@ func Rollup(ctx context.Context, db *tenant.DB, id tenant.ID, retention time.Dur
 			args      []any
 		}{
 			{"clear unsettled days", clearSQL, []any{texts(derived())}},
-			{"count rows", countSQL(), nil},
+			{"count rows", countSQL(), []any{texts(derived())}},
 			{"clear messages", clearMessagesSQL, nil},
 			{"count messages", countMessagesSQL, nil},
 			{"move tallies", moveSQL, []any{now.Truncate(time.Hour), now.Add(-moveAfter)}},
