@@ -20,7 +20,7 @@ import (
 )
 
 // guard is what stands before a handler, in the order of the verification protocol
-// §0.2: key, allow-list and cover traffic and rate limit. What is declared but not built here is
+// §0.2, then maintenance and the tenant's turn. What is declared but not built here is
 // [authz.ErrRoute], or the route would be open.
 func (s *Server) guard(r route) ([]gin.HandlerFunc, error) {
 	if !built(r) {
