@@ -48,7 +48,7 @@ func besiege(tb testing.TB) *siege {
 	}
 	s, err := Open(tb.Context(), Config{
 		Roles: []Role{Device, Issuer, Jobs}, DSN: func(role string) (string, error) { return w.Database.DSN(role), nil },
-		Root: w.Root, ExportDir: tb.TempDir(), JobInterval: time.Hour, Proxies: proxies,
+		Root: w.Root, Files: files(tb), JobInterval: time.Hour, Proxies: proxies,
 		Log: slog.New(slog.DiscardHandler), Now: time.Now,
 	})
 	if err != nil {

@@ -38,7 +38,7 @@ func config(t *testing.T, w *tenanttest.World, roles ...Role) Config {
 	}
 }
 
-func files(t *testing.T) export.Store {
+func files(t testing.TB) export.Store {
 	t.Helper()
 	s, err := export.NewFileStore(t.TempDir())
 	if err != nil {
