@@ -74,21 +74,21 @@ const (
 )
 
 var (
-	// ErrKey: the idempotency key is missing or cannot be one.
+	// ErrKey means that the idempotency key is missing or cannot be one.
 	ErrKey = errors.New("idempotency key must be 1 to 200 printable ASCII characters")
-	// ErrKeyUsed: the key belongs to a batch with other content.
+	// ErrKeyUsed means that the key belongs to a batch with other content.
 	ErrKeyUsed = errors.New("idempotency key belongs to a batch with other content")
-	// ErrEmpty: there are no rows.
+	// ErrEmpty means that there are no rows.
 	ErrEmpty = errors.New("no rows")
-	// ErrTooLarge: there are more than [MaxRows].
+	// ErrTooLarge means that there are more than [MaxRows].
 	ErrTooLarge = errors.New("too many rows")
-	// ErrRow: a row's uuid cannot be read; a [RowError] says which row's.
+	// ErrRow means that a row's uuid cannot be read; a [RowError] says which row's.
 	ErrRow = errors.New("malformed row")
-	// ErrTooMany: [MaxUnfinished] batches wait for their end.
+	// ErrTooMany means that [MaxUnfinished] batches wait for their end.
 	ErrTooMany = errors.New("too many unfinished batches")
-	// ErrNotFound: the tenant has no such batch.
+	// ErrNotFound means that the tenant has no such batch.
 	ErrNotFound = errors.New("not found")
-	// ErrFinished: the batch is done or cancelled.
+	// ErrFinished means that the batch is done or cancelled.
 	ErrFinished = errors.New("already finished")
 	// ErrUnworkable is the result of a row that failed for a fault of ours, again and
 	// again.
