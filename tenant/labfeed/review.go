@@ -102,13 +102,13 @@ const deadLettersSQL = `
     from lab_result
    where state = 'dead'
      and ($1::uuid is null
-          or (settled_at, result_id) > (select l.settled_at, l.result_id from lab_result l where l.result_id = $1))
-order by settled_at, result_id
+          or (received_at, result_id) > (select l.received_at, l.result_id from lab_result l where l.result_id = $1))
+order by received_at, result_id
    limit $2`
 
 // DeadLetters lists results that people must look at, the oldest first, at most
-// [PageSize]. after is the last one of the page before, or empty: [ErrNotFound] if it
-// is no ID.
+// [PageSize]. after is the last one of the page before, whatever has become of it, or
+// empty: [ErrNotFound] if it is no ID.
 func (s *Service) DeadLetters(ctx context.Context, t *tenant.Tenant, by authz.Subject, after string) ([]DeadLetter, error) {
 	if err := s.policies.Check(ctx, t.ID.String(), by, authz.LabSubmit); err != nil {
 		return nil, err

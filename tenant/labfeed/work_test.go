@@ -386,7 +386,7 @@ func TestRetention(t *testing.T) {
 	}
 }
 
-// Pages of dead letters follow each other.
+// Pages of dead letters follow each other, also if the first is done with meanwhile.
 func TestDeadLettersInPages(t *testing.T) {
 	t.Parallel()
 	f := setUp(t)
@@ -396,6 +396,10 @@ func TestDeadLettersInPages(t *testing.T) {
 	}
 	f.submit(lines...)
 	first := f.letters()
+	if err := f.feed.Discard(t.Context(), f.north, f.lab, first[len(first)-1].ID.String()); err != nil {
+		t.Fatal(err)
+	}
+	f.world.Advance(time.Hour)
 	rest, err := f.feed.DeadLetters(t.Context(), f.north, f.lab, first[len(first)-1].ID.String())
 	if err != nil || len(first) != PageSize || len(rest) != 5 {
 		t.Fatalf("pages of %d and %d, %v", len(first), len(rest), err)
