@@ -21,6 +21,8 @@ type tenantCommands struct {
 	Quota        quotaCommands             `cmd:"" help:"Show a health authority's daily quota of codes, or add to it."`
 	Provider     tenantProviderCommands    `cmd:"" help:"Who delivers a health authority's text messages."`
 	Template     tenantTemplateCommands    `cmd:"" help:"The texts of a health authority's messages."`
+	ReportPage   tenantReportPageCommands  `cmd:"" help:"The hosted page for self-reports."`
+	PurgePhone   tenantPurgePhoneCommand   `cmd:"" help:"Let a telephone number report again, and end its unused code. The number is read from standard input."`
 	App          tenantAppCommands         `cmd:"" help:"The apps to which a health authority's links lead."`
 }
 

@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"carillon/signing"
-	"carillon/tenant"
 	"carillon/tenant/onboarding"
 )
 
@@ -20,11 +19,7 @@ func (c tenantCompleteKeysCommand) Run(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("root key: %w", err)
 	}
-	dsn, err := asRole(c.Database, "carillon_operator")
-	if err != nil {
-		return err
-	}
-	db, err := tenant.Open(ctx, tenant.Config{DSN: dsn})
+	db, err := openAsOperator(ctx, c.Database)
 	if err != nil {
 		return err
 	}
