@@ -59,11 +59,11 @@ func (s *Server) keyStats(c *gin.Context) {
 // readKeyStats reads the body, which says nothing. It returns the status and the words
 // for one that is wrong, or zero.
 func (s *Server) readKeyStats(c *gin.Context) (status int, text string) {
-	err, detail := error(nil), notJSON
-	status = http.StatusUnsupportedMediaType
+	status, detail := http.StatusUnsupportedMediaType, notJSON
 	if isJSON(c) {
 		var r keyStatsRequest
-		if err = s.readBody(c, &r, strictjson.Decode); err == nil {
+		err := s.readBody(c, &r, strictjson.Decode)
+		if err == nil {
 			return 0, ""
 		}
 		status, detail = http.StatusBadRequest, bodyText(err)

@@ -32,6 +32,7 @@ type week struct {
 }
 
 func newWeek(t *testing.T, f *fixture) *week {
+	t.Helper()
 	w := &week{
 		fixture: f, robin: uuid.MustParse("00000000-0a01-4000-8000-000000000001"),
 		sam: uuid.MustParse("00000000-0a02-4000-8000-000000000002"), key: uuid.MustParse("00000000-0b01-4000-8000-000000000003"),
@@ -51,6 +52,7 @@ insert into api_key (tenant_id, api_key_id, kind, name, digest, preview) values 
 
 // day scripts one of them; today, day 0, is the same as the others.
 func (w *week) day(t *testing.T, daysAgo int) {
+	t.Helper()
 	at := w.world.Now().Truncate(24*time.Hour).AddDate(0, 0, -daysAgo).Add(9 * time.Hour)
 	code := func(testType, kind, issuer, external string, claimedAfter time.Duration, message string) {
 		id, claimed := uuid.New(), any(nil)
@@ -84,6 +86,7 @@ values ($1, $2, $3, $4, sha256(''), $5, $6, 70)`,
 
 // counted flushes what leaves no row on the day, in the name of a process of that time.
 func (w *week) counted(t *testing.T, at time.Time) {
+	t.Helper()
 	c := stats.NewCounter(func() time.Time { return at })
 	lab := stats.Caller{APIKey: w.key.String(), Platform: stats.Android}
 	c.CodeInvalid(w.north.ID, lab, true)

@@ -28,7 +28,7 @@ type rule struct {
 func rules() []rule {
 	return slices.Concat(
 		commonRules(), verifyRules(), certificateRules(), issueRules(), batchRules(), statusRules(),
-		reportRules(), linkRules(), keyRules(), chaffRules(),
+		reportRules(), linkRules(), statsRules(), keyRules(), chaffRules(),
 	)
 }
 

@@ -99,15 +99,6 @@ func random(n int) []byte {
 	return b
 }
 
-func (f *fixture) member(t testing.TB, of *tenant.Tenant, name string) uuid.UUID {
-	t.Helper()
-	id := uuid.New()
-	f.sql(t, `
-insert into member (tenant_id, member_id, issuer, email, name, roles)
-values ($1, $2, 'https://idp.example', lower($3) || '@health.example', $3, '{caseworker}')`, of.ID, id, name)
-	return id
-}
-
 func (f *fixture) realm(t testing.TB, of *tenant.Tenant) []stats.RealmDay {
 	t.Helper()
 	days, err := f.reader.Realm(t.Context(), of)
