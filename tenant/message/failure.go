@@ -103,11 +103,11 @@ func (f *Failure) Error() string {
 func (f *Failure) Is(target error) bool {
 	switch f.Class {
 	case QueueFull:
-		return target == ErrQueueFull //nolint:errorlint // this is what errors.Is calls
+		return target == ErrQueueFull
 	case NoProvider:
-		return target == ErrNoProvider //nolint:errorlint // this is what errors.Is calls
+		return target == ErrNoProvider
 	default:
-		return target == ErrFailed //nolint:errorlint // this is what errors.Is calls
+		return target == ErrFailed
 	}
 }
 

@@ -126,15 +126,15 @@ func (d *Dispatcher) Turn(ctx context.Context, t *tenant.Tenant) (int, error) {
 		if err != nil || m == nil {
 			return n, err
 		}
-		if err := d.deliver(ctx, t, m); err != nil {
+		if err := d.deliver(ctx, t, m); err != nil || stopped(ctx) {
 			return n + 1, err
-		}
-		if ctx.Err() != nil {
-			return n + 1, nil
 		}
 	}
 	return turnSize, nil
 }
+
+// stopped reports whether the process is to end, which is no failure.
+func stopped(ctx context.Context) bool { return ctx.Err() != nil }
 
 const (
 	// Messages of codes that ended go. Those that a dead process was sending have

@@ -177,9 +177,15 @@ func TestTwilioFailures(t *testing.T) {
 		code int
 		want string
 	}{
-		{21211, "invalid-number true 21211"}, {21614, "landline true 21614"}, {21610, "opted-out true 21610"},
-		{21611, "queue-full true 21611"}, {21612, "unreachable true 21612"}, {21408, "region true 21408"},
-		{20003, "rejected true 20003"}, {30007, "filtered true 30007"}, {99999, "other true 99999"},
+		{21211, "invalid-number true 21211"},
+		{21614, "landline true 21614"},
+		{21610, "opted-out true 21610"},
+		{21611, "queue-full true 21611"},
+		{21612, "unreachable true 21612"},
+		{21408, "region true 21408"},
+		{20003, "rejected true 20003"},
+		{30007, "filtered true 30007"},
+		{99999, "other true 99999"},
 	} {
 		f.first.RefuseWith(c.code)
 		m, err := f.send(t, f.north)

@@ -37,8 +37,13 @@ func TestSender(t *testing.T) {
 		want    string // signed, plain or refused
 		missed  int
 	}{
-		{north, tenant.SigningOff, "plain", 0}, {north, "", "plain", 0}, {north, tenant.SigningOpen, "signed", 0}, {north, tenant.SigningClosed, "signed", 0},
-		{keyless, tenant.SigningOff, "plain", 0}, {keyless, tenant.SigningOpen, "plain", 1}, {keyless, tenant.SigningClosed, "refused", 1},
+		{north, tenant.SigningOff, "plain", 0},
+		{north, "", "plain", 0},
+		{north, tenant.SigningOpen, "signed", 0},
+		{north, tenant.SigningClosed, "signed", 0},
+		{keyless, tenant.SigningOff, "plain", 0},
+		{keyless, tenant.SigningOpen, "plain", 1},
+		{keyless, tenant.SigningClosed, "refused", 1},
 	} {
 		var log bytes.Buffer
 		missed := 0

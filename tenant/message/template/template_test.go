@@ -17,14 +17,12 @@ import (
 
 var operator = authz.Subject{Kind: authz.System, ID: "test", Name: "Test"}
 
-func set(t *testing.T, w *tenanttest.World, of *tenant.Tenant, text template.Text) (template.Measure, error) {
+func set(t *testing.T, w *tenanttest.World, of *tenant.Tenant, text template.Text) error {
 	t.Helper()
-	var m template.Measure
-	err := w.Operator.In(t.Context(), of.ID, func(tx *tenant.Tx) (err error) {
-		m, err = template.Set(t.Context(), tx, of, operator, text, "", w.Now())
+	return w.Operator.In(t.Context(), of.ID, func(tx *tenant.Tx) error {
+		_, err := template.Set(t.Context(), tx, of, operator, text, "", w.Now())
 		return err
 	})
-	return m, err
 }
 
 func remove(t *testing.T, w *tenanttest.World, of *tenant.Tenant, label, language string) error {
@@ -68,15 +66,22 @@ func TestFind(t *testing.T) {
 		{Label: "Clinic", Language: "fr", Body: "clinic fr [longcode]"},
 		{Label: template.UserReportLabel, Language: "es", Body: "own es [code]"},
 	} {
-		if _, err := set(t, w, north, text); err != nil {
+		if err := set(t, w, north, text); err != nil {
 			t.Errorf("%v: %v", text, err)
 		}
 	}
 	for _, c := range []struct{ label, language, want string }{
-		{"", "", "main en [longcode]"}, {template.MainLabel, "es", "main es [longcode]"}, {"", "ES-ar", "main es [longcode]"},
-		{"", "de", "main en [longcode]"}, {"Clinic", "es-MX", "clinic es-mx [longcode]"}, {"Clinic", "fr-CA", "clinic fr [longcode]"},
-		{"Clinic", "", "clinic es-mx [longcode]"}, {"clinic", "fr", "none"}, {"Spring", "", "none"},
-		{template.UserReportLabel, "es", "own es [code]"}, {template.UserReportLabel, "en", "own es [code]"},
+		{"", "", "main en [longcode]"},
+		{template.MainLabel, "es", "main es [longcode]"},
+		{"", "ES-ar", "main es [longcode]"},
+		{"", "de", "main en [longcode]"},
+		{"Clinic", "es-MX", "clinic es-mx [longcode]"},
+		{"Clinic", "fr-CA", "clinic fr [longcode]"},
+		{"Clinic", "", "clinic es-mx [longcode]"},
+		{"clinic", "fr", "none"},
+		{"Spring", "", "none"},
+		{template.UserReportLabel, "es", "own es [code]"},
+		{template.UserReportLabel, "en", "own es [code]"},
 	} {
 		if got := find(t, w, north, c.label, c.language); got != c.want {
 			t.Errorf("%q in %q: %q, want %q", c.label, c.language, got, c.want)
@@ -127,16 +132,23 @@ func TestRules(t *testing.T) {
 		label, body string
 		want        string // in the error; empty for none
 	}{
-		{plain, "", "[code]", ""}, {plain, "", "[longcode] [region] [expires] [longexpires]", ""},
-		{plain, "", "", "empty"}, {plain, "", "no code", "exactly one"}, {plain, "", "[code] [longcode]", "exactly one"},
+		{plain, "", "[code]", ""},
+		{plain, "", "[longcode] [region] [expires] [longexpires]", ""},
+		{plain, "", "", "empty"},
+		{plain, "", "no code", "exactly one"},
+		{plain, "", "[code] [longcode]", "exactly one"},
 		{plain, "", "[longcode] [enslink]", "[enslink]"},
-		{plain, "", "[code]" + strings.Repeat("x", 795), "801 bytes"}, {plain, "", "[code]" + strings.Repeat("x", 794), ""},
+		{plain, "", "[code]" + strings.Repeat("x", 795), "801 bytes"},
+		{plain, "", "[code]" + strings.Repeat("x", 794), ""},
 		{plain, "", "[longcode]" + strings.Repeat("[longcode]", 79), "918 bytes"},
 		{plain, template.UserReportLabel, "[code] [longexpires]", "[longexpires]"},
 		{plain, "Clinic", "[code] [longexpires]", ""},
-		{plain, "", "[code]\x00", "printed"}, {plain, "", "[code]\xff", "printed"},
-		{&enx, "", "[enslink] [code]", ""}, {&enx, "", "[code]", "must have [enslink]"},
-		{&enx, "", "[enslink] [region]", "[region]"}, {&enx, "", "[enslink] [longcode]", "[longcode]"},
+		{plain, "", "[code]\x00", "printed"},
+		{plain, "", "[code]\xff", "printed"},
+		{&enx, "", "[enslink] [code]", ""},
+		{&enx, "", "[code]", "must have [enslink]"},
+		{&enx, "", "[enslink] [region]", "[region]"},
+		{&enx, "", "[enslink] [longcode]", "[longcode]"},
 	} {
 		_, err := template.Check(c.of, c.label, c.body, "")
 		if c.want == "" && err != nil || c.want != "" && (!errors.Is(err, template.ErrRules) || !strings.Contains(err.Error(), c.want)) {
@@ -150,11 +162,13 @@ func TestSetRefuses(t *testing.T) {
 	w := tenanttest.New(t)
 	north := w.Create("north")
 	for _, text := range []template.Text{
-		{Label: "Clinic", Language: "english", Body: "[code]"}, {Label: "Clinic", Language: "e", Body: "[code]"},
-		{Label: strings.Repeat("x", 101), Language: "en", Body: "[code]"}, {Label: "a\x00b", Language: "en", Body: "[code]"},
+		{Label: "Clinic", Language: "english", Body: "[code]"},
+		{Label: "Clinic", Language: "e", Body: "[code]"},
+		{Label: strings.Repeat("x", 101), Language: "en", Body: "[code]"},
+		{Label: "a\x00b", Language: "en", Body: "[code]"},
 		{Label: "Clinic", Language: "en", Body: "no code"},
 	} {
-		if _, err := set(t, w, north, text); !errors.Is(err, template.ErrRules) {
+		if err := set(t, w, north, text); !errors.Is(err, template.ErrRules) {
 			t.Errorf("%+v: %v, want ErrRules", text, err)
 		}
 	}

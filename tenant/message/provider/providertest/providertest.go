@@ -5,7 +5,7 @@ package providertest
 
 import (
 	"crypto/hmac"
-	"crypto/sha1" //nolint:gosec // the provider's signature is an HMAC over SHA-1
+	"crypto/sha1"
 	"crypto/sha512"
 	"encoding/base64"
 	"encoding/hex"
