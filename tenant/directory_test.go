@@ -242,8 +242,10 @@ func TestStrangeNames(t *testing.T) {
 		strange func(string) bool
 		find    func(context.Context, string) (*tenant.Tenant, error)
 	}{
-		{"north", d.StrangeSlug, d.BySlug}, {"south", d.StrangeSlug, d.BySlug},
-		{"north.example", d.StrangeHost, d.ByHost}, {"South.example.", d.StrangeHost, d.ByHost},
+		{"north", d.StrangeSlug, d.BySlug},
+		{"south", d.StrangeSlug, d.BySlug},
+		{"north.example", d.StrangeHost, d.ByHost},
+		{"South.example.", d.StrangeHost, d.ByHost},
 	} {
 		if !test.strange(test.name) {
 			t.Errorf("%s is not strange at first", test.name)

@@ -21,8 +21,8 @@ type clock struct{ at atomic.Int64 }
 
 var start = time.Date(2026, 11, 25, 15, 4, 5, 0, time.UTC)
 
-func (c *clock) now() time.Time          { return start.Add(time.Duration(c.at.Load())) }
-func (c *clock) advance(d time.Duration) { c.at.Add(int64(d)) }
+func (c *clock) now() time.Time { return start.Add(time.Duration(c.at.Load())) }
+func (c *clock) nextWindow()    { c.at.Add(int64(limit.Window)) }
 
 // counter is one that need not report.
 func counter(c *clock) *guess.Counter { return guess.NewCounter(nil, guess.DefaultBounds(), c.now) }
@@ -57,7 +57,7 @@ func TestOneAddressMakesNobodyWait(t *testing.T) {
 		if got := attempts(c, id, "192.0.2.1", 2*perMinute, guess.Wrong); got != 2*perMinute {
 			t.Fatalf("%d of %d admitted", got, 2*perMinute)
 		}
-		now.advance(limit.Window)
+		now.nextWindow()
 	}
 }
 
@@ -86,7 +86,7 @@ func TestManyAddresses(t *testing.T) {
 	if got := attempts(c, tenant.NewID(), "198.51.0.1", 100, guess.Wrong); got != 100 {
 		t.Errorf("another tenant: %d of 100 admitted", got)
 	}
-	now.advance(limit.Window)
+	now.nextWindow()
 	if got := attempts(c, id, "198.51.0.1", 100, guess.Wrong); got != 100 {
 		t.Errorf("in the next window: %d of 100 admitted", got)
 	}
@@ -109,7 +109,7 @@ func TestAttemptsCountAtOnce(t *testing.T) {
 	if len(open) != guess.DefaultBounds().Caller {
 		t.Errorf("%d attempts open, want %d", len(open), guess.DefaultBounds().Caller)
 	}
-	now.advance(limit.Window)
+	now.nextWindow()
 	attempts(c, id, "203.0.113.1", guess.DefaultBounds().Tenant, guess.Wrong)
 	for _, a := range open {
 		a.Done(guess.Neither)
@@ -154,7 +154,7 @@ func TestHonestPhonesDuringAnAttack(t *testing.T) {
 		if refused := campus(); refused != 0 {
 			t.Errorf("minute %d: %d attempts of the campus were refused", minute, refused)
 		}
-		now.advance(limit.Window)
+		now.nextWindow()
 	}
 }
 
@@ -206,7 +206,7 @@ func TestExpectedHitsOfADay(t *testing.T) {
 					after += p
 				}
 			}
-			now.advance(limit.Window)
+			now.nextWindow()
 		}
 		perMinute := float64(b.Tenant + test.networks*b.Network)
 		tolerated := guess.Tolerated + float64(s.Issued)/10

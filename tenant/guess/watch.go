@@ -119,8 +119,9 @@ func (w *Watch) look(ctx context.Context, id tenant.ID) (suspicious bool, err er
 }
 
 const (
-	// Keep is how long counts are kept, KeepAlarms how long alarms are.
-	Keep       = 48 * time.Hour
+	// Keep is how long counts are kept.
+	Keep = 48 * time.Hour
+	// KeepAlarms is how long alarms are.
 	KeepAlarms = 91 * 24 * time.Hour
 
 	deleteCountsSQL = `delete from wrong_code_count where minute < $1`

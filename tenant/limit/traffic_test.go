@@ -33,8 +33,14 @@ func TestTrafficOfNeighbours(t *testing.T) {
 		address string
 		want    int
 	}{
-		{"192.0.2.1", 3}, {"192.0.2.2", 2}, {"192.0.2.3", 0}, {"192.0.3.1", 3},
-		{"2001:db8:1:1::1", 3}, {"2001:db8:1:1:ffff::2", 0}, {"2001:db8:1:2::1", 2}, {"2001:db8:2:2::1", 3},
+		{"192.0.2.1", 3},
+		{"192.0.2.2", 2},
+		{"192.0.2.3", 0},
+		{"192.0.3.1", 3},
+		{"2001:db8:1:1::1", 3},
+		{"2001:db8:1:1:ffff::2", 0},
+		{"2001:db8:1:2::1", 2},
+		{"2001:db8:2:2::1", 3},
 	} {
 		if got := passed(tr, limit.Asker{Tenant: id, Address: addr(test.address)}, 4); got != test.want {
 			t.Errorf("%s: %d requests allowed, want %d", test.address, got, test.want)

@@ -36,7 +36,7 @@ func wait(t *testing.T, turns *limit.Turns, id tenant.ID, entered chan<- func())
 		entered <- done
 	}()
 	<-ready
-	for turns.Waiting(id) == before { //nolint:revive // until it stands in line
+	for turns.Waiting(id) == before { // until it stands in line
 	}
 }
 
