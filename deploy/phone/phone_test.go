@@ -25,6 +25,7 @@ import (
 	"carillon/tenant/export"
 	"carillon/tenant/exposure"
 	"carillon/tenant/key"
+	"carillon/tenant/message/messagetest"
 	"carillon/tenant/onboarding"
 	"carillon/tenant/tenanttest"
 	"carillon/tenant/verification"
@@ -36,6 +37,7 @@ type fixture struct {
 	exports      *export.Service
 	files        *export.FileStore
 	keys         *key.Ring
+	sms          *messagetest.Sender
 	url          string
 	north, south *tenant.Tenant
 }
@@ -45,9 +47,13 @@ const period = time.Hour
 func setUp(t *testing.T) *fixture {
 	t.Helper()
 	w := tenanttest.New(t)
-	f := &fixture{world: w, keys: key.NewRing(w.Jobs, w.Root)}
+	f := &fixture{world: w, keys: key.NewRing(w.Jobs, w.Root), sms: &messagetest.Sender{}}
 	small := func(s *onboarding.Spec) { s.ExportPeriod, s.MinRecords, s.PaddingRange = period, 1, 1 }
 	f.north, f.south = w.Create("north", small), w.Create("south", small)
+	const choose = `update tenant_setting set self_report = true, sms_enabled = true where tenant_id = $1`
+	if _, err := w.Database.Super().ExecContext(t.Context(), choose, f.north.ID); err != nil {
+		t.Fatal(err)
+	}
 	var err error
 	if f.files, err = export.NewFileStore(t.TempDir()); err != nil {
 		t.Fatal(err)
@@ -58,12 +64,13 @@ func setUp(t *testing.T) *fixture {
 	})
 	policies, public := authz.NewPolicies(nil, 10), key.NewRing(w.Publish, w.Root)
 	codes := func(db *tenant.DB) *verification.Service {
-		return verification.New(verification.Config{DB: db, Keys: key.NewRing(db, w.Root), Policies: policies, Now: w.Now, Rand: rand.Reader})
+		return verification.New(verification.Config{DB: db, Keys: key.NewRing(db, w.Root), Policies: policies, Sender: f.sms, Now: w.Now, Rand: rand.Reader})
 	}
 	s, err := api.New(api.Config{
 		Directory: tenant.NewDirectory(w.Device), Policies: policies,
 		Device: codes(w.Device), DeviceKeys: client.NewAuthenticator(w.Device),
-		Issuer: codes(w.Issuer), IssuerKeys: client.NewAuthenticator(w.Issuer),
+		Reporter: codes(w.Report),
+		Issuer:   codes(w.Issuer), IssuerKeys: client.NewAuthenticator(w.Issuer),
 		Publisher:  exposure.New(exposure.Config{DB: w.Publish, Keys: public, Limits: exposure.DefaultLimits(), Now: w.Now}),
 		PublicKeys: public, Files: f.files, Metrics: prometheus.NewRegistry(), Log: log, Now: w.Now,
 	})

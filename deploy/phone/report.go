@@ -57,7 +57,21 @@ type Inbox struct {
 
 var errNoMessage = errors.New("inbox: no message with a code for this number")
 
-var digits = regexp.MustCompile(`\b[0-9]{6,8}\b`)
+// A code is in a link, or stands for itself.
+var (
+	linkedCode = regexp.MustCompile(`[?&]c=([0-9a-z]{6,16})\b`)
+	plainCode  = regexp.MustCompile(`\b([0-9]{6,12})\b`)
+)
+
+// codeIn reads the code in a message; empty if there is none.
+func codeIn(body string) string {
+	for _, form := range []*regexp.Regexp{linkedCode, plainCode} {
+		if m := form.FindStringSubmatch(body); m != nil {
+			return m[1]
+		}
+	}
+	return ""
+}
 
 // Code reads the code in the newest message to a number, which is in E.164 form.
 func (b Inbox) Code(ctx context.Context, number string) (string, error) {
@@ -81,7 +95,7 @@ func (b Inbox) Code(ctx context.Context, number string) (string, error) {
 		if m.To != number {
 			continue
 		}
-		if code := digits.FindString(m.Body); code != "" {
+		if code := codeIn(m.Body); code != "" {
 			return code, nil
 		}
 	}
