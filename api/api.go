@@ -22,6 +22,7 @@ import (
 	"github.com/gin-gonic/gin"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"carillon/api/openapi"
 	"carillon/authz"
 	"carillon/tenant"
 	"carillon/tenant/batch"
@@ -76,6 +77,9 @@ type Config struct {
 	PublicKeys *key.Ring
 	Files      export.Store
 
+	// BaseURL is how the world reaches the service, https://host without a trailing
+	// slash, for the document that describes it; empty makes its URLs relative.
+	BaseURL string
 	// Links answers the links in text messages; nil if another process does.
 	Links *Links
 
@@ -127,6 +131,7 @@ type Server struct {
 	links     *gin.Engine // of hosts whose paths are links
 	hosted    hostedPaths
 	common    map[string]bool
+	contract  *openapi.Document
 	metrics   *metrics
 	chaff     map[string]*profile // by the class of a route
 	crossings *crossings
@@ -143,6 +148,10 @@ func New(c Config) (*Server, error) {
 		config: c, metrics: newMetrics(c.Metrics), chaff: newProfiles(),
 		crossings: newCrossings(), tags: newTags(),
 		documents: documents{of: map[tenant.ID]int{}},
+	}
+	var err error
+	if s.contract, err = openapi.Load(); err != nil {
+		return nil, err
 	}
 	gin.SetMode(gin.ReleaseMode)
 	s.engine, s.links = s.newEngine(), s.newEngine()

@@ -147,7 +147,7 @@ func (f *fixture) start(t *testing.T, change ...func(*fixture, *api.Config)) {
 	}
 	f.routes = s.Routes()
 	server := httptest.NewUnstartedServer(nil)
-	server.Config = api.NewHTTPServer(s.Handler())
+	server.Config = api.NewHTTPServer(recorded(t, s.Handler()))
 	server.Start()
 	t.Cleanup(server.Close)
 	f.base = server.URL

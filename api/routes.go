@@ -73,6 +73,9 @@ func (s *Server) routes() []route {
 	if s.config.Links != nil {
 		list = append(list, s.linkRoutes()...)
 	}
+	if s.config.Directory != nil {
+		list = append(list, s.documentRoutes()...)
+	}
 	return append(list, s.operationRoutes()...)
 }
 
@@ -215,6 +218,20 @@ func (s *Server) linkRoutes() []route {
 		public(http.MethodGet, anyPath, s.redirect),
 		public(http.MethodHead, anyPath, s.redirect),
 	}
+}
+
+func (s *Server) documentRoutes() []route {
+	public := func(path string, h gin.HandlerFunc) route {
+		return route{
+			Route: authz.Route{
+				Method: http.MethodGet, Path: tenantPath + path,
+				Audience: authz.AudiencePublic, Credential: authz.CredentialNone,
+				Limit: perCaller, Padding: authz.PaddingNone, TenantFrom: authz.TenantFromURL,
+			},
+			handle: h,
+		}
+	}
+	return []route{public("/openapi.json", s.document), public("/docs", s.documentPage)}
 }
 
 func (s *Server) operationRoutes() []route {

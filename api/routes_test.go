@@ -73,7 +73,7 @@ func TestRolesHaveTheirRoutes(t *testing.T) {
 		f.start(t, keep(role))
 		var got []string
 		for _, r := range f.routes {
-			if path, ok := strings.CutPrefix(r.Path, "/t/:tenant"); ok {
+			if path, ok := strings.CutPrefix(r.Path, "/t/:tenant"); ok && path != "/openapi.json" && path != "/docs" { // they are every role's
 				got = append(got, path)
 			}
 		}

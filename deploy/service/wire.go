@@ -42,7 +42,7 @@ func (s *Service) wire(ctx context.Context) error {
 	policies := authz.NewPolicies(nil, policiesKept)
 	surface := api.Config{
 		Policies: policies, Counter: s.counter, Files: s.config.Files, Proxies: s.config.Proxies, Ready: s.ready,
-		Metrics: s.metrics, NotFound: s.config.Extra, Log: s.config.Log, Now: s.config.Now,
+		BaseURL: s.config.BaseURL, Metrics: s.metrics, NotFound: s.config.Extra, Log: s.config.Log, Now: s.config.Now,
 	}
 	if !s.config.NoLimits {
 		surface.Limiter = limit.NewTraffic(limit.DefaultRates(), s.config.Now)
