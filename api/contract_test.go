@@ -152,6 +152,9 @@ type recorder struct {
 	exchange *exchange
 }
 
+// Unwrap lets a handler set deadlines.
+func (r *recorder) Unwrap() http.ResponseWriter { return r.ResponseWriter }
+
 func (r *recorder) WriteHeader(status int) {
 	r.exchange.note(status, r.Header())
 	r.ResponseWriter.WriteHeader(status)
