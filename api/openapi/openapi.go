@@ -99,9 +99,10 @@ type parts struct {
 	}
 	Paths      members[pathItem]
 	Components struct {
-		Parameters members[parameter]
-		Responses  members[response]
-		Schemas    members[schema]
+		SecuritySchemes members[struct{ Description string }]
+		Parameters      members[parameter]
+		Responses       members[response]
+		Schemas         members[schema]
 	}
 }
 

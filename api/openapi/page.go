@@ -124,7 +124,7 @@ func (d *Document) operationsOf(tag string, s Site) []operationView {
 func (d *Document) operationView(path string, p pathItem, o methodOperation, s Site) operationView {
 	v := operationView{
 		ID: o.OperationID, Method: o.Method, Path: path, Summary: o.Summary, Description: o.Description,
-		Credential: credential(o.Security),
+		Credential: d.Components.SecuritySchemes.find(credential(o.Security)).Description,
 	}
 	server := s.server()
 	if len(p.Servers) > 0 {
@@ -140,7 +140,7 @@ func (d *Document) operationView(path string, p pathItem, o methodOperation, s S
 	if o.RequestBody != nil {
 		body := o.RequestBody.Content[0].Value.Schema
 		v.Request = d.types(body)
-		v.Curl = curl(server+path, v.Credential, d.example(body))
+		v.Curl = curl(server+path, credential(o.Security), d.example(body))
 	}
 	for _, r := range o.Responses {
 		v.Responses = append(v.Responses, d.responseView(r))
@@ -168,23 +168,23 @@ func (d *Document) example(body schema) string {
 	return ""
 }
 
-// credential says what the operation asks for.
+// credential names the scheme that the operation asks for; empty if it asks for none.
 func credential(security []map[string][]string) string {
 	for _, s := range security {
 		for name := range s {
-			return strings.TrimSuffix(name, "Key")
+			return name
 		}
 	}
 	return ""
 }
 
 // curl is a request to copy.
-func curl(url, kind, example string) string {
+func curl(url, scheme, example string) string {
 	if example == "" {
 		return ""
 	}
 	key := ""
-	if kind != "" {
+	if kind, isKey := strings.CutSuffix(scheme, "Key"); isKey {
 		key = " \\\n  -H \"X-API-Key: $" + strings.ToUpper(kind) + "_KEY\""
 	}
 	return "curl -sS " + url + key + " \\\n  -H 'Content-Type: application/json' \\\n  -d '" + example + "'"
