@@ -175,8 +175,9 @@ func (e *exchange) note(status int, h http.Header) {
 // check says in what an exchange is not as the document has it. Exchanges that are about
 // nothing in the document are as they may be.
 func (e *exchange) check(c *contract) error {
+	const gone = 499 // the client, who receives nothing
 	path := e.documentPath(c.doc)
-	if path == "" || e.status == 0 || (e.status == http.StatusNotFound && e.told.String() == "404 page not found\n") {
+	if path == "" || e.status == gone || e.status == 0 || (e.status == http.StatusNotFound && e.told.String() == "404 page not found\n") {
 		return nil
 	}
 	operation := c.doc.Paths.Value(path).GetOperation(e.request.Method)
