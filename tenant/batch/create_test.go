@@ -159,3 +159,29 @@ func TestRowsAreSealedAndForgotten(t *testing.T) {
 		t.Error("the number is in the log")
 	}
 }
+
+// An upload whose process died is not seen, holds no key, and goes.
+func TestBrokenUploadsGo(t *testing.T) {
+	t.Parallel()
+	f := setUp(t)
+	b := f.create(t, "k", many(3))
+	if _, err := f.world.Database.Super().ExecContext(t.Context(), `update batch set state = 'receiving', idempotency_key = null, digest = null`); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.service.Get(t.Context(), f.north, f.backEnd, b.ID.String()); !errors.Is(err, batch.ErrNotFound) {
+		t.Errorf("it is seen: %v", err)
+	}
+	f.work(t, f.north)
+	if n := f.count(t, `select count(*) from verification_code`); n != 0 {
+		t.Errorf("%d codes are issued for half a batch", n)
+	}
+	again := f.create(t, "k", many(3))
+	f.world.Advance(61 * minute)
+	if err := batch.Cleanup(t.Context(), f.world.Jobs, f.north.ID, f.world.Now()); err != nil {
+		t.Fatal(err)
+	}
+	if n := f.count(t, `select count(*) from batch_row`); n != 3 {
+		t.Errorf("%d rows are left, want those of the second try", n)
+	}
+	f.want(t, again, batch.Running, map[batch.State]int{batch.Pending: 3})
+}
