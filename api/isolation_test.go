@@ -63,6 +63,7 @@ func TestForeignCredentialsAreUnknown(t *testing.T) {
 		"/api/checkcodestatus":                       {"uuid": uuid},
 		"/api/expirecode":                            {"uuid": uuid},
 		"/api/codes/resend":                          {"uuid": uuid, "phone": "+12065550100"},
+		"/api/codes/delivery":                        {"uuid": uuid},
 		"/api/lab-feed":                              {"resourceType": "Bundle"},
 		"/api/lab-feed/dead-letters/:letter/retry":   {"letter": uuid},
 		"/api/lab-feed/dead-letters/:letter/discard": {"letter": uuid},

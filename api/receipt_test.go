@@ -121,3 +121,30 @@ func TestResend(t *testing.T) {
 		t.Errorf("the other tenant: %v", a)
 	}
 }
+
+// A back end sees what became of a message, and what to do about a failure.
+func TestDelivery(t *testing.T) {
+	t.Parallel()
+	f := setUp(t)
+	f.withProvider(t)
+	issued := must(t, f.post(t, f.north.Tenant, "/api/issue", f.north.admin, object{"testType": "confirmed", "phone": "+12065550100"}))
+	ask := func(of account) answer {
+		return f.post(t, of.Tenant, "/api/codes/delivery", of.admin, object{"uuid": issued.text("uuid")})
+	}
+	if a := must(t, ask(f.north)); a.text("state") != "sent" || a.text("provider") != "twilio 1" || a.member("class") != nil {
+		t.Errorf("sent: %v", a)
+	}
+	f.report(t, f.provider.Taken()[0].Receipt("undelivered", 30006), nil)
+	a := must(t, ask(f.north))
+	if a.text("state") != "failed" || a.text("class") != "landline" || !strings.Contains(a.text("advice"), "landline") {
+		t.Errorf("failed: %v", a)
+	}
+	wantPadding(t, a)
+	if a := ask(f.south); a.StatusCode != http.StatusNotFound || a.text("errorCode") != "code_not_found" {
+		t.Errorf("the other tenant: %v", a)
+	}
+	_, silent := f.issue(t, f.north, nil)
+	if a := f.post(t, f.north.Tenant, "/api/codes/delivery", f.north.admin, object{"uuid": silent}); a.text("errorCode") != "code_not_found" {
+		t.Errorf("a code without a message: %v", a)
+	}
+}

@@ -47,3 +47,31 @@ func (s *Server) resend(c *gin.Context) {
 		LongExpiresAt: rfc1123(i.LongExpiresAt), LongExpiresAtTimestamp: i.LongExpiresAt.Unix(),
 	})
 }
+
+// deliveryResponse tells what became of a code's message; the protocol does not have it.
+type deliveryResponse struct {
+	Padding   string `json:"padding"`
+	State     string `json:"state"`
+	Class     string `json:"class,omitempty"`
+	Advice    string `json:"advice,omitempty"`
+	Provider  string `json:"provider,omitempty"`
+	QueuedAt  int64  `json:"queuedAtTimestamp"`
+	ChangedAt int64  `json:"changedAtTimestamp"`
+}
+
+func (s *Server) delivery(c *gin.Context) {
+	var r codeRequest
+	if !s.decode(c, codeUnparsable, &r) {
+		return
+	}
+	v := of(c)
+	d, err := s.config.Issuer.Delivery(c.Request.Context(), v.tenant, v.subject, r.UUID)
+	if err != nil {
+		s.refuse(c, err, nil)
+		return
+	}
+	s.render(c, deliveryResponse{
+		Padding: padding(), State: string(d.State), Class: string(d.Class), Advice: d.Class.Advice(), Provider: d.Provider,
+		QueuedAt: d.QueuedAt.Unix(), ChangedAt: d.ChangedAt.Unix(),
+	})
+}

@@ -113,6 +113,7 @@ func (s *Server) issuerRoutes() []route {
 		backend("/api/checkcodestatus", authz.CodeRead, s.checkCodeStatus),
 		backend("/api/expirecode", authz.CodeExpire, s.expireCode),
 		backend("/api/codes/resend", authz.CodeIssue, s.resend),
+		backend("/api/codes/delivery", authz.CodeRead, s.delivery),
 	}
 	if s.config.Batches != nil {
 		list = append(list, s.batchRoutes()...)

@@ -61,7 +61,7 @@ func TestRolesHaveTheirRoutes(t *testing.T) {
 	for role, want := range map[string]string{
 		"device": "/api/verify /api/certificate",
 		"report": "/api/user-report",
-		"issuer": "/api/issue /api/batch-issue /api/checkcodestatus /api/expirecode /api/codes/resend " +
+		"issuer": "/api/issue /api/batch-issue /api/checkcodestatus /api/expirecode /api/codes/resend /api/codes/delivery " +
 			"/api/codes/batches /api/codes/batches /api/codes/batches/:batch /api/codes/batches/:batch/rows " +
 			"/api/codes/batches/:batch/pause /api/codes/batches/:batch/resume /api/codes/batches/:batch/cancel /api/receipts/status /api/receipts/errors",
 		"lab feed": "/api/lab-feed /api/lab-feed/submissions/:submission /api/lab-feed/dead-letters /api/lab-feed/dead-letters/:letter/retry" +

@@ -12,6 +12,7 @@ import (
 	"carillon/authz"
 	"carillon/tenant"
 	"carillon/tenant/audit"
+	"carillon/tenant/message/delivery"
 )
 
 // Status is what became of a code.
@@ -119,4 +120,25 @@ func (s *Service) Expire(ctx context.Context, t *tenant.Tenant, by authz.Subject
 		return Status{}, refuse(ErrAlreadyClaimed, "bad request")
 	}
 	return Status{ID: code, Claimed: row.Claimed, ExpiresAt: row.ExpiresAt.UTC(), LongExpiresAt: row.LongExpiresAt.UTC()}, nil
+}
+
+// Delivery tells what became of a code's last message: [delivery.ErrNone] becomes
+// [ErrCodeNotFound], as does a code that the tenant does not have.
+func (s *Service) Delivery(ctx context.Context, t *tenant.Tenant, by authz.Subject, id string) (delivery.Report, error) {
+	if err := s.policies.Check(ctx, t.ID.String(), by, authz.CodeRead); err != nil {
+		return delivery.Report{}, err
+	}
+	code, err := parseUUID(trimUUID(id))
+	if err != nil {
+		return delivery.Report{}, codeNotFound()
+	}
+	var r delivery.Report
+	err = s.db.In(ctx, t.ID, func(tx *tenant.Tx) (err error) {
+		r, err = delivery.Of(ctx, tx, code)
+		return err
+	})
+	if errors.Is(err, delivery.ErrNone) {
+		return delivery.Report{}, refuse(ErrCodeNotFound, "no message of this code is known")
+	}
+	return r, err
 }
