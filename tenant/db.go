@@ -28,6 +28,8 @@ type Config struct {
 	// Dialer, if set, makes the connections, whose round trips are not counted then;
 	// tests cut them with it.
 	Dialer pq.Dialer
+	// Watch listens for changes to tenants, on one more connection: see [NewCache].
+	Watch bool
 }
 
 // DB is a pool of connections under one process role. It has no query methods:
@@ -35,6 +37,7 @@ type Config struct {
 type DB struct {
 	pool            *sqlx.DB
 	trips, prepared atomic.Int64
+	watch           *watch // nil if there is none
 }
 
 // ErrPrivileged means that a process was given a database role which could walk
@@ -65,7 +68,17 @@ func Open(ctx context.Context, c Config) (*DB, error) {
 	if err := db.refusePrivileged(ctx); err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
+	if c.Watch {
+		if db.watch, err = startWatch(ctx, c.DSN, db.greet); err != nil {
+			return nil, errors.Join(err, db.Close())
+		}
+	}
 	return db, nil
+}
+
+func (db *DB) greet(ctx context.Context, greeting string) error {
+	_, err := db.pool.ExecContext(ctx, `select pg_notify($1, $2)`, changeChannel, greeting)
+	return err
 }
 
 // The session's role and the current role must both be harmless: either could
@@ -92,7 +105,13 @@ func (db *DB) refusePrivileged(ctx context.Context) error {
 }
 
 // Close ends all connections.
-func (db *DB) Close() error { return db.pool.Close() }
+func (db *DB) Close() error {
+	var err error
+	if db.watch != nil {
+		err = db.watch.close()
+	}
+	return errors.Join(err, db.pool.Close())
+}
 
 // Ping asks the server for an answer.
 func (db *DB) Ping(ctx context.Context) error { return db.pool.PingContext(ctx) }

@@ -46,7 +46,7 @@ func NewDirectory(db *DB) *Directory {
 		panic(err) // only for a size below one
 	}
 	d := &Directory{db: db, familiar: familiar, unknown: expirable.NewLRU[name, struct{}](directorySize, nil, DirectoryAge)}
-	d.byName = cache.New(directorySize, DirectoryAge, d.load)
+	d.byName = NewCache(db, directorySize, DirectoryAge, func(_ name, t *Tenant) ID { return t.ID }, d.load)
 	d.platform = cache.New(1, DirectoryAge, d.loadMaintenance)
 	return d
 }

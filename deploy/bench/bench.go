@@ -14,6 +14,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sync/atomic"
 	"time"
 )
 
@@ -74,7 +75,7 @@ type run struct {
 	options Options
 	stack   *stack
 	figures []figure
-	spreads [2][]time.Duration // latencies with one tenant, and with many
+	turns   [2]turn // with one tenant, and with many
 }
 
 // figure is one line of the table.
@@ -133,7 +134,7 @@ func (r *run) measure(ctx context.Context, callers int, k kind, earlier *harvest
 	if err != nil {
 		return figure{}, nil, err
 	}
-	l := r.load(ctx, callers, func(c *caller) error { return k.once(c, r.stack, earlier, harvest) })
+	l := r.load(ctx, callers, r.options.Slice, func(c *caller) error { return k.once(c, r.stack, earlier, harvest) })
 	after, err := r.stack.cost(ctx)
 	if err != nil {
 		return figure{}, nil, err
@@ -141,14 +142,14 @@ func (r *run) measure(ctx context.Context, callers int, k kind, earlier *harvest
 	return figure{name: k.name, callers: callers, load: l, cost: after.since(before, l.count()*k.requests)}, harvest, l.fatal()
 }
 
-// load runs requests on so many keep-alive connections for a slice.
-func (r *run) load(ctx context.Context, callers int, once func(*caller) error) load {
+// load runs requests on so many keep-alive connections for so long.
+func (r *run) load(ctx context.Context, callers int, long time.Duration, once func(*caller) error) load {
 	all := make([]caller, callers)
 	for i := range all {
 		all[i].address = r.stack.address
 		defer all[i].close()
 	}
-	return closedLoop(ctx, callers, r.options.Slice, func(_ context.Context, i int) error { return once(&all[i]) })
+	return closedLoop(ctx, callers, long, func(_ context.Context, i int) error { return once(&all[i]) })
 }
 
 // spreadCallers is how many callers compare one tenant with many, in turns.
@@ -157,24 +158,60 @@ const (
 	spreadTurns   = 4
 )
 
-// spread compares whole flows at one tenant with flows spread over many.
+// turn is what the flows of one or many tenants have met in all their turns.
+type turn struct {
+	took     []time.Duration
+	cost     cost
+	requests int
+}
+
+// spread compares whole flows at one tenant with flows spread over many. Each tenant
+// is visited once before, because the first visit reads what later ones remember.
 func (r *run) spread(ctx context.Context) error {
 	all, err := r.stack.grow(ctx, r.options.Tenants)
 	if err != nil {
 		return err
 	}
 	flow := kinds()[len(kinds())-1]
-	for turn := range 2 * spreadTurns {
-		many := turn % 2
+	var visited atomic.Int64
+	first := r.load(ctx, spreadCallers, time.Hour, func(c *caller) error {
+		i := int(visited.Add(1)) - 1
+		if i >= len(all) {
+			return errExhausted
+		}
+		return flow.once(c, &stack{tenants: all[i : i+1]}, nil, &harvest{})
+	})
+	if err := errors.Join(first.fatal(), first.first); err != nil {
+		return err
+	}
+	for i := range 2 * spreadTurns {
 		r.stack.tenants = all[:1]
-		if many == 1 {
+		if i%2 == 1 {
 			r.stack.tenants = all
 		}
-		l := r.load(ctx, spreadCallers, func(c *caller) error { return flow.once(c, r.stack, nil, &harvest{}) })
-		if err := errors.Join(l.fatal(), l.first); err != nil {
+		if err := r.takeTurn(ctx, flow, &r.turns[i%2]); err != nil {
 			return err
 		}
-		r.spreads[many] = append(r.spreads[many], l.took...)
 	}
+	return nil
+}
+
+func (r *run) takeTurn(ctx context.Context, flow kind, t *turn) error {
+	before, err := r.stack.cost(ctx)
+	if err != nil {
+		return err
+	}
+	l := r.load(ctx, spreadCallers, r.options.Slice, func(c *caller) error { return flow.once(c, r.stack, nil, &harvest{}) })
+	if err := errors.Join(l.fatal(), l.first); err != nil {
+		return err
+	}
+	after, err := r.stack.cost(ctx)
+	if err != nil {
+		return err
+	}
+	t.took = append(t.took, l.took...)
+	t.requests += l.count() * flow.requests
+	t.cost.cpu += after.cpu - before.cpu
+	t.cost.trips += after.trips - before.trips
 	return nil
 }

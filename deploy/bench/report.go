@@ -150,21 +150,22 @@ func (r *run) targets() bool {
 
 // reportSpread compares one tenant with many.
 func (r *run) reportSpread() (missed []string) {
-	one, many := r.spreads[0], r.spreads[1]
-	if len(one) == 0 || len(many) == 0 {
-		return nil
+	var median [2]time.Duration
+	for i, tenants := range []int{1, r.options.Tenants} {
+		t := r.turns[i]
+		if len(t.took) == 0 {
+			return nil
+		}
+		if i == 0 {
+			fmt.Fprintf(r.options.Out, "\nA whole flow with %d callers, in turns:\n", spreadCallers)
+		}
+		slices.Sort(t.took)
+		median[i] = percentile(t.took, 50)
+		t.cost = t.cost.since(cost{}, t.requests)
+		fmt.Fprintf(r.options.Out, "  %5d tenants: p50 %.2f ms, p99 %.2f ms, %d flows; %.2f round trips and %.3f ms of CPU a request\n",
+			tenants, milliseconds(median[i]), milliseconds(percentile(t.took, 99)), len(t.took), t.cost.trips, t.cost.cpu*1000)
 	}
-	slices.Sort(one)
-	slices.Sort(many)
-	fmt.Fprintf(r.options.Out, "\nA whole flow with %d callers, in turns:\n", spreadCallers)
-	for _, s := range []struct {
-		tenants int
-		took    []time.Duration
-	}{{1, one}, {r.options.Tenants, many}} {
-		fmt.Fprintf(r.options.Out, "  %5d tenants: p50 %.2f ms, p99 %.2f ms, %d flows\n",
-			s.tenants, milliseconds(percentile(s.took, 50)), milliseconds(percentile(s.took, 99)), len(s.took))
-	}
-	slower := 100 * (float64(percentile(many, 50))/float64(percentile(one, 50)) - 1)
+	slower := 100 * (float64(median[1])/float64(median[0]) - 1)
 	fmt.Fprintf(r.options.Out, "  the median is %+.1f %%\n", slower)
 	if slower > maxSpread {
 		missed = append(missed, fmt.Sprintf("%d tenants: the median is %+.1f %%", r.options.Tenants, slower))

@@ -151,7 +151,7 @@ func (s *Service) database(ctx context.Context, r Role) (*tenant.DB, error) {
 	if err != nil {
 		return nil, err
 	}
-	db, err := tenant.Open(ctx, tenant.Config{DSN: dsn})
+	db, err := tenant.Open(ctx, tenant.Config{DSN: dsn, Watch: true})
 	if err != nil {
 		return nil, fmt.Errorf("database as carillon_%s: %w", r, err)
 	}

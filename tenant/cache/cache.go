@@ -19,13 +19,25 @@ import (
 type Cache[K comparable, V any] struct {
 	load    func(context.Context, K) (V, error)
 	entries *expirable.LRU[K, V]
+	// kept has the same answers for longer, to be used while alive.
+	kept    *expirable.LRU[K, V]
+	alive   func() bool
 	flights singleflight.Group
 	epoch   atomic.Uint64
 }
 
 // New returns a cache of at most size answers, none older than life.
 func New[K comparable, V any](size int, life time.Duration, load func(context.Context, K) (V, error)) *Cache[K, V] {
-	return &Cache[K, V]{load: load, entries: expirable.NewLRU[K, V](size, nil, life)}
+	return NewWatched(size, life, life, func() bool { return false }, load)
+}
+
+// NewWatched is [New] for a source whose changes are told: while alive reports true,
+// answers stay for longer, until they are forgotten.
+func NewWatched[K comparable, V any](size int, life, longer time.Duration, alive func() bool, load func(context.Context, K) (V, error)) *Cache[K, V] {
+	return &Cache[K, V]{
+		load: load, alive: alive,
+		entries: expirable.NewLRU[K, V](size, nil, life), kept: expirable.NewLRU[K, V](size, nil, longer),
+	}
 }
 
 // Get returns the answer for k. An error is the source's own. A caller whose
@@ -33,6 +45,11 @@ func New[K comparable, V any](size int, life time.Duration, load func(context.Co
 func (c *Cache[K, V]) Get(ctx context.Context, k K) (V, error) {
 	if v, ok := c.entries.Get(k); ok {
 		return v, nil
+	}
+	if c.alive() {
+		if v, ok := c.kept.Get(k); ok {
+			return v, nil
+		}
 	}
 	epoch := c.epoch.Load()
 	flight := c.flights.DoChan(fmt.Sprintf("%d %v", epoch, k), func() (any, error) {
@@ -57,22 +74,43 @@ func (c *Cache[K, V]) fill(ctx context.Context, k K, epoch uint64) (V, error) {
 	defer cancel()
 	v, err := c.load(ctx, k)
 	if err == nil && c.epoch.Load() == epoch {
-		c.entries.Add(k, v)
+		c.add(k, v)
 		if c.epoch.Load() != epoch { // forgotten between the look and the addition
-			c.entries.Remove(k)
+			c.remove(k)
 		}
 	}
 	return v, err
 }
 
+func (c *Cache[K, V]) add(k K, v V) {
+	c.entries.Add(k, v)
+	c.kept.Add(k, v)
+}
+
+func (c *Cache[K, V]) remove(k K) {
+	c.entries.Remove(k)
+	c.kept.Remove(k)
+}
+
 // Forget drops the answer for k.
 func (c *Cache[K, V]) Forget(k K) {
 	c.epoch.Add(1) // a load under way must not put the old answer back
-	c.entries.Remove(k)
+	c.remove(k)
+}
+
+// ForgetIf drops the answers that match.
+func (c *Cache[K, V]) ForgetIf(matches func(K, V) bool) {
+	c.epoch.Add(1)
+	for _, k := range c.kept.Keys() {
+		if v, ok := c.kept.Peek(k); ok && matches(k, v) {
+			c.remove(k)
+		}
+	}
 }
 
 // Clear drops every answer.
 func (c *Cache[K, V]) Clear() {
 	c.epoch.Add(1)
 	c.entries.Purge()
+	c.kept.Purge()
 }

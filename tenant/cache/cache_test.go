@@ -260,3 +260,32 @@ func want(t *testing.T, c *cache.Cache[string, int64], k string, load int64) {
 		t.Errorf("Get(%q) = the answer of load %d (%v), want that of load %d", k, v, err, load)
 	}
 }
+
+// While changes are told, an answer outlives its shorter life; else it does not.
+func TestWatched(t *testing.T) {
+	t.Parallel()
+	var alive atomic.Bool
+	var loads atomic.Int64
+	c := cache.NewWatched(10, time.Millisecond, time.Hour, alive.Load, func(context.Context, string) (int64, error) {
+		return loads.Add(1), nil
+	})
+	get := func(k string, want int64) {
+		t.Helper()
+		if got, err := c.Get(t.Context(), k); got != want || err != nil {
+			t.Errorf("%s: got %d, %v, want %d", k, got, err, want)
+		}
+	}
+	alive.Store(true)
+	get("a", 1)
+	get("a", 1)
+	get("b", 2)
+	c.ForgetIf(func(k string, _ int64) bool { return k == "a" })
+	get("b", 2)
+	get("a", 3)
+	c.Clear()
+	get("b", 4)
+	alive.Store(false)
+	for got := int64(4); got == 4; {
+		got, _ = c.Get(t.Context(), "b")
+	}
+}

@@ -144,7 +144,7 @@ type presented struct {
 // NewAuthenticator returns an authenticator that reads through db.
 func NewAuthenticator(db *tenant.DB) *Authenticator {
 	a := &Authenticator{db: db}
-	a.keys = cache.New(authenticatorSize, Age, a.load)
+	a.keys = tenant.NewCache(db, authenticatorSize, Age, func(p presented, _ authz.Subject) tenant.ID { return p.tenant }, a.load)
 	return a
 }
 

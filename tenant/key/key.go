@@ -3,7 +3,7 @@
 // A version goes from next (published, not used yet) to active to verify-only to
 // destroyed; at most one is active for each purpose. Private parts are stored
 // sealed under the tenant's data key, which is stored wrapped by the platform's
-// root key; a [Ring] opens them and keeps them in memory for a few seconds. Which
+// root key; a [Ring] opens them and keeps them in memory until they change. Which
 // purposes a process can read at all is decided by its database role.
 package key
 
@@ -65,8 +65,8 @@ type slot struct {
 // NewRing returns a ring that reads through db and unwraps with root.
 func NewRing(db *tenant.DB, root signing.Root) *Ring {
 	r := &Ring{db: db, root: root, data: expirable.NewLRU[tenant.ID, *signing.DataKey](ringSize, nil, dataAge)}
-	r.opened = cache.New(ringSize, Age, r.loadOpened)
-	r.public = cache.New(ringSize, Age, r.loadPublic)
+	r.opened = tenant.NewCache(db, ringSize, Age, func(s slot, _ opened) tenant.ID { return s.tenant }, r.loadOpened)
+	r.public = tenant.NewCache(db, ringSize, Age, func(s slot, _ []Public) tenant.ID { return s.tenant }, r.loadPublic)
 	return r
 }
 
