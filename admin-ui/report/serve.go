@@ -137,18 +137,18 @@ func contentPolicy(l reportpage.Look) string {
 		"; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 }
 
-func (s *Server) setCookie(w http.ResponseWriter, a answer) {
-	c := http.Cookie{
-		Name: cookieName, Path: openPath, Secure: true, HttpOnly: true, SameSite: http.SameSiteStrictMode,
-		MaxAge: int(reportpage.VisitLife / time.Second),
-	}
+// setCookie keeps or ends the visit in the browser, if the answer wants it.
+func setCookie(w http.ResponseWriter, a answer) {
+	value, age := "", -1
 	switch {
 	case a.forget:
-		c.MaxAge = -1
 	case a.cookie != nil:
-		c.Value = *a.cookie
+		value, age = *a.cookie, int(reportpage.VisitLife/time.Second)
 	default:
 		return
 	}
-	http.SetCookie(w, &c)
+	http.SetCookie(w, &http.Cookie{
+		Name: cookieName, Value: value, Path: openPath, MaxAge: age,
+		Secure: true, HttpOnly: true, SameSite: http.SameSiteStrictMode,
+	})
 }

@@ -132,7 +132,7 @@ func (s *Server) send(ctx context.Context, w http.ResponseWriter, v *visit, a an
 	if a.retry > 0 {
 		h.Set("Retry-After", strconv.Itoa(a.retry))
 	}
-	s.setCookie(w, a)
+	setCookie(w, a)
 	w.WriteHeader(a.status)
 	_, _ = body.WriteTo(w) // the browser may have gone
 }
