@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"golang.org/x/time/rate"
 
 	"carillon/tenant"
 	"carillon/tenant/key"
@@ -47,6 +48,9 @@ const (
 	turnSize = 20
 	// atOnce bounds the tenants that are served at the same time.
 	atOnce = 32
+	// looksPerSecond bounds how many outboxes are looked into, empty ones included: of
+	// a thousand tenants, each has its turn every ten seconds.
+	looksPerSecond = 100
 	// sendTimeout ends a message's sending, waiting for the provider's pace included;
 	// the lease outlives it, so that a row which is still "sending" then belongs to a
 	// process that died.
@@ -60,10 +64,14 @@ func (d *Dispatcher) Run(ctx context.Context, pause time.Duration) error {
 	var turns sync.WaitGroup
 	defer turns.Wait()
 	slots := make(chan struct{}, atOnce)
+	pace := rate.NewLimiter(looksPerSecond, looksPerSecond)
 	ticker := time.NewTicker(pause)
 	defer ticker.Stop()
 	for {
 		err := d.c.Directory.Each(ctx, func(id tenant.ID) error {
+			if err := pace.Wait(ctx); err != nil {
+				return err
+			}
 			select {
 			case <-ctx.Done():
 				return ctx.Err()
