@@ -28,7 +28,7 @@ func statsRules() []rule {
 			}
 		}},
 		{"8.1", "the last 91 UTC days, today included, the newest first, zeros where nothing happened", "", func(t *testing.T, w *world) {
-			days := w.days(t, w.strict, "realm")
+			days := w.realmDays(t, w.strict)
 			today := w.Now().UTC()
 			if len(days) != 91 {
 				t.Fatalf("%d days", len(days))
@@ -60,14 +60,14 @@ func statsRules() []rule {
 			}
 		}},
 		{"8.2", "codes issued and claimed, and certificates, show at once, for the tenant alone", "up to 30 minutes later", func(t *testing.T, w *world) {
-			before, others := w.days(t, w.open, "realm")[0].Data, w.days(t, w.other, "realm")[0].Data
+			before, others := w.realmDays(t, w.open)[0].Data, w.realmDays(t, w.other)[0].Data
 			w.token(t, w.open, nil)
 			w.issue(t, w.open, object{"testType": "likely"})
-			after := w.days(t, w.open, "realm")[0].Data
+			after := w.realmDays(t, w.open)[0].Data
 			if after.Issued != before.Issued+2 || after.Claimed != before.Claimed+1 {
 				t.Errorf("%+v, then %+v", before, after)
 			}
-			if got := w.days(t, w.other, "realm")[0].Data; got != others {
+			if got := w.realmDays(t, w.other)[0].Data; got != others {
 				t.Errorf("another tenant: %+v, then %+v", others, got)
 			}
 		}},
@@ -88,10 +88,10 @@ func (w *world) stats(t *testing.T, of account, path string) answer {
 	return w.ask(t, http.MethodGet, "/t/"+string(of.Slug)+"/api/stats/"+path, header{"X-API-Key": of.stats}, "")
 }
 
-func (w *world) days(t *testing.T, of account, path string) []statsDay {
+func (w *world) realmDays(t *testing.T, of account) []statsDay {
 	t.Helper()
 	var report struct{ Statistics []statsDay }
-	if a := w.stats(t, of, path+".json"); json.Unmarshal(a.body, &report) != nil || len(report.Statistics) == 0 {
+	if a := w.stats(t, of, "realm.json"); json.Unmarshal(a.body, &report) != nil || len(report.Statistics) == 0 {
 		t.Fatalf("%v", a)
 	}
 	return report.Statistics

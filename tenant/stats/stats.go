@@ -50,7 +50,7 @@ const (
 	keyClaimed    series = "key-codes-claimed"  // subject: the API key's ID
 	keyInvalid    series = "key-codes-invalid"  // the same
 	keyTokens     series = "key-tokens-claimed" // the same
-	keyBadTokens  series = "key-tokens-invalid" // the same //nolint:gosec // a name
+	keyBadTokens  series = "key-tokens-invalid" //nolint:gosec // the same; it is a name
 	uploads       series = "uploads"            // subject: platform; cohort: day of the certificate; class: delay since then
 	uploadKeys    series = "upload-keys"        // sum of keys
 	revisions     series = "upload-revisions"   //
