@@ -69,6 +69,9 @@ func TestExportVerify(t *testing.T) {
 			if got := run(t.Context(), []string{"export", "verify", test.file, "--key", test.key}); got != test.want {
 				t.Errorf("exit code %d, want %d", got, test.want)
 			}
+			if got := run(t.Context(), []string{"export", "show", test.file, "--json"}); got != 0 {
+				t.Errorf("show: exit code %d", got)
+			}
 		})
 	}
 }

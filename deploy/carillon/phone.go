@@ -15,6 +15,7 @@ type phoneCommands struct {
 	Flow       phoneFlowCommand       `cmd:"" default:"withargs" help:"The whole flow: a code, verify, certificate, publish and, given a public key, download."`
 	SelfReport phoneSelfReportCommand `cmd:"" name:"self-report" help:"The whole flow with a code that the phone asks for itself. It reads the text message in the inbox of a development server."`
 	Download   phoneDownloadCommand   `cmd:"" help:"Download the index and its files, and check every signature."`
+	Watch      phoneWatchCommand      `cmd:"" help:"Download what is new again and again, as a phone does, and say what it brought."`
 }
 
 // phoneFiles is how a phone reaches export files, and whom it believes.
@@ -142,4 +143,36 @@ func (c phoneDownloadCommand) Run(ctx context.Context) error {
 	}
 	fmt.Printf("%d files, every signature valid\n", len(files))
 	return nil
+}
+
+type phoneWatchCommand struct {
+	phoneFiles `prefix:""`
+	State      string        `type:"path" help:"File in which to remember what was downloaded; without one, everything is new at the start." placeholder:"FILE"`
+	Every      time.Duration `default:"1m" help:"Pause between downloads."`
+	Once       bool          `help:"Download once and end."`
+}
+
+func (c phoneWatchCommand) Run(ctx context.Context) error {
+	trust, err := c.trust()
+	if err != nil {
+		return err
+	}
+	var memory phone.Memory
+	if c.State != "" {
+		if memory, err = phone.LoadMemory(c.State); err != nil {
+			return err
+		}
+	}
+	p := phone.Phone{Server: phone.Server{IndexURL: c.Index, DownloadBase: c.Base}, Now: time.Now}
+	visit := func(d phone.Downloaded) error {
+		fmt.Printf("%s  %s  %6d keys  %d revised\n", time.Now().UTC().Format(time.DateTime), d.Name, len(d.File.Keys), len(d.File.Revised))
+		if c.State == "" {
+			return nil
+		}
+		return phone.Memory{Last: d.Name}.Save(c.State)
+	}
+	if c.Once {
+		return p.Fresh(ctx, trust, &memory, visit)
+	}
+	return p.Watch(ctx, trust, &memory, c.Every, visit, func(err error) { fmt.Fprintf(os.Stderr, "carillon: %v\n", err) })
 }
