@@ -44,8 +44,8 @@ bench-parts: ## Go benchmarks of single parts, each with its ratio to a floor me
 fuzz: ## each fuzz target for 20 seconds
 	deploy/fuzz 20s
 
-setup-go: ## install a C compiler (for the race detector) if there is none
-	@deploy/install-packages gcc
+setup-go: ## install a C compiler (for the race detector), curl and Python (for the examples) if they are missing
+	@deploy/install-packages gcc curl python3
 
 setup-browser: ## install Node.js, npm and Chromium if they are missing
 	@deploy/install-packages node npm chromium

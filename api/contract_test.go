@@ -119,6 +119,28 @@ func TestDocumentHasEveryRoute(t *testing.T) {
 	}
 }
 
+// The document is each tenant's own, and nobody's under another name.
+func TestDocumentIsServed(t *testing.T) {
+	t.Parallel()
+	f := setUp(t, func(_ *fixture, c *api.Config) { c.BaseURL = "https://codes.example" })
+	document := f.ask(t, http.MethodGet, "/t/north/openapi.json", nil, "")
+	for _, want := range []string{`"https://codes.example/t/north"`, `"https://` + regionHost(f.north) + `"`, `"openapi":"3.1.0"`} {
+		if !strings.Contains(strings.ReplaceAll(string(document.body), `": "`, `":"`), want) {
+			t.Errorf("the document does not have %s: %v", want, document)
+		}
+	}
+	page := f.ask(t, http.MethodGet, "/t/south/docs", nil, "")
+	policy := page.Header.Get("Content-Security-Policy")
+	if !strings.Contains(string(page.body), "https://codes.example/t/south") || !strings.HasPrefix(policy, "default-src 'none'; style-src 'sha256-") {
+		t.Errorf("page: %v, policy %q", page, policy)
+	}
+	for _, path := range []string{"/t/nowhere/docs", "/t/nowhere/openapi.json"} {
+		if a := f.ask(t, http.MethodGet, path, nil, ""); a.StatusCode != http.StatusNotFound {
+			t.Errorf("%s: %v", path, a)
+		}
+	}
+}
+
 // exchange is a request and its answer, as they passed.
 type exchange struct {
 	request     *http.Request
