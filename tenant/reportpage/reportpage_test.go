@@ -137,7 +137,7 @@ func FuzzOpenVisit(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
-	for _, seed := range []string{text, text[1:], "", "AAAA", strings.Repeat("A", 100)} {
+	for _, seed := range []string{text, text[1:], text + "\n", "", "AAAA", strings.Repeat("A", 100)} {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
