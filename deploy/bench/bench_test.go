@@ -19,8 +19,14 @@ func TestPercentile(t *testing.T) {
 		p      int
 		want   time.Duration
 	}{
-		{hundred, 50, 50}, {hundred, 99, 99}, {hundred, 100, 100}, {hundred, 1, 1},
-		{[]time.Duration{7}, 50, 7}, {[]time.Duration{7}, 99, 7}, {[]time.Duration{1, 2, 3}, 50, 2}, {nil, 50, 0},
+		{hundred, 50, 50},
+		{hundred, 99, 99},
+		{hundred, 100, 100},
+		{hundred, 1, 1},
+		{[]time.Duration{7}, 50, 7},
+		{[]time.Duration{7}, 99, 7},
+		{[]time.Duration{1, 2, 3}, 50, 2},
+		{nil, 50, 0},
 	} {
 		if got := percentile(test.sorted, test.p); got != test.want {
 			t.Errorf("percentile %d of %d: got %d, want %d", test.p, len(test.sorted), got, test.want)

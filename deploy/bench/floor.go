@@ -48,11 +48,11 @@ func (s *stack) floor(ctx context.Context, callers int, long time.Duration) (loa
 		if err != nil {
 			return load{}, err
 		}
-		defer conn.Close()
-		if insert[i], err = conn.PrepareContext(ctx, floorSQL); err != nil {
+		defer func() { _ = conn.Close() }()
+		insert[i], err = conn.PrepareContext(ctx, floorSQL) //nolint:sqlclosecheck // it ends with its connection
+		if err != nil {
 			return load{}, err
 		}
-		defer insert[i].Close()
 	}
 	// Without a context that can end, the driver watches for no end.
 	free := context.WithoutCancel(ctx)

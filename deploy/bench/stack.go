@@ -144,7 +144,7 @@ func (s *stack) await(ctx context.Context) error {
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		if conn, err := net.Dial("tcp", s.address); err == nil {
+		if conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", s.address); err == nil {
 			return conn.Close()
 		}
 		select {

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/url"
 	"os"
+	"runtime/debug"
 	"strings"
 	"time"
 
@@ -42,7 +43,15 @@ type serveCommand struct {
 	Profile        bool          `env:"CARILLON_PROFILE" help:"Serve Go's profiles on the operations listener, below /debug/pprof/."`
 }
 
+// garbage is how much of the live heap may be garbage before it is collected, in
+// percent. The heap is some ten megabytes, so that collecting at the runtime's 100
+// costs a tenth of the CPU time to save what nobody misses.
+const garbage = 300
+
 func (c serveCommand) Run(ctx context.Context) error {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(garbage)
+	}
 	roles, err := service.ParseRoles(c.Roles)
 	if err != nil {
 		return err

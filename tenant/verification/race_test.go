@@ -10,7 +10,7 @@ import (
 
 // contend runs callers that all stand before a locked row when it is released,
 // which is the worst moment for them to meet, and returns their errors.
-func (f *fixture) contend(tb testing.TB, lockSQL string, callers int, call func(i int) error) []error {
+func (f *fixture) contend(tb testing.TB, lockSQL string, call func(i int) error) []error {
 	tb.Helper()
 	ctx := tb.Context()
 	super := f.world.Database.Super()
@@ -21,16 +21,16 @@ func (f *fixture) contend(tb testing.TB, lockSQL string, callers int, call func(
 	if _, err := lock.ExecContext(ctx, lockSQL); err != nil {
 		tb.Fatal(err)
 	}
-	errs := make([]error, callers)
+	errs := make([]error, contenders)
 	var wg sync.WaitGroup
-	for i := range callers {
+	for i := range contenders {
 		wg.Go(func() { errs[i] = call(i) })
 	}
 	const waitingSQL = `
 select count(*)
   from pg_stat_activity
  where datname = current_database() and wait_event_type = 'Lock'`
-	for waiting := 0; waiting < callers; {
+	for waiting := 0; waiting < contenders; {
 		if err := super.QueryRowContext(ctx, waitingSQL).Scan(&waiting); err != nil {
 			tb.Fatal(err)
 		}
@@ -48,7 +48,7 @@ func TestVerifyContended(t *testing.T) {
 	t.Parallel()
 	f := setUp(t)
 	issued := f.issue(t, f.north, verification.IssueRequest{})
-	errs := f.contend(t, `select code_id from verification_code for update`, contenders, func(int) error {
+	errs := f.contend(t, `select code_id from verification_code for update`, func(int) error {
 		_, err := f.device.Verify(t.Context(), f.north, verification.VerifyRequest{Code: issued.Code})
 		return err
 	})
@@ -62,7 +62,7 @@ func TestCertificateContended(t *testing.T) {
 	t.Parallel()
 	f := setUp(t)
 	tok := f.token(t, f.north, verification.IssueRequest{})
-	errs := f.contend(t, `select token_digest from verification_token for update`, contenders, func(i int) error {
+	errs := f.contend(t, `select token_digest from verification_token for update`, func(i int) error {
 		r := verification.CertificateRequest{Token: tok, EKeyHMAC: hmacOf(i)}
 		_, err := f.device.Certificate(t.Context(), f.north, r)
 		return err

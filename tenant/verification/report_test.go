@@ -423,7 +423,7 @@ func TestReportContended(t *testing.T) {
 	f.reporter = f.service(f.world.Report, func(c *verification.Config) {
 		c.Wait = func(context.Context, time.Duration) error { return nil }
 	})
-	errs := f.contend(t, `lock table user_report in exclusive mode`, contenders, func(int) error {
+	errs := f.contend(t, `lock table user_report in exclusive mode`, func(int) error {
 		_, err := f.reporter.Report(t.Context(), f.north, app, request(1))
 		return err
 	})
@@ -441,7 +441,7 @@ func TestReportedCodeContended(t *testing.T) {
 	code := f.report(t, f.north, request(1))
 	_, err := f.device.Verify(t.Context(), f.north, verification.VerifyRequest{Code: code, Nonce: nonceOf(2)})
 	wantProblem(t, err, verification.ErrCodeInvalid, "")
-	errs := f.contend(t, `select code_id from verification_code for update`, contenders, func(int) error {
+	errs := f.contend(t, `select code_id from verification_code for update`, func(int) error {
 		_, err := f.device.Verify(t.Context(), f.north, verification.VerifyRequest{Code: code, Nonce: nonceOf(1)})
 		return err
 	})
