@@ -36,16 +36,18 @@ func TestDefaults(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := &tenant.Tenant{
-		ID: id, Slug: "north", Name: "Department of Health of North", Region: "US-WA",
+		ID: id, Number: got.Number, Slug: "north", Name: "Department of Health of North", Region: "US-WA",
 		HealthAuthorityID: "org.north.health", State: tenant.Active,
 		Settings: tenant.Settings{
 			Issuer: "health.north.example", Audience: "exposure-notifications-server",
 			CertificateLife: 15 * time.Minute, TokenLife: 24 * time.Hour,
 			TestTypes: []string{"confirmed", "likely", "negative"}, RequireDate: true,
 			CodeDigits: 8, CodeLife: 15 * time.Minute, LongCodeLength: 16, LongCodeLife: 24 * time.Hour,
-			SMSCountry:  "US",
-			SMSTemplate: "Your exposure notification code: [longcode]. It expires in [longexpires] hours.",
-			Truncate:    time.Hour,
+			SMSCountry:      "US",
+			SMSTemplate:     "Your exposure notification code: [longcode]. It expires in [longexpires] hours.",
+			Truncate:        time.Hour,
+			SelfReportBlock: 90 * 24 * time.Hour, SelfReportFree: time.Hour,
+			QuotaFactor: 1, SMSSigning: tenant.SigningOff, Language: "en", TimeZone: "UTC",
 		},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
