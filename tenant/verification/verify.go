@@ -101,11 +101,9 @@ with found as (
      and j.ends_at in (c.expires_at, c.long_expires_at)
   returning c.code_id, c.test_type, (c.issued_at at time zone 'UTC')::date as code_day
 ), reported as (
-  update user_report r
+  update user_report
      set claimed_at = $2
-    from claimed c
-   where r.code_id = c.code_id
-     and c.test_type = 'user-report'
+   where code_id = (select code_id from claimed where test_type = 'user-report')
 ), stored as (
   insert into verification_token (tenant_id, token_digest, expires_at, test_type, code_day)
   select current_tenant(), $4::bytea, $5::timestamptz, test_type, code_day
