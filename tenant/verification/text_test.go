@@ -78,3 +78,28 @@ func TestGeneratedTextIsSigned(t *testing.T) {
 	_, err = f.issuer.Status(t.Context(), north, backEnd, request.UUID)
 	wantProblem(t, err, verification.ErrCodeNotFound, "")
 }
+
+// A tenant without a provider is told so before a code is stored (§4.2, rule 9).
+func TestIssueWithoutAProvider(t *testing.T) {
+	t.Parallel()
+	f := setUp(t)
+	service := f.service(f.world.Issuer, func(c *verification.Config) {
+		c.Provided = func(_ context.Context, of *tenant.Tenant) (bool, error) { return of.ID == f.south.ID, nil }
+	})
+	request := verification.IssueRequest{TestType: "confirmed", Phone: phone, UUID: "0f1b2c3d-0000-4000-8000-000000000002"}
+	_, err := service.Issue(t.Context(), f.north, backEnd, request)
+	wantProblem(t, err, verification.ErrNoProvider, "phone provided, but no sms provider is configured")
+	_, err = f.issuer.Status(t.Context(), f.north, backEnd, request.UUID)
+	wantProblem(t, err, verification.ErrCodeNotFound, "")
+	if f.sms.Attempts() != 0 {
+		t.Error("a message was sent")
+	}
+	if _, err := service.Issue(t.Context(), f.south, backEnd, request); err != nil {
+		t.Errorf("with a provider: %v", explain(err))
+	}
+	request.OnlyGenerateSMS = true
+	generating := with(f.north, func(s *tenant.Settings) { s.GenerateSMS = true })
+	if _, err := service.Issue(t.Context(), generating, backEnd, request); err != nil {
+		t.Errorf("a text alone needs none: %v", explain(err))
+	}
+}

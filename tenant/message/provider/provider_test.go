@@ -345,6 +345,37 @@ func TestWhoSends(t *testing.T) {
 	}
 }
 
+// Whether anybody would send is known before a code is stored.
+func TestProvided(t *testing.T) {
+	t.Parallel()
+	f := setUp(t)
+	f.set(t, f.north, 1, twilio(f.first))
+	platform := twilio(f.second)
+	for _, c := range []struct {
+		what         string
+		platform     *provider.Settings
+		fallback     message.Sender
+		north, south bool
+	}{
+		{"nobody else", nil, nil, true, false},
+		{"a fallback", nil, f.fallback, true, true},
+		{"the platform's", &platform, nil, true, true},
+	} {
+		router, err := provider.NewRouter(provider.Config{
+			DB: f.world.Portal, Keys: key.NewRing(f.world.Portal, f.world.Root), Networks: provider.NewNetworks(true),
+			Platform: c.platform, Fallback: c.fallback, Log: slog.New(slog.DiscardHandler), Now: f.world.Now,
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for of, want := range map[*tenant.Tenant]bool{f.north: c.north, f.south: c.south} {
+			if got, err := router.Provided(t.Context(), of); err != nil || got != want {
+				t.Errorf("%s, %s: %v, %v, want %v", c.what, of.Slug, got, err, want)
+			}
+		}
+	}
+}
+
 // A message whose code is gone is not sent.
 func TestNoCodeNoSending(t *testing.T) {
 	t.Parallel()
