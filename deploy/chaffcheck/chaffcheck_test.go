@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -24,7 +26,9 @@ func fake(t *testing.T, spoil func(h http.Header, size *int)) Options {
 		if r.Header.Get("X-Chaff") != "" {
 			spoil(w.Header(), &size)
 		}
-		_, _ = fmt.Fprintf(w, `{"token":"t","certificate":"c","code":"12345678","uuid":"u","padding":%q}`, strings.Repeat("p", size))
+		body := fmt.Sprintf(`{"token":"t","certificate":"c","code":"12345678","uuid":"u","padding":%q}`, strings.Repeat("p", size))
+		w.Header().Set("Content-Length", strconv.Itoa(len(body))) // or long answers would have none
+		_, _ = io.WriteString(w, body)
 	}))
 	t.Cleanup(server.Close)
 	const rounds = 100

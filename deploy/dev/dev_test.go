@@ -90,7 +90,7 @@ func TestCheckTwiceOverTheSameData(t *testing.T) {
 
 var (
 	base64Run   = regexp.MustCompile(`[A-Za-z0-9+/_-]{40,}={0,2}`) // tokens, certificates, keys
-	eightDigits = regexp.MustCompile(`(^|[^0-9.:T-])[0-9]{8}([^0-9]|$)`)
+	eightDigits = regexp.MustCompile(`(^|[^0-9A-Za-z.:-])[0-9]{8}([^0-9A-Za-z]|$)`)
 	address     = regexp.MustCompile(`127\.0\.0\.1|\[::1\]`)
 )
 

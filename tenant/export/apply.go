@@ -101,7 +101,7 @@ func (s *Service) apply(ctx context.Context, t *tenant.Tenant, b staged) error {
 		return fmt.Errorf("note publication: %w", err)
 	}
 	if rows > 0 {
-		s.log.InfoContext(ctx, "export batch published", slog.String("tenant", t.ID.String()),
+		s.log.InfoContext(ctx, "export batch published", slog.String("tenant", string(t.Slug)),
 			slog.String("prefix", prefix), slog.Time("window", b.Start.UTC()))
 	}
 	return s.step("published")

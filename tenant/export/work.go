@@ -72,7 +72,7 @@ func (s *Service) Work(ctx context.Context, t *tenant.Tenant) (bool, error) {
 	case errors.Is(err, errFenced) || errors.Is(lost, errFenced):
 		release(nil)
 		err = nil // whoever has the batch now will finish it
-		s.log.WarnContext(ctx, "export batch was taken over", slog.String("tenant", t.ID.String()), slog.Time("window", b.Start.UTC()))
+		s.log.WarnContext(ctx, "export batch was taken over", slog.String("tenant", string(t.Slug)), slog.Time("window", b.Start.UTC()))
 	default:
 		release(err)
 		err = fmt.Errorf("batch of %s: %w", b.Start.UTC().Format(time.RFC3339), err)
@@ -153,7 +153,7 @@ func (s *Service) hold(ctx context.Context, t *tenant.Tenant, b batch) (held con
 		final, cancel := context.WithTimeout(context.WithoutCancel(ctx), retryAfter)
 		defer cancel()
 		if err := s.renew(final, t, b, s.now().Add(retryAfter)); err != nil {
-			s.log.WarnContext(ctx, "export batch keeps its lease", slog.String("tenant", t.ID.String()), slog.Any("error", err))
+			s.log.WarnContext(ctx, "export batch keeps its lease", slog.String("tenant", string(t.Slug)), slog.Any("error", err))
 		}
 	}
 }

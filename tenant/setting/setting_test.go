@@ -82,7 +82,7 @@ func TestRefusals(t *testing.T) {
 	before := read(t, w, north)
 	bad := map[string][]string{
 		"test-types": {"", "Confirmed", "confirmed,x"}, "require-date": {"", "1", "ON"},
-		"code-digits": {"5", "9", "x", "", "99999999999"}, "code-life": {"0s", "3h", "15", "1.5s", "-1m", "2562047h"},
+		"code-digits": {"5", "13", "x", "", "99999999999"}, "code-life": {"0s", "3h", "15", "1.5s", "-1m", "2562047h"},
 		"long-code-length": {"11", "17"}, "long-code-life": {"25h"},
 		"self-report-page": {"on"}, "self-report-block": {"1h", "2161h"}, "self-report-free": {"59m", "91m"},
 		"device-networks": {"x", "192.0.2.0/33", "fe80::1%eth0", "192.0.2.0/24,"},
