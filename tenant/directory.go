@@ -10,7 +10,6 @@ import (
 	"time"
 
 	lru "github.com/hashicorp/golang-lru/v2"
-	"github.com/hashicorp/golang-lru/v2/expirable"
 
 	"carillon/tenant/cache"
 )
@@ -23,7 +22,7 @@ type Directory struct {
 	platform *cache.Cache[struct{}, bool]
 	// unknown are names that had no tenant a moment ago, familiar those that have had
 	// one: under a flood of made-up names the one is cheap and the other is unharmed.
-	unknown  *expirable.LRU[name, struct{}]
+	unknown  *cache.Aged[name, struct{}]
 	familiar *lru.Cache[name, struct{}]
 	held     atomic.Bool
 }
@@ -45,7 +44,7 @@ func NewDirectory(db *DB) *Directory {
 	if err != nil {
 		panic(err) // only for a size below one
 	}
-	d := &Directory{db: db, familiar: familiar, unknown: expirable.NewLRU[name, struct{}](directorySize, nil, DirectoryAge)}
+	d := &Directory{db: db, familiar: familiar, unknown: cache.NewAged[name, struct{}](directorySize, DirectoryAge)}
 	d.byName = NewCache(db, directorySize, DirectoryAge, func(_ name, t *Tenant) ID { return t.ID }, d.load)
 	d.platform = cache.New(1, DirectoryAge, d.loadMaintenance)
 	return d

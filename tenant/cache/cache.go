@@ -11,16 +11,15 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/hashicorp/golang-lru/v2/expirable"
 	"golang.org/x/sync/singleflight"
 )
 
 // Cache answers from memory, or from its source.
 type Cache[K comparable, V any] struct {
 	load    func(context.Context, K) (V, error)
-	entries *expirable.LRU[K, V]
+	entries *Aged[K, V]
 	// kept has the same answers for longer, to be used while alive.
-	kept    *expirable.LRU[K, V]
+	kept    *Aged[K, V]
 	alive   func() bool
 	flights singleflight.Group
 	epoch   atomic.Uint64
@@ -36,7 +35,7 @@ func New[K comparable, V any](size int, life time.Duration, load func(context.Co
 func NewWatched[K comparable, V any](size int, life, longer time.Duration, alive func() bool, load func(context.Context, K) (V, error)) *Cache[K, V] {
 	return &Cache[K, V]{
 		load: load, alive: alive,
-		entries: expirable.NewLRU[K, V](size, nil, life), kept: expirable.NewLRU[K, V](size, nil, longer),
+		entries: NewAged[K, V](size, life), kept: NewAged[K, V](size, longer),
 	}
 }
 
@@ -101,11 +100,8 @@ func (c *Cache[K, V]) Forget(k K) {
 // ForgetIf drops the answers that match.
 func (c *Cache[K, V]) ForgetIf(matches func(K, V) bool) {
 	c.epoch.Add(1)
-	for _, k := range c.kept.Keys() {
-		if v, ok := c.kept.Peek(k); ok && matches(k, v) {
-			c.remove(k)
-		}
-	}
+	c.entries.RemoveIf(matches)
+	c.kept.RemoveIf(matches)
 }
 
 // Clear drops every answer.

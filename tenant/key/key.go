@@ -19,8 +19,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/hashicorp/golang-lru/v2/expirable"
-
 	"carillon/signing"
 	"carillon/tenant"
 	"carillon/tenant/cache"
@@ -54,7 +52,7 @@ type Ring struct {
 	root   signing.Root
 	opened *cache.Cache[slot, opened]
 	public *cache.Cache[slot, []Public]
-	data   *expirable.LRU[tenant.ID, *signing.DataKey]
+	data   *cache.Aged[tenant.ID, *signing.DataKey]
 }
 
 type slot struct {
@@ -64,7 +62,7 @@ type slot struct {
 
 // NewRing returns a ring that reads through db and unwraps with root.
 func NewRing(db *tenant.DB, root signing.Root) *Ring {
-	r := &Ring{db: db, root: root, data: expirable.NewLRU[tenant.ID, *signing.DataKey](ringSize, nil, dataAge)}
+	r := &Ring{db: db, root: root, data: cache.NewAged[tenant.ID, *signing.DataKey](ringSize, dataAge)}
 	r.opened = tenant.NewCache(db, ringSize, Age, func(s slot, _ opened) tenant.ID { return s.tenant }, r.loadOpened)
 	r.public = tenant.NewCache(db, ringSize, Age, func(s slot, _ []Public) tenant.ID { return s.tenant }, r.loadPublic)
 	return r

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/google/uuid"
-	"github.com/hashicorp/golang-lru/v2/expirable"
 	"golang.org/x/time/rate"
 
 	"carillon/tenant"
@@ -44,7 +43,7 @@ type Router struct {
 	c        Config
 	platform *line
 	lines    *cache.Cache[tenant.ID, []line]
-	paces    *expirable.LRU[string, *rate.Limiter]
+	paces    *cache.Aged[string, *rate.Limiter]
 }
 
 // Age is how long a change to a tenant's providers may take to be seen everywhere.
@@ -68,7 +67,7 @@ func NewRouter(c Config) (*Router, error) {
 	if c.Fallback == nil {
 		c.Fallback = message.None{}
 	}
-	r := &Router{c: c, paces: expirable.NewLRU[string, *rate.Limiter](routesKept, nil, pacesKept)}
+	r := &Router{c: c, paces: cache.NewAged[string, *rate.Limiter](routesKept, pacesKept)}
 	if c.Platform != nil {
 		l, err := r.newLine("platform", "platform", *c.Platform)
 		if err != nil {
