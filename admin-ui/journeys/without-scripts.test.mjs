@@ -9,8 +9,9 @@ test("the whole task works without scripts, on a narrow screen", async () => {
     await signIn(page, ours, "caseworker");
     await page.getByText("Likely positive").click();
     await page.getByLabel("Test taken").fill(today().iso);
-    if (await page.getByLabel("Mobile telephone number").count()) {
-      await page.getByLabel("Mobile telephone number").fill("+1 206 555 0142");
+    const telephone = page.getByRole("textbox", { name: /Mobile telephone number/ });
+    if (await telephone.count()) {
+      await telephone.fill("+1 206 555 0142");
     }
     const form = await page.locator("input[name=code_id]").inputValue();
     await page.getByRole("button", { name: "Issue code" }).click();
