@@ -3,8 +3,10 @@ package phone_test
 import (
 	"context"
 	"crypto/rand"
+	"encoding/base64"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -20,6 +22,7 @@ import (
 	"carillon/deploy/phone"
 	"carillon/signing"
 	"carillon/signing/exportfile"
+	"carillon/signing/exportfile/exportfiletest"
 	"carillon/tenant"
 	"carillon/tenant/client"
 	"carillon/tenant/export"
@@ -168,9 +171,46 @@ func TestFlow(t *testing.T) {
 	if found, most := phone.Contains(report.Files, report.Keys.TEKs); found != 14 || most != 1 {
 		t.Errorf("%d of 14 keys, at most %d times", found, most)
 	}
+	if own := reread(t, p, trust, report); own != 14 {
+		t.Errorf("another reader finds %d of 14 keys", own)
+	}
 	if report.Files[0].File.Region != f.north.Region || !strings.HasSuffix(report.Files[0].Name, ".zip") {
 		t.Errorf("file %s of region %s", report.Files[0].Name, report.Files[0].File.Region)
 	}
+}
+
+// reread reads the files of a run with a reader that has no code in common with their
+// writer, and counts the run's own keys in them.
+func reread(t *testing.T, p *phone.Phone, trust phone.Trust, run phone.Report) (own int) {
+	t.Helper()
+	mine := map[string]int32{}
+	for _, k := range run.Keys.TEKs {
+		mine[k.Key] = k.RollingStart
+	}
+	for _, f := range run.Files {
+		response, err := http.Get(p.Server.DownloadBase + f.Name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, err := io.ReadAll(response.Body)
+		_ = response.Body.Close()
+		if err != nil {
+			t.Fatal(err)
+		}
+		read, err := exportfiletest.Decode(body)
+		if err != nil {
+			t.Fatalf("%s: %v", f.Name, err)
+		}
+		if err := read.Verify(trust.KeyID, trust.KeyVersion, trust.Key); err != nil {
+			t.Errorf("%s: %v", f.Name, err)
+		}
+		for _, k := range read.Keys {
+			if start, ours := mine[base64.StdEncoding.EncodeToString(k.Data[:])]; ours && *k.RollingStart == start && *k.Type == 1 && *k.Risk == 2 {
+				own++
+			}
+		}
+	}
+	return own
 }
 
 func TestFlowWithAGivenCode(t *testing.T) {

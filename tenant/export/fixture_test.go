@@ -14,6 +14,7 @@ import (
 	"carillon/signing"
 	"carillon/signing/certificate"
 	"carillon/signing/exportfile"
+	"carillon/signing/exportfile/exportfiletest"
 	"carillon/tenant"
 	"carillon/tenant/exposure"
 	"carillon/tenant/exposure/exposuretest"
@@ -179,6 +180,9 @@ func (f *fixture) files(tb testing.TB) []exportfile.File {
 		file, err := exportfile.Verify(body, f.exportKey.KeyID, f.exportKey.Label, f.exportKey.Key)
 		if err != nil {
 			tb.Fatalf("%s: %v", name, err)
+		}
+		if again, err := exportfiletest.Decode(body); err != nil || again.Verify(f.exportKey.KeyID, f.exportKey.Label, f.exportKey.Key) != nil {
+			tb.Fatalf("%s, read independently: %v", name, err)
 		}
 		all = append(all, file)
 	}
