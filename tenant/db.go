@@ -175,15 +175,11 @@ func lockSQL(function string, id ID, lock Lock) string {
 // run opens the transaction and binds it in one round trip: statements without
 // parameters travel together.
 func (db *DB) run(ctx context.Context, bind string, fn func(*Tx) error) (err error) {
-	conn, err := db.pool.Connx(ctx)
+	conn, err := db.begin(ctx, bind)
 	if err != nil {
-		return fmt.Errorf("database connection: %w", err)
+		return err
 	}
 	defer func() { err = errors.Join(err, ignoreDone(conn.Close())) }()
-	if _, err := conn.ExecContext(ctx, "begin"+bind); err != nil {
-		discard(conn)
-		return fmt.Errorf("begin: %w", err)
-	}
 	tx := &Tx{conn: conn}
 	finished := false
 	defer func() {
@@ -205,6 +201,33 @@ func (db *DB) run(ctx context.Context, bind string, fn func(*Tx) error) (err err
 		return fmt.Errorf("commit: %w", err)
 	}
 	return nil
+}
+
+// begin opens a transaction on a connection of the pool. That the server has been
+// restarted since a connection was last used shows only now. Nothing of the caller's has
+// been sent then, so that another connection is tried, until the pool can have no more
+// of them.
+func (db *DB) begin(ctx context.Context, bind string) (*sqlx.Conn, error) {
+	for others := db.pool.Stats().MaxOpenConnections; ; others-- {
+		conn, err := db.pool.Connx(ctx)
+		if err != nil {
+			return nil, fmt.Errorf("database connection: %w", err)
+		}
+		if _, err = conn.ExecContext(ctx, "begin"+bind); err == nil {
+			return conn, nil
+		}
+		discard(conn)
+		err = errors.Join(err, ignoreDone(conn.Close()))
+		if others == 0 || ctx.Err() != nil || answered(err) {
+			return nil, fmt.Errorf("begin: %w", err)
+		}
+	}
+}
+
+// answered reports whether an error is the server's answer, and not the want of one.
+func answered(err error) bool {
+	var answer *pq.Error
+	return errors.As(err, &answer)
 }
 
 const rollbackTimeout = 5 * time.Second

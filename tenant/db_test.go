@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"runtime"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -373,6 +374,43 @@ func TestLostConnection(t *testing.T) {
 	}
 	if got := audience(t, db, north.ID); got != anything {
 		t.Errorf("audience = %q", got)
+	}
+}
+
+// Connections that ended while nobody used them, as when the server is restarted, fail
+// no transaction at all.
+func TestLostWhileResting(t *testing.T) {
+	t.Parallel()
+	w := tenanttest.New(t)
+	north := w.Create("north")
+	db := w.Open("carillon_operator")
+	const open = 8
+	var pids [open]int
+	var arrived, leave sync.WaitGroup
+	arrived.Add(open)
+	for i := range open { // as many connections as there are at once
+		leave.Go(func() {
+			err := db.In(t.Context(), north.ID, func(tx *tenant.Tx) error {
+				arrived.Done()
+				arrived.Wait()
+				return tx.Get(t.Context(), &pids[i], `select pg_backend_pid()`)
+			})
+			if err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	leave.Wait()
+	for _, pid := range pids {
+		if _, err := w.Database.Super().ExecContext(t.Context(), `select pg_terminate_backend($1, 10000)`, pid); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := audience(t, db, north.ID); got != anything {
+		t.Errorf("audience = %q", got)
+	}
+	if stats := db.Stats(); stats.Open != 1 {
+		t.Errorf("%d connections are open, want the new one alone", stats.Open)
 	}
 }
 

@@ -54,16 +54,15 @@ func (c *cutConn) Write(p []byte) (int, error) {
 	return 0, errCut
 }
 
-// Where a process may die in the first device request on a connection: before or after
-// each message.
+// Where a connection may break in the first device request on it: before or after each
+// message. While the transaction is opened, nothing is lost yet, and it is opened on
+// another connection ([TestOpeningHeals]); later, the request fails.
 var cuts = []struct {
 	name  string
 	write int64
 	after bool
 	done  bool // the commit has happened, though nobody heard of it
 }{
-	{"before opening", 1, false, false},
-	{"after opening", 1, true, false},
 	{"before preparing", 2, false, false},
 	{"after preparing", 2, true, false},
 	{"before the statement", 3, false, false},
@@ -150,12 +149,31 @@ func TestCertificateCrash(t *testing.T) {
 	}
 }
 
+// A connection that is found dead when the transaction is to be opened costs nobody a
+// request, and does nothing twice.
+func TestOpeningHeals(t *testing.T) {
+	t.Parallel()
+	f := setUp(t)
+	for _, after := range []bool{false, true} {
+		service, arm := f.mortal(t)
+		issued := f.issue(t, f.north, verification.IssueRequest{})
+		tokens := f.countTokens(t, f.north)
+		arm(1, after)
+		if _, err := service.Verify(t.Context(), f.north, verification.VerifyRequest{Code: issued.Code}); err != nil {
+			t.Errorf("cut after opening %t: %v", after, err)
+		}
+		if got := f.countTokens(t, f.north); got != tokens+1 {
+			t.Errorf("cut after opening %t: %d tokens more, want 1", after, got-tokens)
+		}
+	}
+}
+
 // Code and report exist both or not at all, and the number is free again at the
 // latest when an unclaimed report's time is over.
 func TestReportCrash(t *testing.T) {
 	t.Parallel()
 	f := setUpReports(t)
-	for write := int64(1); write <= 4; write++ { // opening, code, number, commit
+	for write := int64(2); write <= 4; write++ { // code, number, commit; opening heals
 		for _, after := range []bool{false, true} {
 			done := write == 4 && after
 			service, arm := f.mortalAs(t, "carillon_report", f.world.Report)
