@@ -46,6 +46,8 @@ func TestMaintenance(t *testing.T) {
 			{"/api/user-report", f.north.device, own(fmt.Sprintf("+1206555010%d", i)), issuing},
 			{"/api/user-report", f.north.device, object{"unknown": "member"}, issuing},
 			{"/api/batch-issue", f.north.admin, object{"codes": []object{{"testType": "confirmed"}}}, issuing},
+			{"/api/codes/resend", f.north.admin, object{"uuid": uuid, "phone": "+12065550199"}, issuing},
+			{"/api/codes/resend", f.north.admin, object{"unknown": "member"}, issuing},
 			{"/api/verify", f.north.device, object{"code": "00000000"}, verifying},
 			{"/api/verify", f.north.device, object{"unknown": "member"}, verifying},
 			{"/api/verify", f.north.device, object{"code": code}, verifying},
@@ -60,6 +62,11 @@ func TestMaintenance(t *testing.T) {
 			if r.closed {
 				wantRefusal(t, test.name+" "+r.path, a, http.StatusTooManyRequests, "maintenance_mode", "server is read-only for maintenance")
 			}
+		}
+		if a := ask("/v1/publish", "", object{"unknown": "member"}); (a.StatusCode == http.StatusTooManyRequests) != test.platform {
+			t.Errorf("%s, publish: %v", test.name, a)
+		} else if want := `{"error":"please try again later"}`; test.platform && (string(a.body) != want || a.Header.Get("Content-Type") != "application/json") {
+			t.Errorf("%s, publish: %v, want %s", test.name, a, want)
 		}
 		if a := ask("/api/issue", f.north.device, object{}); a.StatusCode != http.StatusUnauthorized {
 			t.Errorf("%s, wrong key: %v, want 401", test.name, a)

@@ -49,9 +49,20 @@ type publishResponse struct {
 	Padding       string   `json:"padding"`
 }
 
+// publishClosed is the answer under maintenance, which has no code and no padding
+// (§1.1).
+type publishClosed struct {
+	Error string `json:"error"`
+}
+
 // publish takes in an upload. At a URL of no tenant every upload is one for an
 // unknown health authority.
 func (s *Server) publish(c *gin.Context) {
+	if t := of(c).tenant; t != nil && t.ClosedForPublish() {
+		c.Header(versionHeader, version)
+		s.sendJSON(c, http.StatusTooManyRequests, publishClosed{"please try again later"})
+		return
+	}
 	upload, ok := s.decodeUpload(c)
 	if !ok {
 		return

@@ -112,7 +112,7 @@ func (s *Server) issuerRoutes() []route {
 		backend("/api/batch-issue", authz.CodeBulkIssue, s.batchIssue).closedIn((*tenant.Tenant).ClosedForIssue),
 		backend("/api/checkcodestatus", authz.CodeRead, s.checkCodeStatus),
 		backend("/api/expirecode", authz.CodeExpire, s.expireCode),
-		backend("/api/codes/resend", authz.CodeIssue, s.resend),
+		backend("/api/codes/resend", authz.CodeIssue, s.resend).closedIn((*tenant.Tenant).ClosedForIssue),
 		backend("/api/codes/delivery", authz.CodeRead, s.delivery),
 	}
 	if s.config.Batches != nil {

@@ -334,8 +334,8 @@ func TestClosedFor(t *testing.T) {
 		{false, false, false, false}, {false, true, true, false}, {true, false, true, true}, {true, true, true, true},
 	} {
 		of := tenant.Tenant{Maintenance: test.platform, Settings: tenant.Settings{Maintenance: test.own}}
-		if of.ClosedForIssue() != test.issue || of.ClosedForVerify() != test.verify {
-			t.Errorf("%+v: issue %v, verify %v", test, of.ClosedForIssue(), of.ClosedForVerify())
+		if of.ClosedForIssue() != test.issue || of.ClosedForVerify() != test.verify || of.ClosedForPublish() != test.platform {
+			t.Errorf("%+v: issue %v, verify %v, publish %v", test, of.ClosedForIssue(), of.ClosedForVerify(), of.ClosedForPublish())
 		}
 	}
 }

@@ -13,6 +13,11 @@ func (t *Tenant) ClosedForIssue() bool { return t.Maintenance || t.Settings.Main
 // maintenance. A tenant's own switch leaves the codes good that are out.
 func (t *Tenant) ClosedForVerify() bool { return t.Maintenance }
 
+// ClosedForPublish reports whether keys may not be published: the platform is in
+// maintenance (key server protocol §1.1). A tenant's own switch is about codes, and
+// leaves the certificates good that are out.
+func (t *Tenant) ClosedForPublish() bool { return t.Maintenance }
+
 // HoldMaintenance makes the platform be in maintenance as this directory sees it,
 // whatever the database says, for the directory's life.
 func (d *Directory) HoldMaintenance() {

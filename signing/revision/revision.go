@@ -22,8 +22,9 @@ import (
 // tenant under this key.
 var ErrMalformed = errors.New("revision token is malformed or not ours")
 
-// Step is how many entries a token has room for, or a multiple of it.
-const Step = 28
+// Step is how many entries a token has room for, or a multiple of it. One upload has no
+// more (key server protocol §15), so tokens of single uploads are of one length.
+const Step = 30
 
 // MaxEntries is how many keys a token can list.
 const MaxEntries = 10 * Step
