@@ -54,8 +54,8 @@ var fillSQL = []string{
 	`insert into quota_entry (tenant_id, day, entry_id, kind, codes) values ($1, current_date, gen_random_uuid(), 'share', 1)`,
 	`insert into report_page (tenant_id) values ($1)`,
 	`insert into report_text (tenant_id, language) values ($1, 'es')`,
-	`insert into exposure (tenant_id, tek, rolling_start, rolling_period, transmission_risk, report_type, traveler, regions, created_at)
-	 values ($1, decode(repeat('00', 16), 'hex'), 1, 144, 0, 'confirmed', false, '{}', now())`,
+	`insert into exposure (tenant_id, tek, rolling_start, rolling_period, transmission_risk, report_type, traveler, region, created_at)
+	 values ($1, decode(repeat('00', 16), 'hex'), 1, 144, 0, 'confirmed', false, '', now())`,
 	`insert into publish_receipt (tenant_id, digest, expires_at) values ($1, sha256('receipt'), now())`,
 	`insert into export_batch (tenant_id, config_id, starts_at, ends_at)
 	 select tenant_id, config_id, now(), now() + interval '1 hour' from export_config where tenant_id = $1`,

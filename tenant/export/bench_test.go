@@ -67,8 +67,8 @@ func (f *fixture) fill(tb testing.TB, n int) {
 	f.exec(tb, `
 insert into exposure
        (tenant_id, tek, rolling_start, rolling_period, transmission_risk, report_type, days_since_onset,
-        traveler, regions, created_at)
-select $1, decode(replace(gen_random_uuid()::text, '-', ''), 'hex'), 2990000, 144, 2, 'confirmed', 0, false, array[$2], $3
+        traveler, region, created_at)
+select $1, decode(replace(gen_random_uuid()::text, '-', ''), 'hex'), 2990000, 144, 2, 'confirmed', 0, false, $2, $3
   from generate_series(1, $4::int)`,
 		f.tenant.ID, f.tenant.Region, f.world.Now().Truncate(period), n)
 }

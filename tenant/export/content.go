@@ -26,13 +26,14 @@ type stored struct {
 	ReportType     string
 	DaysSinceOnset *int32
 	Traveler       bool
-	Regions        pq.StringArray
+	Region         string
+	OtherRegions   pq.StringArray
 	CreatedAt      time.Time
 }
 
 func (k *stored) scan(rows *sqlx.Rows) error {
 	return rows.Scan(&k.TEK, &k.RollingStart, &k.RollingPeriod, &k.Risk, &k.ReportType,
-		&k.DaysSinceOnset, &k.Traveler, &k.Regions, &k.CreatedAt)
+		&k.DaysSinceOnset, &k.Traveler, &k.Region, &k.OtherRegions, &k.CreatedAt)
 }
 
 // key is the form that files have.
@@ -96,14 +97,15 @@ select config_id, path, region, input_regions, exclude_regions, travelers, perio
   from export_config
  where config_id = $1`
 
-	// matching is true intersection of regions, for any number of them (§5.1).
+	// matching is true intersection of regions, for any number of them (§5.1). A key
+	// without other regions has null there.
 	matching = `
-   and ((regions && $3 and ($5 <> 'exclude' or not traveler)) or ($5 = 'include' and traveler))
-   and not regions && $4`
+   and (((region = any($3) or other_regions && $3) and ($5 <> 'exclude' or not traveler)) or ($5 = 'include' and traveler))
+   and (region = any($4) or other_regions && $4) is not true`
 
 	newSQL = `
   select tek, rolling_start, rolling_period, transmission_risk, report_type, days_since_onset,
-         traveler, regions, created_at
+         traveler, region, other_regions, created_at
     from exposure
    where created_at >= $1
      and created_at < $2` + matching + `
@@ -111,7 +113,7 @@ order by tek`
 
 	revisedSQL = `
   select tek, rolling_start, rolling_period, revised_risk, revised_type, revised_days,
-         traveler, regions, revised_at
+         traveler, region, other_regions, revised_at
     from exposure
    where revised_at >= $1
      and revised_at < $2` + matching + `
@@ -225,12 +227,12 @@ func fill(fresh, revised []exportfile.Key, c config, b batch) []exportfile.File 
 const generatedSQL = `
 insert into exposure
        (tenant_id, tek, rolling_start, rolling_period, transmission_risk, report_type,
-        days_since_onset, traveler, regions, created_at, generated)
-  select current_tenant(), k.tek, k.rolling_start, k.rolling_period, k.risk, k.report_type,
-         k.days, k.traveler, string_to_array(k.regions, ','), k.created_at, true
+        days_since_onset, traveler, region, other_regions, created_at, generated)
+  select current_tenant(), k.tek, k.rolling_start, k.rolling_period, k.risk, k.report_type::report_type,
+         k.days, k.traveler, k.region, nullif(string_to_array(k.other_regions, ','), '{}'), k.created_at, true
     from unnest($1::bytea[], $2::integer[], $3::smallint[], $4::smallint[], $5::text[],
-                $6::smallint[], $7::boolean[], $8::text[], $9::timestamptz[])
-      as k (tek, rolling_start, rolling_period, risk, report_type, days, traveler, regions, created_at)
+                $6::smallint[], $7::boolean[], $8::text[], $9::text[], $10::timestamptz[])
+      as k (tek, rolling_start, rolling_period, risk, report_type, days, traveler, region, other_regions, created_at)
 order by k.tek`
 
 // storeGenerated keeps all padding, so that other configurations' files of the same
@@ -244,7 +246,8 @@ func storeGenerated(ctx context.Context, tx *tenant.Tx, generated []stored) erro
 	var (
 		teks                   pq.ByteaArray
 		starts, periods, risks pq.Int32Array
-		types, regions, dates  pq.StringArray
+		types, dates           pq.StringArray
+		regions, others        pq.StringArray
 		travelers              pq.BoolArray
 		days                   []*int32
 	)
@@ -256,10 +259,11 @@ func storeGenerated(ctx context.Context, tx *tenant.Tx, generated []stored) erro
 		types = append(types, k.ReportType)
 		days = append(days, k.DaysSinceOnset)
 		travelers = append(travelers, k.Traveler)
-		regions = append(regions, strings.Join(k.Regions, ",")) // codes have no commas
+		regions = append(regions, k.Region)
+		others = append(others, strings.Join(k.OtherRegions, ",")) // codes have no commas
 		dates = append(dates, k.CreatedAt.UTC().Format(time.RFC3339))
 	}
-	_, err := tx.Exec(ctx, generatedSQL, teks, starts, periods, risks, types, pq.Array(days), travelers, regions, dates)
+	_, err := tx.Exec(ctx, generatedSQL, teks, starts, periods, risks, types, pq.Array(days), travelers, regions, others, dates)
 	if err != nil {
 		return fmt.Errorf("store padding: %w", err)
 	}

@@ -14,7 +14,7 @@ func some(n int) []stored {
 		tek[0], tek[1], tek[2] = byte(i>>16), byte(i>>8), byte(i)
 		list[i] = stored{
 			TEK: tek, RollingStart: int32(2_990_000 + i), RollingPeriod: 144, Risk: 2, ReportType: "confirmed",
-			DaysSinceOnset: ptr(int32(0)), Regions: []string{"XA"}, CreatedAt: at("09:00:00").Add(time.Duration(i) * time.Second),
+			DaysSinceOnset: ptr(int32(0)), Region: "XA", CreatedAt: at("09:00:00").Add(time.Duration(i) * time.Second),
 		}
 	}
 	return list

@@ -133,7 +133,7 @@ func TestWindowOfOtherRegions(t *testing.T) {
 	t.Parallel()
 	f := setUp(t)
 	f.mustPublish(t, 3)
-	f.exec(t, `update exposure set regions = '{ZZ}'`)
+	f.exec(t, `update exposure set region = 'ZZ'`)
 	f.world.Advance(period)
 	s := f.service(nil)
 	f.turn(t, s)
@@ -183,22 +183,22 @@ func TestSelection(t *testing.T) {
 	t.Parallel()
 	f := setUp(t)
 	const insert = `
-insert into exposure (tenant_id, tek, rolling_start, rolling_period, transmission_risk, report_type, traveler, regions, created_at)
-values ($1, $2, 1, 144, 0, 'confirmed', $3, $4::text[], $5)`
+insert into exposure (tenant_id, tek, rolling_start, rolling_period, transmission_risk, report_type, traveler, region, other_regions, created_at)
+values ($1, $2, 1, 144, 0, 'confirmed', $3, $4, nullif($5::text[], '{}'), $6)`
 	keys := []struct {
-		name, regions string
-		traveler      bool
+		name, region, others string
+		traveler             bool
 	}{
-		{"a", "{A}", false},
-		{"at", "{A}", true},
-		{"b", "{B}", false},
-		{"ab", "{A,B}", false},
-		{"c", "{C}", false},
-		{"ct", "{C}", true},
-		{"bct", "{B,C}", true},
+		{"a", "A", "{}", false},
+		{"at", "A", "{}", true},
+		{"b", "B", "{}", false},
+		{"ab", "A", "{B}", false},
+		{"c", "C", "{}", false},
+		{"ct", "C", "{}", true},
+		{"bct", "B", "{C}", true},
 	}
 	for i, k := range keys {
-		f.exec(t, insert, f.tenant.ID, bytes.Repeat([]byte{byte(i)}, 16), k.traveler, k.regions, f.world.Now().Truncate(period))
+		f.exec(t, insert, f.tenant.ID, bytes.Repeat([]byte{byte(i)}, 16), k.traveler, k.region, k.others, f.world.Now().Truncate(period))
 	}
 	tests := []struct {
 		name, region, input, exclude, travelers string
@@ -668,8 +668,8 @@ func TestClosingWaitsForPublishers(t *testing.T) {
 	s := f.service(nil)
 	f.turn(t, s)
 	const insert = `
-insert into exposure (tenant_id, tek, rolling_start, rolling_period, transmission_risk, report_type, traveler, regions, created_at)
-values (current_tenant(), $1, 2990000, 144, 0, 'confirmed', false, array[$2], $3)`
+insert into exposure (tenant_id, tek, rolling_start, rolling_period, transmission_risk, report_type, traveler, region, created_at)
+values (current_tenant(), $1, 2990000, 144, 0, 'confirmed', false, $2, $3)`
 	var key tek
 	arrived := f.world.Now().Truncate(period)
 	f.world.Advance(period)

@@ -38,8 +38,8 @@ func BenchmarkPublish(b *testing.B) {
 
 const commitSQL = `
 insert into exposure
-       (tenant_id, tek, rolling_start, rolling_period, transmission_risk, report_type, traveler, regions, created_at)
-values (current_tenant(), $1, 1, 144, 0, 'confirmed', false, '{XA}', now())`
+       (tenant_id, tek, rolling_start, rolling_period, transmission_risk, report_type, traveler, region, created_at)
+values (current_tenant(), $1, 1, 144, 0, 'confirmed', false, 'XA', now())`
 
 func (f *fixture) commit(ctx context.Context, _ int) error {
 	tek := make([]byte, 16)

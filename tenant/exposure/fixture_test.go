@@ -103,8 +103,8 @@ type row struct {
 
 const rowSQL = `
 select rolling_start, rolling_period, transmission_risk, report_type, days_since_onset, traveler,
-       array_to_string(regions, ','), created_at at time zone 'UTC',
-       coalesce(revised_type, ''), coalesce(revised_at, 'epoch') at time zone 'UTC',
+       array_to_string(region || other_regions, ','), created_at at time zone 'UTC',
+       coalesce(revised_type::text, ''), coalesce(revised_at, 'epoch') at time zone 'UTC',
        coalesce(revised_days, 99), coalesce(revised_risk, 99), generated, revised_at is not null
   from exposure
  where tenant_id = $1

@@ -585,8 +585,8 @@ func TestCleanup(t *testing.T) {
 	f := setUp(t)
 	limits := exposure.DefaultLimits()
 	const fill = `
-insert into exposure (tenant_id, tek, rolling_start, rolling_period, transmission_risk, report_type, traveler, regions, created_at)
-select $1, decode(md5(i::text), 'hex'), 1, 144, 0, 'confirmed', false, '{XA}', $2
+insert into exposure (tenant_id, tek, rolling_start, rolling_period, transmission_risk, report_type, traveler, region, created_at)
+select $1, decode(md5(i::text), 'hex'), 1, 144, 0, 'confirmed', false, 'XA', $2
   from generate_series($3::int, $4::int) i`
 	exec := func(query string, args ...any) {
 		t.Helper()

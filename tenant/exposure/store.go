@@ -83,8 +83,8 @@ with sent as (
 ), fresh as (
     insert into exposure
            (tenant_id, tek, rolling_start, rolling_period, transmission_risk, report_type,
-            days_since_onset, traveler, regions, created_at)
-      select current_tenant(), s.tek, s.rolling_start, s.rolling_period, s.risk, $7,
+            days_since_onset, traveler, region, created_at)
+      select current_tenant(), s.tek, s.rolling_start, s.rolling_period, s.risk, $7::report_type,
              s.days, $8, $9, greatest(s.created_at, (select settled_until from export_horizon))
         from sent s
     order by s.tek
@@ -98,7 +98,7 @@ with sent as (
 )
    select s.tek, f.tek is not null as inserted, e.tek is not null as known,
           coalesce(e.rolling_start, 0) as rolling_start, coalesce(e.rolling_period, 0) as rolling_period,
-          coalesce(e.report_type, '') as report_type, e.revised_type
+          coalesce(e.report_type::text, '') as report_type, e.revised_type
      from sent s
 left join fresh f on f.tek = s.tek
 left join exposure e on e.tek = s.tek`
@@ -115,7 +115,7 @@ func (in *intake) insert(ctx context.Context, tx *tenant.Tx, done *outcome, r re
 	c := columnsOf(in.records)
 	err := tx.Select(ctx, &arrivals, insertSQL,
 		c.teks, c.starts, c.periods, c.risks, c.days, c.created,
-		string(in.reportType), in.traveler, pq.StringArray{in.region}, r.digest[:], r.expires)
+		string(in.reportType), in.traveler, in.region, r.digest[:], r.expires)
 	if err != nil {
 		return nil, fmt.Errorf("insert keys: %w", err)
 	}
@@ -167,7 +167,7 @@ func lookUp(ctx context.Context, tx *tenant.Tx, records []record) ([]known, erro
 
 // Rows are locked in key order, like insertion. A revision counts as arrived when a
 // new key would have, and never before the original: else phones could see the
-// change before the key (§3.3). Regions become the union of old and new.
+// change before the key (§3.3). Its region is added to those of the key.
 const reviseSQL = `
 with locked as (
     select tek
@@ -177,11 +177,12 @@ with locked as (
        for update
 )
    update exposure e
-      set revised_type = $5,
+      set revised_type = $5::report_type,
           revised_at   = greatest(k.created_at, e.created_at, (select settled_until from export_horizon)),
           revised_days = k.days,
           revised_risk = k.risk,
-          regions      = (select array_agg(distinct r order by r) from unnest(e.regions || $6::text[]) as u (r))
+          other_regions = case when $6 = e.region or $6 = any(e.other_regions) then e.other_regions
+                               else e.other_regions || $6 end
      from locked l
      join unnest($1::bytea[], $2::smallint[], $3::smallint[], $4::timestamptz[])
             as k (tek, risk, days, created_at) on k.tek = l.tek
@@ -195,7 +196,7 @@ func (in *intake) revise(ctx context.Context, tx *tenant.Tx, changes []record, t
 	c := columnsOf(changes)
 	var teks [][]byte
 	err := tx.Select(ctx, &teks, reviseSQL,
-		c.teks, c.risks, c.days, c.created, string(in.reportType), pq.StringArray{in.region})
+		c.teks, c.risks, c.days, c.created, string(in.reportType), in.region)
 	if err != nil {
 		return fmt.Errorf("revise keys: %w", err)
 	}
