@@ -30,7 +30,8 @@ type watch struct {
 	silence  *time.Timer // ends answers
 
 	mu      sync.Mutex
-	keepers []keeper // guarded by mu
+	keepers []keeper            // guarded by mu
+	topics  map[string][]func() // guarded by mu
 }
 
 // keeper keeps answers about tenants.
@@ -42,6 +43,7 @@ type keeper struct {
 const (
 	changeChannel = "carillon_change"
 	greetingStart = "greeting "
+	topicStart    = "topic "
 
 	pingInterval = 500 * time.Millisecond
 	// deaf is how long a connection may be dead before that is noticed: less than any
@@ -125,11 +127,45 @@ func (w *watch) take(payload string) {
 		}
 		return
 	}
+	if topic, ok := strings.CutPrefix(payload, topicStart); ok {
+		w.tell(topic)
+		return
+	}
 	if id, err := uuid.Parse(payload); err == nil {
 		w.each(func(k keeper) { k.forget(ID(id)) })
 		return
 	}
 	w.each(func(k keeper) { k.clear() })
+}
+
+func (w *watch) tell(topic string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, heard := range w.topics[topic] {
+		heard()
+	}
+}
+
+// Hear has heard called whenever somebody tells of the topic, if db watches for
+// changes. It may be missed, so that nothing may depend on it alone. heard must not wait.
+func (db *DB) Hear(topic string, heard func()) {
+	if db.watch == nil {
+		return
+	}
+	db.watch.mu.Lock()
+	defer db.watch.mu.Unlock()
+	if db.watch.topics == nil {
+		db.watch.topics = map[string][]func(){}
+	}
+	db.watch.topics[topic] = append(db.watch.topics[topic], heard)
+}
+
+const tellSQL = `select pg_notify($1, $2)`
+
+// Tell tells every process of a topic when the transaction commits.
+func (tx *Tx) Tell(ctx context.Context, topic string) error {
+	_, err := tx.Exec(ctx, tellSQL, changeChannel, topicStart+topic)
+	return err
 }
 
 func (w *watch) ping(ctx context.Context) {

@@ -1,0 +1,44 @@
+package job
+
+import (
+	"context"
+	"database/sql/driver"
+	"errors"
+	"io"
+	"net"
+
+	"github.com/lib/pq"
+)
+
+// Classed errors say themselves of which kind they are, in a few fixed words.
+type Classed interface {
+	error
+	// Class is at most 100 characters, without data of anybody.
+	Class() string
+}
+
+// Class puts an error into one of few classes, which name nobody and quote nothing;
+// empty for none. The log has the error itself.
+func Class(err error) string {
+	var (
+		classed Classed
+		answer  *pq.Error
+		network net.Error
+	)
+	switch {
+	case err == nil:
+		return ""
+	case errors.As(err, &classed):
+		return classed.Class()
+	case errors.As(err, &answer):
+		return "database: " + answer.Code.Name()
+	case errors.Is(err, context.DeadlineExceeded):
+		return "took too long"
+	case errors.Is(err, context.Canceled):
+		return "broken off"
+	case errors.Is(err, driver.ErrBadConn), errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.As(err, &network):
+		return "connection lost"
+	default:
+		return "other: see the log"
+	}
+}
