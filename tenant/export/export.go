@@ -70,6 +70,9 @@ type Service struct {
 	now       func() time.Time
 	random    io.Reader
 
+	// copies makes the padding; tests make it badly.
+	copies func(real []stored, p plan, random io.Reader) ([]stored, error)
+
 	// checked says when this process last compared an index with its rows: a
 	// time.Time for each object name.
 	checked sync.Map
@@ -86,7 +89,7 @@ type Service struct {
 func New(c Config) *Service {
 	return &Service{
 		db: c.DB, keys: c.Keys, directory: c.Directory, store: c.Store, log: c.Log, now: c.Now,
-		random: rand.Reader, renewEvery: lease / 3, step: func(string) error { return nil },
+		random: rand.Reader, copies: copies, renewEvery: lease / 3, step: func(string) error { return nil },
 	}
 }
 

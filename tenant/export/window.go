@@ -12,21 +12,28 @@ import (
 	"carillon/tenant/exposure"
 )
 
+// plan is what a batch is made by: a configuration as it stood when the window was
+// closed. A later change never makes half a batch.
+type plan struct {
+	Region          string         `db:"region"`
+	InputRegions    pq.StringArray `db:"input_regions"`
+	ExcludeRegions  pq.StringArray `db:"exclude_regions"`
+	Travelers       string         `db:"travelers"`
+	IncludeImported bool           `db:"include_imported"`
+	MinRecords      int            `db:"min_records"`
+	PaddingRange    int            `db:"padding_range"`
+	MaxRecords      int            `db:"max_records"`
+}
+
 // config is a row of export_config.
 type config struct {
-	ID             uuid.UUID      `db:"config_id"`
-	Path           string         `db:"path"`
-	Region         string         `db:"region"`
-	InputRegions   pq.StringArray `db:"input_regions"`
-	ExcludeRegions pq.StringArray `db:"exclude_regions"`
-	Travelers      string         `db:"travelers"`
-	PeriodSeconds  int            `db:"period_seconds"`
-	MinAgeSeconds  int            `db:"min_age_seconds"`
-	MinRecords     int            `db:"min_records"`
-	PaddingRange   int            `db:"padding_range"`
-	MaxRecords     int            `db:"max_records"`
-	ActiveFrom     time.Time      `db:"active_from"`
-	ActiveThru     *time.Time     `db:"active_thru"`
+	ID   uuid.UUID `db:"config_id"`
+	Path string    `db:"path"`
+	plan
+	PeriodSeconds int        `db:"period_seconds"`
+	MinAgeSeconds int        `db:"min_age_seconds"`
+	ActiveFrom    time.Time  `db:"active_from"`
+	ActiveThru    *time.Time `db:"active_thru"`
 }
 
 func (c config) period() time.Duration { return time.Duration(c.PeriodSeconds) * time.Second }
@@ -91,9 +98,7 @@ type tasks struct {
 }
 
 const standingSQL = `
-  select c.config_id, c.path, c.region, c.input_regions, c.exclude_regions, c.travelers,
-         c.period_seconds, c.min_age_seconds, c.min_records, c.padding_range, c.max_records,
-         c.active_from, c.active_thru,
+  select c.config_id, c.path, c.period_seconds, c.min_age_seconds, c.active_from, c.active_thru,
          (select b.ends_at
             from export_batch b
            where b.config_id = c.config_id
@@ -169,10 +174,15 @@ const (
 	// A window into which no key is dated has nothing to make files of: its batch
 	// counts as published at once, which makes catching up after an outage cheap.
 	openSQL = `
-insert into export_batch (tenant_id, config_id, starts_at, ends_at, state, published_at)
+insert into export_batch
+       (tenant_id, config_id, starts_at, ends_at, state, published_at,
+        region, input_regions, exclude_regions, travelers, include_imported,
+        min_records, padding_range, max_records)
 select current_tenant(), w.config_id, w.starts_at, w.ends_at,
        case when w.filled then 'open' else 'published' end,
-       case when w.filled then null else $4::timestamptz end
+       case when w.filled then null else $4::timestamptz end,
+       c.region, c.input_regions, c.exclude_regions, c.travelers, c.include_imported,
+       c.min_records, c.padding_range, c.max_records
   from (select k.config_id, k.starts_at, k.ends_at,
                exists (select
                          from exposure e
@@ -182,7 +192,8 @@ select current_tenant(), w.config_id, w.starts_at, w.ends_at,
                             from exposure e
                            where e.revised_at >= k.starts_at
                              and e.revised_at < k.ends_at) as filled
-          from unnest($1::uuid[], $2::timestamptz[], $3::timestamptz[]) as k (config_id, starts_at, ends_at)) w`
+          from unnest($1::uuid[], $2::timestamptz[], $3::timestamptz[]) as k (config_id, starts_at, ends_at)) w
+  join export_config c using (config_id)`
 
 	horizonSQL = `
 insert into export_horizon (tenant_id, settled_until)

@@ -23,6 +23,7 @@ type batch struct {
 	Start    time.Time `db:"starts_at"`
 	End      time.Time `db:"ends_at"`
 	Fence    int64     `db:"fence"`
+	plan
 }
 
 // file is a finished file of a batch.
@@ -40,7 +41,9 @@ const leaseSQL = `
    update export_batch b
       set fence        = b.fence + 1,
           leased_until = $2
-    where (b.config_id, b.starts_at) =
+     from export_config c
+    where c.config_id = b.config_id
+      and (b.config_id, b.starts_at) =
           (select o.config_id, o.starts_at
              from export_batch o
             where o.state = 'open'
@@ -48,7 +51,15 @@ const leaseSQL = `
          order by o.ends_at, o.config_id
             limit 1
               for update skip locked)
-returning b.config_id, b.starts_at, b.ends_at, b.fence`
+returning b.config_id, b.starts_at, b.ends_at, b.fence,
+          coalesce(b.region, c.region) as region,
+          coalesce(b.input_regions, c.input_regions) as input_regions,
+          coalesce(b.exclude_regions, c.exclude_regions) as exclude_regions,
+          coalesce(b.travelers, c.travelers) as travelers,
+          coalesce(b.include_imported, c.include_imported) as include_imported,
+          coalesce(b.min_records, c.min_records) as min_records,
+          coalesce(b.padding_range, c.padding_range) as padding_range,
+          coalesce(b.max_records, c.max_records) as max_records`
 
 // Work makes the files of the oldest open batch of a tenant and stages them. It
 // reports whether there was one.
@@ -85,21 +96,37 @@ func (s *Service) produce(ctx context.Context, t *tenant.Tenant, b batch) error 
 	if err := s.step("leased"); err != nil {
 		return err
 	}
-	made, err := s.choose(ctx, t, b)
-	if err != nil {
+	if err := s.pad(ctx, t, b); err != nil {
+		return fmt.Errorf("pad: %w", err)
+	}
+	if err := s.step("padded"); err != nil {
 		return err
 	}
-	files, err := s.encode(ctx, t, b, made)
+	files, err := s.make(ctx, t, b)
+	if err == nil && short(files, b) > 0 {
+		if err = s.padLast(ctx, t, b, short(files, b)); err == nil {
+			files, err = s.make(ctx, t, b)
+		}
+	}
 	if err != nil {
 		return err
 	}
 	if err := s.step("encoded"); err != nil {
 		return err
 	}
-	if err := s.stage(ctx, t, b, files, made.generated); err != nil {
+	if err := s.stage(ctx, t, b, files); err != nil {
 		return fmt.Errorf("stage: %w", err)
 	}
 	return s.step("staged")
+}
+
+// make makes a batch's files of the keys that are stored.
+func (s *Service) make(ctx context.Context, t *tenant.Tenant, b batch) ([]file, error) {
+	files, err := s.choose(ctx, t, b)
+	if err != nil {
+		return nil, err
+	}
+	return s.encode(ctx, t, b, files)
 }
 
 const renewSQL = `
@@ -160,8 +187,8 @@ func (s *Service) hold(ctx context.Context, t *tenant.Tenant, b batch) (held con
 
 // encode makes the files' bytes, and believes them only after verifying them as a
 // phone would.
-func (s *Service) encode(ctx context.Context, t *tenant.Tenant, b batch, made *content) ([]file, error) {
-	if len(made.files) == 0 {
+func (s *Service) encode(ctx context.Context, t *tenant.Tenant, b batch, made []exportfile.File) ([]file, error) {
+	if len(made) == 0 {
 		return nil, nil
 	}
 	signer, err := s.keys.Signer(ctx, t.ID, signing.Export)
@@ -173,8 +200,8 @@ func (s *Service) encode(ctx context.Context, t *tenant.Tenant, b batch, made *c
 		return nil, errors.New("export key is not an ECDSA key")
 	}
 	signers := []exportfile.Signer{{KeyID: signer.KeyID, KeyVersion: signer.Label, Key: signer.Key}}
-	files := make([]file, 0, len(made.files))
-	for i, f := range made.files {
+	files := make([]file, 0, len(made))
+	for i, f := range made {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
@@ -216,7 +243,7 @@ values (current_tenant(), $1, $2, $3, $4, $5, $6, $7, $8, $9)`
 
 // stage is the commit point: after it the batch's files are these bytes, whatever
 // happens. A batch without keys has no files and is done.
-func (s *Service) stage(ctx context.Context, t *tenant.Tenant, b batch, files []file, generated []stored) error {
+func (s *Service) stage(ctx context.Context, t *tenant.Tenant, b batch, files []file) error {
 	state, published := "staged", (*time.Time)(nil)
 	if len(files) == 0 {
 		now := s.now()
@@ -237,6 +264,6 @@ func (s *Service) stage(ctx context.Context, t *tenant.Tenant, b batch, files []
 				return err
 			}
 		}
-		return storeGenerated(ctx, tx, generated)
+		return nil
 	})
 }

@@ -1,0 +1,277 @@
+package export
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"fmt"
+	"io"
+	"math/big"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/jmoiron/sqlx"
+	"github.com/lib/pq"
+
+	"carillon/signing/exportfile"
+	"carillon/tenant"
+)
+
+// Padding hides real keys among generated ones (key server protocol §5.4). A generated
+// key is a copy of a real one in all but its bytes, and is stored like one, before the
+// keys of the batch are read. So nothing that an observer of files sees tells copy and
+// original apart:
+//
+//   - Within a file the two differ in random bytes alone.
+//   - Other configurations' files of the same time have both or neither, because a copy
+//     has the original's arrival time, regions and traveler flag.
+//   - When the original is revised, so are its copies.
+//   - A repeated attempt finds the padding of the one before and adds none.
+//
+// Batches of one tenant are padded one after the other, so that each finds what the
+// others have added: two that did not would share nothing but the real keys.
+const padding tenant.Lock = "padding"
+
+// stored is a key with all that a copy of it needs.
+type stored struct {
+	TEK            []byte
+	RollingStart   int32
+	RollingPeriod  int32
+	Risk           int32
+	ReportType     string
+	DaysSinceOnset *int32
+	Traveler       bool
+	Region         string
+	OtherRegions   pq.StringArray
+	ImportNo       *int32
+	CreatedAt      time.Time
+	RevisedType    *string
+	RevisedAt      *time.Time
+	RevisedDays    *int32
+	RevisedRisk    *int32
+	// Original is the real key that this is or is a copy of.
+	Original []byte
+}
+
+func (k *stored) scan(rows *sqlx.Rows) error {
+	return rows.Scan(&k.TEK, &k.RollingStart, &k.RollingPeriod, &k.Risk, &k.ReportType,
+		&k.DaysSinceOnset, &k.Traveler, &k.Region, &k.OtherRegions, &k.ImportNo, &k.CreatedAt,
+		&k.RevisedType, &k.RevisedAt, &k.RevisedDays, &k.RevisedRisk, &k.Original)
+}
+
+const storedColumns = `
+select tek, rolling_start, rolling_period, transmission_risk, report_type, days_since_onset,
+       traveler, region, other_regions, import_no, created_at,
+       revised_type, revised_at, revised_days, revised_risk, coalesce(copy_of, tek)
+  from exposure
+ where created_at >= $1
+   and created_at < $2` + matching
+
+const (
+	// As many as leave nothing to do are enough.
+	sourcesSQL = storedColumns + `
+ limit $7`
+
+	// Keys are random, and so is the choice of the first. Copies of revised ones would
+	// take the room that they are to fill.
+	lastSourcesSQL = storedColumns + `
+   and revised_at is null
+ order by tek
+ limit $7`
+)
+
+// pad revises the copies of keys that were revised in the batch's window, and adds
+// generated keys if the window has fewer new keys than a file should have.
+func (s *Service) pad(ctx context.Context, t *tenant.Tenant, b batch) error {
+	return s.db.InExclusive(ctx, t.ID, padding, func(tx *tenant.Tx) error {
+		if _, err := tx.Exec(ctx, reviseCopiesSQL, b.Start, b.End); err != nil {
+			return fmt.Errorf("revise copies: %w", err)
+		}
+		real, err := sources(ctx, tx, sourcesSQL, b, b.MinRecords)
+		if err != nil || len(real) == 0 || len(real) >= b.MinRecords {
+			return err
+		}
+		generated, err := s.copies(real, b.plan, s.random)
+		if err != nil {
+			return err
+		}
+		return storeGenerated(ctx, tx, generated)
+	})
+}
+
+// padLast adds so many generated keys that the last file of a batch of several is not
+// a small one.
+func (s *Service) padLast(ctx context.Context, t *tenant.Tenant, b batch, n int) error {
+	return s.db.InExclusive(ctx, t.ID, padding, func(tx *tenant.Tx) error {
+		real, err := sources(ctx, tx, lastSourcesSQL, b, n)
+		if err != nil {
+			return err
+		}
+		generated, err := copyEach(nil, real, s.random)
+		if err != nil {
+			return err
+		}
+		return storeGenerated(ctx, tx, generated)
+	})
+}
+
+// short is how many new keys the last of several files lacks, as far as it has room for
+// them. A single file was padded before; one of revised keys alone is not padded.
+func short(files []file, b batch) int {
+	if len(files) < 2 {
+		return 0
+	}
+	last := files[len(files)-1]
+	if last.keys == 0 {
+		return 0
+	}
+	return max(0, min(b.MinRecords, b.MaxRecords-last.revised)-last.keys)
+}
+
+// sources reads keys to be copied, in the order of their bytes.
+func sources(ctx context.Context, tx *tenant.Tx, query string, b batch, limit int) ([]stored, error) {
+	var list []stored
+	err := tx.Each(ctx, func(rows *sqlx.Rows) error {
+		var k stored
+		err := k.scan(rows)
+		list = append(list, k)
+		return err
+	}, query, append(b.arguments(), limit)...)
+	if err != nil {
+		return nil, fmt.Errorf("read keys: %w", err)
+	}
+	slices.SortFunc(list, func(a, b stored) int { return bytes.Compare(a.TEK, b.TEK) })
+	return list, nil
+}
+
+// copies makes generated keys: whole passes over the real ones until there are enough,
+// as far as one file has room, and then up to PaddingRange more of keys chosen at random.
+//
+// Each key has as many copies as any other, or one more. What is observed of a key
+// therefore raises the chance that it is real by no more than PaddingRange/MinRecords of
+// that chance, and the number of keys in a file is not a multiple of the real ones'.
+func copies(real []stored, p plan, random io.Reader) ([]stored, error) {
+	n := len(real)
+	room := p.MaxRecords - n
+	passes := min((p.MinRecords+n-1)/n-1, room/n)
+	extra, err := rand.Int(random, big.NewInt(int64(p.PaddingRange)+1))
+	if err != nil {
+		return nil, fmt.Errorf("choose a number: %w", err)
+	}
+	rest := min(int(extra.Int64()), room-passes*n)
+	passes, rest = passes+rest/n, rest%n
+	var generated []stored
+	for range passes {
+		if generated, err = copyEach(generated, real, random); err != nil {
+			return nil, err
+		}
+	}
+	some, err := sample(real, rest, random)
+	if err != nil {
+		return nil, err
+	}
+	return copyEach(generated, some, random)
+}
+
+// sample chooses n different keys, each as likely as any other.
+func sample(real []stored, n int, random io.Reader) ([]stored, error) {
+	list := slices.Clone(real)
+	for i := range n {
+		j, err := rand.Int(random, big.NewInt(int64(len(list)-i)))
+		if err != nil {
+			return nil, fmt.Errorf("choose a key: %w", err)
+		}
+		other := i + int(j.Int64())
+		list[i], list[other] = list[other], list[i]
+	}
+	return list[:n], nil
+}
+
+// copyEach appends one generated key for each real one.
+func copyEach(to, real []stored, random io.Reader) ([]stored, error) {
+	for _, k := range real {
+		k.TEK = make([]byte, len(exportfile.Key{}.Data))
+		if _, err := io.ReadFull(random, k.TEK); err != nil {
+			return nil, fmt.Errorf("generate a key: %w", err)
+		}
+		to = append(to, k)
+	}
+	return to, nil
+}
+
+const (
+	// Nothing is revised into a closed window any more, so this may be repeated.
+	reviseCopiesSQL = `
+update exposure g
+   set revised_type = r.revised_type,
+       revised_at   = r.revised_at,
+       revised_days = r.revised_days,
+       revised_risk = r.revised_risk
+  from exposure r
+ where r.revised_at >= $1
+   and r.revised_at < $2
+   and g.tenant_id = current_tenant()
+   and g.copy_of = r.tek
+   and g.revised_at is null`
+
+	generatedSQL = `
+insert into exposure
+       (tenant_id, tek, rolling_start, rolling_period, transmission_risk, report_type,
+        days_since_onset, traveler, region, other_regions, import_no, created_at,
+        revised_type, revised_at, revised_days, revised_risk, generated, copy_of)
+  select current_tenant(), k.tek, k.rolling_start, k.rolling_period, k.risk, k.report_type,
+         k.days, k.traveler, k.region, nullif(string_to_array(k.other_regions, ','), '{}'), k.import_no, k.created_at,
+         k.revised_type, k.revised_at, k.revised_days, k.revised_risk, true, k.copy_of
+    from unnest($1::bytea[], $2::integer[], $3::smallint[], $4::smallint[], $5::report_type[],
+                $6::smallint[], $7::boolean[], $8::text[], $9::text[], $10::smallint[], $11::timestamptz[],
+                $12::report_type[], $13::timestamptz[], $14::smallint[], $15::smallint[], $16::bytea[])
+      as k (tek, rolling_start, rolling_period, risk, report_type, days,
+            traveler, region, other_regions, import_no, created_at,
+            revised_type, revised_at, revised_days, revised_risk, copy_of)
+order by k.tek`
+)
+
+func storeGenerated(ctx context.Context, tx *tenant.Tx, generated []stored) error {
+	var (
+		teks, originals                   pq.ByteaArray
+		starts, periods, risks            pq.Int32Array
+		types, regions, others            pq.StringArray
+		travelers                         pq.BoolArray
+		days, revisedDays, revisedRisks   []*int32
+		imports                           []*int32
+		dates, revisedDates, revisedTypes []*string
+	)
+	for _, k := range generated {
+		teks, originals = append(teks, k.TEK), append(originals, k.Original)
+		starts = append(starts, k.RollingStart)
+		periods = append(periods, k.RollingPeriod)
+		risks = append(risks, k.Risk)
+		types = append(types, k.ReportType)
+		days = append(days, k.DaysSinceOnset)
+		travelers = append(travelers, k.Traveler)
+		regions = append(regions, k.Region)
+		others = append(others, strings.Join(k.OtherRegions, ",")) // codes have no commas
+		imports = append(imports, k.ImportNo)
+		dates = append(dates, date(&k.CreatedAt))
+		revisedTypes = append(revisedTypes, k.RevisedType)
+		revisedDates = append(revisedDates, date(k.RevisedAt))
+		revisedDays = append(revisedDays, k.RevisedDays)
+		revisedRisks = append(revisedRisks, k.RevisedRisk)
+	}
+	_, err := tx.Exec(ctx, generatedSQL, teks, starts, periods, risks, types, pq.Array(days), travelers, regions, others, pq.Array(imports), pq.Array(dates),
+		pq.Array(revisedTypes), pq.Array(revisedDates), pq.Array(revisedDays), pq.Array(revisedRisks), originals)
+	if err != nil {
+		return fmt.Errorf("store padding: %w", err)
+	}
+	return nil
+}
+
+// date is a time as an element of an array; arrival times are whole seconds.
+func date(t *time.Time) *string {
+	if t == nil {
+		return nil
+	}
+	text := t.UTC().Format(time.RFC3339)
+	return &text
+}
