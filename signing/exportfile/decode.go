@@ -72,18 +72,26 @@ func malformed(why string) error { return fmt.Errorf("%w: %s", ErrMalformed, why
 const maxSig = 64 << 10
 
 func unpack(file []byte) (bin, sig []byte, err error) {
-	if len(file) > MaxZip {
-		return nil, nil, malformed("too large")
-	}
-	z, err := zip.NewReader(bytes.NewReader(file), int64(len(file)))
-	if err != nil || len(z.File) != 2 || z.File[0].Name != binName || z.File[1].Name != sigName {
-		return nil, nil, malformed("not a zip of export.bin and export.sig")
+	z, err := openZip(file)
+	if err != nil {
+		return nil, nil, err
 	}
 	if bin, err = entry(z.File[0], MaxBin); err != nil {
 		return nil, nil, err
 	}
 	sig, err = entry(z.File[1], maxSig)
 	return bin, sig, err
+}
+
+func openZip(file []byte) (*zip.Reader, error) {
+	if len(file) > MaxZip {
+		return nil, malformed("too large")
+	}
+	z, err := zip.NewReader(bytes.NewReader(file), int64(len(file)))
+	if err != nil || len(z.File) != 2 || z.File[0].Name != binName || z.File[1].Name != sigName {
+		return nil, malformed("not a zip of export.bin and export.sig")
+	}
+	return z, nil
 }
 
 func entry(f *zip.File, limit int64) ([]byte, error) {
@@ -113,24 +121,9 @@ type field struct {
 // fields calls visit for each field of a message.
 func fields(b []byte, visit func(field) error) error {
 	for len(b) > 0 {
-		id, kind, size := protowire.ConsumeTag(b)
-		if size < 0 {
-			return malformed("protobuf tag")
-		}
-		b = b[size:]
-		f := field{id: id, kind: kind}
-		switch kind {
-		case protowire.VarintType:
-			f.number, size = protowire.ConsumeVarint(b)
-		case protowire.Fixed64Type:
-			f.number, size = protowire.ConsumeFixed64(b)
-		case protowire.BytesType:
-			f.bytes, size = protowire.ConsumeBytes(b)
-		default:
-			size = protowire.ConsumeFieldValue(id, kind, b)
-		}
-		if size < 0 {
-			return malformed("protobuf value")
+		f, size, err := nextField(b)
+		if err != nil {
+			return err
 		}
 		b = b[size:]
 		if err := visit(f); err != nil {
@@ -138,6 +131,29 @@ func fields(b []byte, visit func(field) error) error {
 		}
 	}
 	return nil
+}
+
+// nextField reads the field at the beginning of b.
+func nextField(b []byte) (f field, size int, err error) {
+	id, kind, tag := protowire.ConsumeTag(b)
+	if tag < 0 {
+		return f, 0, malformed("protobuf tag")
+	}
+	f = field{id: id, kind: kind}
+	switch b = b[tag:]; kind {
+	case protowire.VarintType:
+		f.number, size = protowire.ConsumeVarint(b)
+	case protowire.Fixed64Type:
+		f.number, size = protowire.ConsumeFixed64(b)
+	case protowire.BytesType:
+		f.bytes, size = protowire.ConsumeBytes(b)
+	default:
+		size = protowire.ConsumeFieldValue(id, kind, b)
+	}
+	if size < 0 {
+		return f, 0, malformed("protobuf value")
+	}
+	return f, tag + size, nil
 }
 
 // isBytes refuses a field of another type.
@@ -174,61 +190,83 @@ func decodeBin(bin []byte, signatures []Signature) (File, error) {
 	if !bytes.HasPrefix(bin, []byte(header)) {
 		return File{}, malformed("header")
 	}
-	var f File
-	var number, size int32
-	var infos []Signature
-	err := fields(bin[len(header):], func(d field) error {
-		switch d.id {
-		case fieldStart:
-			return d.seconds(&f.Start)
-		case fieldEnd:
-			return d.seconds(&f.End)
-		case fieldRegion:
-			return d.text(&f.Region)
-		case fieldBatchNum:
-			return d.small(&number)
-		case fieldBatchSize:
-			return d.small(&size)
-		case fieldSignatureInfos:
-			return addInfo(&infos, d)
-		case fieldKeys:
-			return f.addKey(&f.Keys, d)
-		case fieldRevised:
-			return f.addKey(&f.Revised, d)
+	var d binDecoder
+	var keys, revised []Key
+	d.key = func(list protowire.Number, k Key) error {
+		to := &keys
+		if list == fieldRevised {
+			to = &revised
 		}
+		*to = append(*to, k)
 		return nil
-	})
-	if err != nil {
+	}
+	if err := fields(bin[len(header):], d.field); err != nil {
 		return File{}, err
 	}
-	if number != batchNumber || size != batchSize {
-		return File{}, malformed("batch number or size is not 1")
+	f := File{Start: d.frame.Start, End: d.frame.End, Region: d.frame.Region, Keys: keys, Revised: revised}
+	return f, d.end(signatures)
+}
+
+// binDecoder reads the message of export.bin field by field.
+type binDecoder struct {
+	// key is told each key and the list that it is in.
+	key func(list protowire.Number, k Key) error
+
+	frame        Frame
+	number, size int32
+	infos        []Signature
+	count        int
+}
+
+func (d *binDecoder) field(f field) error {
+	switch f.id {
+	case fieldStart:
+		return f.seconds(&d.frame.Start)
+	case fieldEnd:
+		return f.seconds(&d.frame.End)
+	case fieldRegion:
+		return f.text(&d.frame.Region)
+	case fieldBatchNum:
+		return f.small(&d.number)
+	case fieldBatchSize:
+		return f.small(&d.size)
+	case fieldSignatureInfos:
+		return addInfo(&d.infos, f)
+	case fieldKeys, fieldRevised:
+		return d.addKey(f)
 	}
-	if err := f.validateFrame(); err != nil {
-		return File{}, malformed("times or region")
+	return nil
+}
+
+func (d *binDecoder) addKey(f field) error {
+	if err := f.isBytes(); err != nil {
+		return err
 	}
-	if !slices.EqualFunc(infos, signatures, sameKey) {
-		return File{}, malformed("signers of export.bin and export.sig differ")
+	if d.count++; d.count > MaxKeys {
+		return malformed("too many keys")
 	}
-	return f, nil
+	k, err := decodeKey(f.bytes)
+	if err != nil {
+		return err
+	}
+	return d.key(f.id, k)
+}
+
+// end judges what was read as a whole.
+func (d *binDecoder) end(signatures []Signature) error {
+	if d.number != batchNumber || d.size != batchSize {
+		return malformed("batch number or size is not 1")
+	}
+	if err := d.frame.validate(); err != nil {
+		return malformed("times or region")
+	}
+	if !slices.EqualFunc(d.infos, signatures, sameKey) {
+		return malformed("signers of export.bin and export.sig differ")
+	}
+	return nil
 }
 
 func sameKey(a, b Signature) bool { return a.KeyID == b.KeyID && a.KeyVersion == b.KeyVersion }
-
-func (f *File) addKey(list *[]Key, d field) error {
-	if err := d.isBytes(); err != nil {
-		return err
-	}
-	if len(f.Keys)+len(f.Revised) == MaxKeys {
-		return malformed("too many keys")
-	}
-	k, err := decodeKey(d.bytes)
-	if err != nil {
-		return err
-	}
-	*list = append(*list, k)
-	return nil
-}
 
 func decodeKey(b []byte) (Key, error) {
 	k := Key{RollingPeriod: defaultPeriod}

@@ -1,17 +1,13 @@
 package exportfile
 
 import (
-	"archive/zip"
 	"bytes"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/rand"
 	"crypto/sha256"
 	"fmt"
-	"io"
-	"time"
 
-	"github.com/klauspost/compress/flate"
 	"google.golang.org/protobuf/encoding/protowire"
 
 	"carillon/signing"
@@ -47,46 +43,60 @@ const (
 // listed in the order given, most recently effective first (§6.1). A file without
 // signers can be made; devices have no use for it.
 func Encode(f File, signers []Signer) ([]byte, error) {
-	bin, err := EncodeBin(f, signers)
+	var out bytes.Buffer
+	w, err := NewWriter(&out, f.Frame(), signers)
 	if err != nil {
 		return nil, err
 	}
-	sig, err := EncodeSig(bin, signers)
-	if err != nil {
+	if err := w.bin.lists(f); err != nil {
 		return nil, err
 	}
-	return archive(bin, sig)
+	if err := w.Close(); err != nil {
+		return nil, err
+	}
+	return out.Bytes(), nil
 }
 
 // EncodeBin makes export.bin. It leaves f as it is.
 func EncodeBin(f File, signers []Signer) ([]byte, error) {
-	if err := f.validate(signers); err != nil {
+	var out bytes.Buffer
+	b, err := newBinWriter(&out, f.Frame(), signers)
+	if err != nil {
 		return nil, err
 	}
-	const perKey, perFile = 36, 256
-	b := make([]byte, 0, perFile+perKey*(len(f.Keys)+len(f.Revised)))
-	b = append(b, header...)
-	b = protowire.AppendTag(b, fieldStart, protowire.Fixed64Type)
-	b = protowire.AppendFixed64(b, uint64(f.Start.Unix()))
-	b = protowire.AppendTag(b, fieldEnd, protowire.Fixed64Type)
-	b = protowire.AppendFixed64(b, uint64(f.End.Unix()))
-	b = appendString(b, fieldRegion, f.Region)
-	b = appendVarint(b, fieldBatchNum, batchNumber)
-	b = appendVarint(b, fieldBatchSize, batchSize)
-	for _, s := range signers {
-		b = appendBytes(b, fieldSignatureInfos, s.info())
+	if err := b.lists(f); err != nil {
+		return nil, err
 	}
-	b = appendKeys(b, fieldKeys, f.Keys)
-	return appendKeys(b, fieldRevised, f.Revised), nil
+	if err := b.flush(); err != nil {
+		return nil, err
+	}
+	return out.Bytes(), nil
 }
 
-func appendKeys(b []byte, field protowire.Number, keys []Key) []byte {
-	var entry []byte
-	for _, k := range sorted(keys) {
-		entry = k.append(entry[:0])
-		b = appendBytes(b, field, entry)
+// EncodeSig makes export.sig for an export.bin, which lists the same signers.
+func EncodeSig(bin []byte, signers []Signer) ([]byte, error) {
+	if err := validateSigners(signers); err != nil {
+		return nil, err
 	}
-	return b
+	digest := sha256.Sum256(bin)
+	return encodeSig(digest[:], signers)
+}
+
+func encodeSig(digest []byte, signers []Signer) ([]byte, error) {
+	var b []byte
+	for _, s := range signers {
+		der, err := s.sign(digest)
+		if err != nil {
+			return nil, err
+		}
+		var entry []byte
+		entry = appendBytes(entry, fieldInfo, s.info())
+		entry = appendVarint(entry, fieldSigBatchNum, batchNumber)
+		entry = appendVarint(entry, fieldSigBatchSize, batchSize)
+		entry = appendBytes(entry, fieldDER, der)
+		b = appendBytes(b, fieldSignature, entry)
+	}
+	return b, nil
 }
 
 func (k *Key) append(b []byte) []byte {
@@ -118,28 +128,6 @@ func (s Signer) info() []byte {
 	return appendString(b, fieldAlgorithm, signatureAlgorithm)
 }
 
-// EncodeSig makes export.sig for an export.bin, which lists the same signers.
-func EncodeSig(bin []byte, signers []Signer) ([]byte, error) {
-	if err := validateSigners(signers); err != nil {
-		return nil, err
-	}
-	digest := sha256.Sum256(bin)
-	var b []byte
-	for _, s := range signers {
-		der, err := s.sign(digest[:])
-		if err != nil {
-			return nil, err
-		}
-		var entry []byte
-		entry = appendBytes(entry, fieldInfo, s.info())
-		entry = appendVarint(entry, fieldSigBatchNum, batchNumber)
-		entry = appendVarint(entry, fieldSigBatchSize, batchSize)
-		entry = appendBytes(entry, fieldDER, der)
-		b = appendBytes(b, fieldSignature, entry)
-	}
-	return b, nil
-}
-
 // sign is deterministic (RFC 6979) for keys in memory: then a file that is made
 // again has the same bytes. Other signers may need randomness.
 func (s Signer) sign(digest []byte) ([]byte, error) {
@@ -153,33 +141,6 @@ func (s Signer) sign(digest []byte) ([]byte, error) {
 		return nil, fmt.Errorf("sign export: %w", err)
 	}
 	return der, nil
-}
-
-// archiveTime is in every file, so that bytes do not depend on when.
-var archiveTime = time.Date(1980, 1, 1, 0, 0, 0, 0, time.UTC)
-
-func archive(bin, sig []byte) ([]byte, error) {
-	var out bytes.Buffer
-	z := zip.NewWriter(&out)
-	z.RegisterCompressor(zip.Deflate, func(w io.Writer) (io.WriteCloser, error) {
-		return flate.NewWriter(w, flate.DefaultCompression)
-	})
-	for _, e := range []struct {
-		name string
-		body []byte
-	}{{binName, bin}, {sigName, sig}} {
-		w, err := z.CreateHeader(&zip.FileHeader{Name: e.name, Method: zip.Deflate, Modified: archiveTime})
-		if err != nil {
-			return nil, err
-		}
-		if _, err := w.Write(e.body); err != nil {
-			return nil, err
-		}
-	}
-	if err := z.Close(); err != nil {
-		return nil, err
-	}
-	return out.Bytes(), nil
 }
 
 func appendVarint(b []byte, field protowire.Number, v uint64) []byte {

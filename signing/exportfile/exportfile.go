@@ -4,8 +4,9 @@
 // A file is a zip of export.bin, a 16-byte header and a protobuf message, and
 // export.sig, ECDSA signatures over all of export.bin (key server protocol §6).
 // Encoding is deterministic: the same keys and signers give the same bytes, so a
-// file can be written twice without harm. Nothing here reads or writes anything
-// but memory.
+// file can be written twice without harm. [Encode] and [Decode] are for files whose
+// keys are at hand; [Writer] and [Check] pass over any number of keys without holding
+// them.
 package exportfile
 
 import (
@@ -70,6 +71,16 @@ type File struct {
 	Keys, Revised []Key
 }
 
+// Frame is what a file says of itself beside its keys.
+type Frame struct {
+	// Start, End and Region are as in [File].
+	Start, End time.Time
+	Region     string
+}
+
+// Frame is the file without its keys.
+func (f File) Frame() Frame { return Frame{Start: f.Start, End: f.End, Region: f.Region} }
+
 // Signer is a key that signs files.
 type Signer struct {
 	// KeyID and KeyVersion tell phones which of the region's public keys to use.
@@ -115,26 +126,6 @@ var (
 	versionForm = regexp.MustCompile(`^[A-Za-z0-9_]{0,20}$`)
 )
 
-func (f File) validate(signers []Signer) error {
-	if err := validateSigners(signers); err != nil {
-		return err
-	}
-	if err := f.validateFrame(); err != nil {
-		return err
-	}
-	if len(f.Keys)+len(f.Revised) > MaxKeys {
-		return fmt.Errorf("%w: more than %d keys", ErrInvalid, MaxKeys)
-	}
-	for _, list := range [][]Key{f.Keys, f.Revised} {
-		for i := range list {
-			if err := list[i].validate(); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
-}
-
 func validateSigners(signers []Signer) error {
 	if len(signers) > MaxSigners {
 		return fmt.Errorf("%w: more than %d signers", ErrInvalid, MaxSigners)
@@ -153,8 +144,7 @@ func validateSigners(signers []Signer) error {
 	return nil
 }
 
-// validateFrame checks everything but the keys.
-func (f File) validateFrame() error {
+func (f Frame) validate() error {
 	if f.Start.Unix() < 0 || f.Start.Unix() >= f.End.Unix() || f.End.Unix() > lastSecond {
 		return fmt.Errorf("%w: it does not end after its start", ErrInvalid)
 	}

@@ -215,11 +215,7 @@ func TestVerifyRefuses(t *testing.T) {
 
 func mustArchive(t testing.TB, bin, sig []byte) []byte {
 	t.Helper()
-	z, err := archive(bin, sig)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return z
+	return zipOf(t, zipEntry{binName, bin}, zipEntry{sigName, sig})
 }
 
 func TestEncodeRefuses(t *testing.T) {

@@ -31,7 +31,7 @@ func TestIndependentReader(t *testing.T) {
 	given := exportfile.File{Start: time.Unix(1614556800, 0), End: time.Unix(1614571202, 0), Region: "US-XX"}
 	for i := range int32(144 * 9) {
 		k := exportfile.Key{
-			TransmissionRisk: i % 9, RollingStart: 2690352 * min(1, i) + i, RollingPeriod: 1 + i%144,
+			TransmissionRisk: i % 9, RollingStart: 2690352*min(1, i) + i, RollingPeriod: 1 + i%144,
 			ReportType: exportfile.ReportType(i % 6), HasOnset: i%30 > 0, DaysSinceOnset: max(0, i%30-1) - min(14, i%30),
 		}
 		binary.BigEndian.PutUint64(k.Data[:], uint64(i)*0x9e3779b97f4a7c15)
