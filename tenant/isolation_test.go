@@ -56,6 +56,9 @@ var fillSQL = []string{
 	`insert into report_text (tenant_id, language) values ($1, 'es')`,
 	`insert into exposure (tenant_id, tek, rolling_start, rolling_period, transmission_risk, report_type, traveler, region, created_at)
 	 values ($1, decode(repeat('00', 16), 'hex'), 1, 144, 0, 'confirmed', false, '', now())`,
+	`insert into outside_issuer (tenant_id, issuer, audience, changed_at) values ($1, 'outside.example', 'keys', now())`,
+	`insert into outside_issuer_key (tenant_id, issuer, public_der, kid, added_at)
+	 values ($1, 'outside.example', decode(repeat('00', 91), 'hex'), 'v1', now())`,
 	`insert into publish_receipt (tenant_id, digest, expires_at) values ($1, sha256('receipt'), now())`,
 	`insert into export_batch (tenant_id, config_id, starts_at, ends_at)
 	 select tenant_id, config_id, now(), now() + interval '1 hour' from export_config where tenant_id = $1`,

@@ -1,8 +1,9 @@
 // Package exposure takes in the temporary exposure keys (TEKs) of people who tested
 // positive, and lets them be revised once.
 //
-// Keys are accepted with a certificate of the tenant itself and an HMAC that ties
-// the certificate to exactly these keys. What is stored tells neither when nor
+// Keys are accepted with a certificate of the tenant itself, or of an outside server
+// that it accepts (package issuer), and an HMAC that ties the certificate to exactly
+// these keys. What is stored tells neither when nor
 // together with what a key arrived: arrival times are cut to the tenant's window,
 // keys still in use are dated to the window after their end, and rows are inserted
 // in the order of their random bytes.
@@ -18,6 +19,7 @@ import (
 	"time"
 
 	"carillon/tenant"
+	"carillon/tenant/issuer"
 	"carillon/tenant/key"
 )
 
@@ -68,10 +70,11 @@ type Config struct {
 
 // Service publishes keys. It is safe for concurrent use.
 type Service struct {
-	db     *tenant.DB
-	keys   *key.Ring
-	limits Limits
-	now    func() time.Time
+	db      *tenant.DB
+	keys    *key.Ring
+	issuers *issuer.Book
+	limits  Limits
+	now     func() time.Time
 }
 
 // New returns a service.
@@ -79,7 +82,7 @@ func New(c Config) *Service {
 	if c.Limits == (Limits{}) {
 		c.Limits = DefaultLimits()
 	}
-	return &Service{db: c.DB, keys: c.Keys, limits: c.Limits, now: c.Now}
+	return &Service{db: c.DB, keys: c.Keys, issuers: issuer.NewBook(c.DB), limits: c.Limits, now: c.Now}
 }
 
 // What can be wrong with an upload; the codes are those of the key server protocol §1.7.

@@ -2,6 +2,7 @@ package exposure
 
 import (
 	"context"
+	"crypto/ecdsa"
 	"errors"
 	"fmt"
 	"slices"
@@ -12,6 +13,7 @@ import (
 	"carillon/signing/certificate"
 	"carillon/signing/revision"
 	"carillon/tenant"
+	"carillon/tenant/issuer"
 	"carillon/tenant/key"
 )
 
@@ -77,29 +79,49 @@ func invalid(detail string) error {
 	return refuse(ErrCertificate, "unable to validate diagnosis verification: %s", detail)
 }
 
-// verify checks the certificate and the HMAC (§2.2, §2.3). Keys are looked up among
-// the tenant's own, so another tenant's certificate is one of an unknown issuer.
+// verify checks the certificate and the HMAC (§2.2, §2.3).
 func (s *Service) verify(ctx context.Context, t *tenant.Tenant, u Upload, now time.Time) (certificate.Claims, error) {
 	unverified, err := certificate.Parse(u.VerificationPayload)
 	if err != nil {
 		return certificate.Claims{}, invalid(err.Error())
 	}
-	if unverified.Issuer() != t.Settings.Issuer {
-		return certificate.Claims{}, invalid("issuer not found: " + printable(unverified.Issuer()))
-	}
-	keys, err := s.keys.Public(ctx, t.ID, signing.Certificate)
+	public, audience, err := s.vouching(ctx, t, unverified)
 	if err != nil {
-		return certificate.Claims{}, fmt.Errorf("keys of certificates: %w", err)
+		return certificate.Claims{}, err
 	}
-	i := slices.IndexFunc(keys, func(k key.Public) bool { return k.KeyID == unverified.KeyID() })
-	if i < 0 {
+	if public == nil {
 		return certificate.Claims{}, invalid("no active public keys for health authority")
 	}
-	claims, err := unverified.Verify(keys[i].Key, now, t.Settings.Audience)
+	claims, err := unverified.Verify(public, now, audience)
 	if err != nil {
 		return certificate.Claims{}, invalid(err.Error())
 	}
 	return claims, checkMAC(u, claims)
+}
+
+// vouching finds the key that a certificate names, nil if there is none, and the
+// audience that it must have. Its issuer is the tenant itself, or an outside server that
+// the tenant accepts; another tenant's certificate is one of an unknown issuer.
+func (s *Service) vouching(ctx context.Context, t *tenant.Tenant, u *certificate.Unverified) (*ecdsa.PublicKey, string, error) {
+	if u.Issuer() != t.Settings.Issuer {
+		outside, err := s.issuers.Find(ctx, t.ID, u.Issuer())
+		if errors.Is(err, issuer.ErrUnknown) {
+			return nil, "", invalid("issuer not found: " + printable(u.Issuer()))
+		}
+		if err != nil {
+			return nil, "", err
+		}
+		return outside.Key(u.KeyID()), outside.Audience, nil
+	}
+	keys, err := s.keys.Public(ctx, t.ID, signing.Certificate)
+	if err != nil {
+		return nil, "", fmt.Errorf("keys of certificates: %w", err)
+	}
+	i := slices.IndexFunc(keys, func(k key.Public) bool { return k.KeyID == u.KeyID() })
+	if i < 0 {
+		return nil, "", nil
+	}
+	return keys[i].Key, t.Settings.Audience, nil
 }
 
 func checkMAC(u Upload, claims certificate.Claims) error {
