@@ -12,7 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// rule is one thing that the verification protocol says.
+// rule is one thing that a protocol says.
 type rule struct {
 	// section of the protocol.
 	section string
@@ -24,18 +24,18 @@ type rule struct {
 	check     func(*testing.T, *world)
 }
 
-// rules are all of them, in the order of the protocol.
-func rules() []rule {
+// verificationRules are those of the verification protocol, in its order.
+func verificationRules() []rule {
 	return slices.Concat(
 		commonRules(), verifyRules(), certificateRules(), issueRules(), batchRules(), statusRules(),
 		reportRules(), linkRules(), statsRules(), keyRules(), chaffRules(),
 	)
 }
 
-func TestRules(t *testing.T) {
+func TestVerificationRules(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	for _, r := range rules() {
+	for _, r := range verificationRules() {
 		t.Run("§"+r.section+" "+r.says, func(t *testing.T) { r.check(t, w) })
 	}
 }
@@ -47,7 +47,7 @@ const document = "../docs/conformance.md"
 // The document is what is tested, no more and no less.
 func TestDocument(t *testing.T) {
 	t.Parallel()
-	got := render(rules())
+	got := render()
 	if *update {
 		if err := os.WriteFile(document, []byte(got), 0o644); err != nil {
 			t.Fatal(err)
@@ -64,46 +64,56 @@ func TestDocument(t *testing.T) {
 
 const preface = `# What Carillon does with each rule
 
-Written from the tests in ` + "`deploy/conformance`" + `: each line is a test over HTTP against a whole service. Sections are
-those of the verification protocol.
-
-## Where Carillon decided
-
-The reference implementation does something else here, or its documents and its code disagree.
-
-| § | Reference | Carillon |
-|---|---|---|
+Written from the tests in ` + "`deploy/conformance`" + `: each line is a test over HTTP against a whole service. First the
+verification server, then the key server; sections are those of the protocol of each.
 `
 
-func render(list []rule) string {
+// part is one protocol in the document.
+type part struct {
+	name  string
+	rules []rule
+	// elsewhere are decisions that are no exchange over HTTP, as rows of a table; the
+	// packages named test them.
+	elsewhere string
+}
+
+func render() string {
 	var b strings.Builder
 	b.WriteString(preface)
-	for _, r := range list {
-		if r.reference != "" {
-			fmt.Fprintf(&b, "| %s | %s | %s |\n", r.section, cell(r.reference), cell(r.says))
+	for _, p := range []part{
+		{"Verification server", verificationRules(), decidedVerification}, {"Key server", keyServerRules(), decidedKeyServer},
+	} {
+		fmt.Fprintf(&b, "\n## %s: where Carillon decided\n\n", p.name)
+		b.WriteString("The reference implementation does something else here, or its documents and its code disagree.\n\n")
+		b.WriteString("| § | Reference | Carillon |\n|---|---|---|\n")
+		for _, r := range p.rules {
+			if r.reference != "" {
+				fmt.Fprintf(&b, "| %s | %s | %s |\n", r.section, cell(r.reference), cell(r.says))
+			}
 		}
-	}
-	b.WriteString(decided)
-	b.WriteString("\n## Every rule that is tested\n\n| § | Rule |\n|---|---|\n")
-	for _, r := range list {
-		fmt.Fprintf(&b, "| %s | %s |\n", r.section, cell(r.says))
+		b.WriteString("\nDecided likewise, and tested where the rule lives:\n\n| § | Reference | Carillon |\n|---|---|---|\n" + p.elsewhere)
+		fmt.Fprintf(&b, "\n## %s: every rule that is tested\n\n| § | Rule |\n|---|---|\n", p.name)
+		for _, r := range p.rules {
+			fmt.Fprintf(&b, "| %s | %s |\n", r.section, cell(r.says))
+		}
 	}
 	return b.String()
 }
 
 func cell(text string) string { return strings.ReplaceAll(text, "|", `\|`) }
 
-// decided are decisions that are no exchange over HTTP; the packages named test them.
-const decided = `
-Decided likewise, and tested where the rule lives:
-
-| § | Reference | Carillon |
-|---|---|---|
-| 0.2 | a connection to the database for each request, without bound | a bounded pool; requests wait for their turn (` + "`tenant`" + `) |
+const decidedVerification = `| 0.2 | a connection to the database for each request, without bound | a bounded pool; requests wait for their turn (` + "`tenant`" + `) |
 | 1.4 | the token is signed: whoever holds it reads the test type; one key for all | sealed under the tenant's own key (` + "`signing/token`" + `) |
 | 6.1 | one code drawn, whatever was issued under another MAC key | compared under every live key before it is stored (` + "`tenant/verification`" + `) |
 | 8.4 | members without the permission read statistics | the policy decides, for every route (` + "`authz`" + `) |
 | 11.2 | a disabled API key may work five minutes more | two seconds (` + "`tenant/client`" + `) |
+`
+
+const decidedKeyServer = `| 0 | a new app or key may be refused for five minutes | two to five seconds (` + "`tenant`, `tenant/key`" + `) |
+| 1.7 | a storage failure is 400 | 500 ` + "`internal_error`" + `, padded as every answer (` + "`api`" + `) |
+| 3.3 | the regions of a revision are lost | a key has the regions of both reports (` + "`tenant/exposure`" + `) |
+| 5.3 | a lease that two workers may take; a killed worker blocks its region for five minutes | leases with fencing numbers, taken over after 30 seconds (` + "`tenant/export`" + `) |
+| 8 | sizes and delays are means of everything that is asked | drawn from real successes of the same kind (` + "`api`, `deploy/chaffcheck`" + `) |
 `
 
 // refusal is an exchange that must be refused.

@@ -39,6 +39,8 @@ type world struct {
 	// issues confirmed and likely alone; brief has tokens of a minute; shut is closed
 	// for maintenance.
 	open, other, strict, brief, shut account
+	// newcomers is how many tenants rules have made for themselves.
+	newcomers int
 	// earlierCode and earlierToken are what shut gave away before.
 	earlierCode, earlierToken string
 }
