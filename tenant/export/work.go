@@ -2,7 +2,6 @@ package export
 
 import (
 	"context"
-	"crypto/ecdsa"
 	"crypto/sha256"
 	"database/sql"
 	"errors"
@@ -12,7 +11,6 @@ import (
 
 	"github.com/google/uuid"
 
-	"carillon/signing"
 	"carillon/signing/exportfile"
 	"carillon/tenant"
 )
@@ -191,15 +189,10 @@ func (s *Service) encode(ctx context.Context, t *tenant.Tenant, b batch, made []
 	if len(made) == 0 {
 		return nil, nil
 	}
-	signer, err := s.keys.Signer(ctx, t.ID, signing.Export)
+	signers, err := s.signers(ctx, t)
 	if err != nil {
-		return nil, fmt.Errorf("export key: %w", err)
+		return nil, err
 	}
-	public, ok := signer.Key.Public().(*ecdsa.PublicKey)
-	if !ok {
-		return nil, errors.New("export key is not an ECDSA key")
-	}
-	signers := []exportfile.Signer{{KeyID: signer.KeyID, KeyVersion: signer.Label, Key: signer.Key}}
 	files := make([]file, 0, len(made))
 	for i, f := range made {
 		if err := ctx.Err(); err != nil {
@@ -209,7 +202,7 @@ func (s *Service) encode(ctx context.Context, t *tenant.Tenant, b batch, made []
 		if err != nil {
 			return nil, fmt.Errorf("encode: %w", err)
 		}
-		if _, err := exportfile.Verify(body, signer.KeyID, signer.Label, public); err != nil {
+		if err := signers.verify(body); err != nil {
 			return nil, fmt.Errorf("verify own output: %w", err)
 		}
 		files = append(files, file{

@@ -1,7 +1,8 @@
 // Package key keeps the versions of each tenant's keys.
 //
 // A version goes from next (published, not used yet) to active to verify-only to
-// destroyed; at most one is active for each purpose. Private parts are stored
+// destroyed; at most one is active for each purpose. Export keys are the exception:
+// while phones learn a new one, the old one signs as well. Private parts are stored
 // sealed under the tenant's data key, which is stored wrapped by the platform's
 // root key; a [Ring] opens them and keeps them in memory until they change. Which
 // purposes a process can read at all is decided by its database role.
@@ -109,17 +110,27 @@ type Public struct {
 	Key *ecdsa.PublicKey `db:"-"`
 }
 
-// Signer returns the tenant's active key for a purpose that signs: [ErrNoKey] if
-// there is none.
+// Signer returns the tenant's active key for a purpose that signs, the newest if there
+// are several: [ErrNoKey] if there is none.
 func (r *Ring) Signer(ctx context.Context, id tenant.ID, p signing.Purpose) (Signer, error) {
-	o, err := r.opened.Get(ctx, slot{id, p})
+	list, err := r.Signers(ctx, id, p)
 	if err != nil {
 		return Signer{}, err
 	}
-	if o.signer == nil {
-		return Signer{}, noKey(p)
+	return list[0], nil
+}
+
+// Signers returns all of the tenant's active keys for a purpose that signs, the newest
+// first: [ErrNoKey] if there is none. Only export keys can be several.
+func (r *Ring) Signers(ctx context.Context, id tenant.ID, p signing.Purpose) ([]Signer, error) {
+	o, err := r.opened.Get(ctx, slot{id, p})
+	if err != nil {
+		return nil, err
 	}
-	return *o.signer, nil
+	if len(o.signers) == 0 {
+		return nil, noKey(p)
+	}
+	return slices.Clone(o.signers), nil
 }
 
 // Secrets returns the active symmetric key first, then the others that are not
@@ -172,7 +183,7 @@ func (r *Ring) loadPublic(ctx context.Context, sl slot) ([]Public, error) {
 
 // opened is what a tenant has for one purpose and this process may use.
 type opened struct {
-	signer  *Signer // nil if none is active, or the purpose has no signatures
+	signers []Signer // none if none is active, or the purpose has no signatures
 	secrets []Secret
 }
 
@@ -187,7 +198,7 @@ type version struct {
 const (
 	wrappedSQL = `select wrapped from data_key`
 
-	// Of the keys that sign, only the active one is ever used.
+	// Of the keys that sign, only active ones are ever used.
 	versionsSQL = `
   select key_id, label, state, sealed, public_der is not null as signs
     from signing_key
@@ -229,7 +240,7 @@ func (o *opened) open(dk *signing.DataKey, sl slot, v version) error {
 	b := binding(sl.tenant, sl.purpose, v.KeyID, v.Label)
 	if v.Signs {
 		private, err := signing.OpenP256(dk, b, v.Sealed)
-		o.signer = &Signer{KeyID: v.KeyID, Label: v.Label, Key: private}
+		o.signers = append(o.signers, Signer{KeyID: v.KeyID, Label: v.Label, Key: private})
 		return err
 	}
 	secret, err := signing.OpenSecret(dk, b, v.Sealed)

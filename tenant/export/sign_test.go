@@ -1,0 +1,100 @@
+package export
+
+import (
+	"errors"
+	"slices"
+	"testing"
+
+	"carillon/authz"
+	"carillon/signing"
+	"carillon/signing/exportfile"
+	"carillon/tenant"
+	"carillon/tenant/key"
+)
+
+var custodian = authz.Subject{Kind: authz.System, ID: "custodian"}
+
+// operate runs fn as the operator does.
+func (f *fixture) operate(tb testing.TB, fn func(*tenant.Tx) error) {
+	tb.Helper()
+	if err := f.world.Operator.In(tb.Context(), f.tenant.ID, fn); err != nil {
+		tb.Fatal(err)
+	}
+}
+
+// While phones learn a new export key, files have both signatures, the new key's first
+// (key server protocol §6.1, §11): one that is next signs nothing yet, one that is retired
+// signs nothing more.
+func TestRotationOfExportKeys(t *testing.T) {
+	t.Parallel()
+	f := setUp(t)
+	for _, stage := range []struct {
+		name string
+		do   func(*tenant.Tx) error
+		want []string
+	}{
+		{"one key", func(*tenant.Tx) error { return nil }, []string{"v1"}},
+		{"the next is there", func(tx *tenant.Tx) error {
+			_, err := key.AddExport(t.Context(), tx, f.tenant.ID, f.world.Root, custodian, f.world.Now())
+			return err
+		}, []string{"v1"}},
+		{"both are active", func(tx *tenant.Tx) error {
+			return key.ActivateExport(t.Context(), tx, custodian, 2, "both platforms, by letter", f.world.Now())
+		}, []string{"v2", "v1"}},
+		{"the old one is retired", func(tx *tenant.Tx) error {
+			return key.RetireExport(t.Context(), tx, custodian, 1, f.world.Now())
+		}, []string{"v2"}},
+	} {
+		f.operate(t, stage.do)
+		f.mustPublish(t, 3)
+		f.world.Advance(period)
+		f.turn(t, f.service(nil)) // with a ring of its own, that has read nothing yet
+		index := f.index(t)
+		body, err := f.object(t.Context(), Prefix(f.tenant)+index[len(index)-1])
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, signatures, err := exportfile.Decode(body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var labels []string
+		for _, s := range signatures {
+			labels = append(labels, s.KeyVersion)
+		}
+		if !slices.Equal(labels, stage.want) {
+			t.Errorf("%s: signed by %q, want %q", stage.name, labels, stage.want)
+		}
+		public, err := key.NewRing(f.world.Jobs, f.world.Root).Public(t.Context(), f.tenant.ID, signing.Export)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, k := range public {
+			_, err := exportfile.Verify(body, k.KeyID, k.Label, k.Key)
+			if signed := slices.Contains(stage.want, k.Label); signed != (err == nil) {
+				t.Errorf("%s: %s verifies: %v", stage.name, k.Label, err)
+			}
+		}
+	}
+}
+
+func TestOwnOutputIsVerifiedByEachKey(t *testing.T) {
+	t.Parallel()
+	f := setUp(t)
+	list, err := f.service(nil).signers(t.Context(), f.tenant)
+	if err != nil {
+		t.Fatal(err)
+	}
+	body, err := exportfile.Encode(exportfile.File{Start: at("09:00:00"), End: at("10:00:00"), Region: "XA", Keys: []exportfile.Key{{RollingPeriod: 144}}}, list)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := list.verify(body); err != nil {
+		t.Error(err)
+	}
+	other := list[0]
+	other.KeyVersion = "v2"
+	if err := append(list, other).verify(body); !errors.Is(err, exportfile.ErrSignature) {
+		t.Errorf("a signature is missing: %v", err)
+	}
+}
