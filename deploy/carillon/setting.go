@@ -74,15 +74,24 @@ type tenantSetCommand struct {
 }
 
 func (c tenantSetCommand) Run(ctx context.Context) error {
-	values := map[string]string{}
-	for _, v := range c.Values {
-		name, value, ok := strings.Cut(v, "=")
-		if !ok {
-			return fmt.Errorf("%q is not of the form name=value", v)
-		}
-		values[name] = value
+	values, err := parseValues(c.Values)
+	if err != nil {
+		return err
 	}
 	return c.in(ctx, func(tx *tenant.Tx, _ *tenant.Tenant) error {
 		return setting.Change(ctx, tx, operator, values, time.Now())
 	})
+}
+
+// parseValues parses arguments of the form name=value.
+func parseValues(arguments []string) (map[string]string, error) {
+	values := map[string]string{}
+	for _, a := range arguments {
+		name, value, ok := strings.Cut(a, "=")
+		if !ok {
+			return nil, fmt.Errorf("%q is not of the form name=value", a)
+		}
+		values[name] = value
+	}
+	return values, nil
 }

@@ -17,6 +17,8 @@ type tenantCommands struct {
 	CompleteKeys tenantCompleteKeysCommand `cmd:"" help:"After an upgrade: make the keys that older health authorities lack."`
 	Show         tenantShowCommand         `cmd:"" help:"Show a health authority's settings."`
 	Set          tenantSetCommand          `cmd:"" help:"Change a health authority's settings."`
+	Export       tenantExportCommands      `cmd:"" help:"What a health authority publishes: which keys, how often, in which files."`
+	ExportKey    tenantExportKeyCommands   `cmd:"" help:"The keys that sign a health authority's export files, and their rotation."`
 	LabFeed      tenantLabFeedCommand      `cmd:"" help:"Show or change how a health authority reads laboratory results."`
 	Quota        quotaCommands             `cmd:"" help:"Show a health authority's daily quota of codes, or add to it."`
 	Provider     tenantProviderCommands    `cmd:"" help:"Who delivers a health authority's text messages."`

@@ -39,3 +39,6 @@ grant update (revised_type, revised_at, revised_days, revised_risk) on exposure 
 drop index signing_key_one_active;
 create unique index signing_key_one_active on signing_key (tenant_id, purpose)
   where state = 'active' and purpose <> 'export';
+
+-- Whoever changes a configuration asks whether a window of it was closed.
+grant select (tenant_id, config_id) on export_batch to carillon_operator;

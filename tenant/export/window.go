@@ -60,11 +60,12 @@ const maxWindows = 5000
 
 // due lists the windows that are to be closed, oldest first (§5.2). truncate is the
 // granularity of arrival times. Windows follow each other without gap and without
-// overlap from the configuration's beginning, also after an outage and after a
-// change of period; none goes back beyond the retention of keys.
+// overlap from the configuration's beginning to its end, also after an outage, if that
+// outlasted the end, and after a change of period; none goes back beyond the retention
+// of keys.
 func (c standing) due(now time.Time, truncate time.Duration) []window {
 	t := now.Add(-c.minAge())
-	if !c.ActiveFrom.Before(t) || (c.ActiveThru != nil && !c.ActiveThru.After(t)) {
+	if !c.ActiveFrom.Before(t) {
 		return nil
 	}
 	period := c.period()
@@ -74,6 +75,9 @@ func (c standing) due(now time.Time, truncate time.Duration) []window {
 	}
 	last = latest(last, floor(now.Add(-Retention), period))
 	newest := floor(t, truncate)
+	if c.ActiveThru != nil && c.ActiveThru.Before(newest) {
+		newest = *c.ActiveThru
+	}
 	var windows []window
 	for end := floor(last, period).Add(period); !end.After(newest) && len(windows) < maxWindows; end = end.Add(period) {
 		windows = append(windows, window{start: latest(end.Add(-period), last), end: end})

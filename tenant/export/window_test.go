@@ -41,7 +41,9 @@ func TestDueWindows(t *testing.T) {
 		{"changed period leaves neither gap nor overlap", began(config{PeriodSeconds: hour}, at("09:15:00")), at("10:00:01"), time.Hour, []string{"09:15-10:00"}},
 		{"nothing new", began(config{PeriodSeconds: hour}, at("10:00:00")), at("10:59:59"), time.Hour, nil},
 		{"age holds windows back", began(config{PeriodSeconds: hour, MinAgeSeconds: 7200}, at("07:00:00")), at("10:00:01"), time.Hour, []string{"07:00-08:00"}},
-		{"ended configuration", began(config{PeriodSeconds: hour, ActiveThru: ptr(at("09:30:00"))}, at("09:00:00")), at("10:00:01"), time.Hour, nil},
+		{"ended configuration", began(config{PeriodSeconds: hour, ActiveThru: ptr(at("09:00:00"))}, at("09:00:00")), at("12:00:01"), time.Hour, nil},
+		{"last window, closed after the end", began(config{PeriodSeconds: hour, ActiveThru: ptr(at("09:00:00"))}, at("07:00:00")), at("12:00:01"), time.Hour, []string{"07:00-08:00", "08:00-09:00"}},
+		{"end within a window", began(config{PeriodSeconds: hour, ActiveThru: ptr(at("09:30:00"))}, at("09:00:00")), at("10:00:01"), time.Hour, nil},
 		{"boundary itself", began(config{PeriodSeconds: hour}, at("09:00:00")), at("10:00:00"), time.Hour, []string{"09:00-10:00"}},
 		{"seconds", began(config{PeriodSeconds: 2}, at("10:00:00")), at("10:00:05"), 2 * time.Second, []string{"10:00-10:00", "10:00-10:00"}},
 	} {
