@@ -66,14 +66,26 @@ const (
 type Policy struct {
 	enforcer *casbin.Enforcer
 	roles    []Role // that staff may be given
-	// program remembers what holders of one role of [KeyRoles] may do: every request
-	// of a phone asks, and evaluating the rules costs a tenth of it.
-	program sync.Map // of question to bool
+	// ruled remembers which rule decides for holders of one role: every request asks,
+	// and evaluating the rules costs a tenth of a phone's. It grows to the number of
+	// roles times actions.
+	ruled sync.Map // of question to ruling
 }
 
 type question struct {
 	role   Role
 	action Action
+}
+
+// ruling is the rule that decides a question, in the columns of the policy's file
+// with its origin: nil if there is none.
+type ruling []string
+
+func (r ruling) effect() Effect {
+	if r == nil {
+		return ""
+	}
+	return Effect(r[2])
 }
 
 // NewPolicy makes a policy of the built-in rules and the tenant's own. Any rule
@@ -149,24 +161,47 @@ func holds(args ...any) (any, error) {
 // Allow reports whether s may do a. Whatever no rule allows is denied, and so are
 // unknown actions, unknown roles, and roles that do not fit the subject's kind.
 func (p *Policy) Allow(s Subject, a Action) bool {
-	held := s.held()
-	if len(held) != 1 || s.Kind != APIKey {
-		return p.enforce(held, a)
-	}
-	q := question{held[0], a}
-	if allowed, known := p.program.Load(q); known {
-		return allowed == true
-	}
-	allowed := p.enforce(held, a)
-	if a.Known() {
-		p.program.Store(q, allowed)
-	}
-	return allowed
+	r, err := p.decide(s.held(), a)
+	return err == nil && r.effect() == Allowed
 }
 
-func (p *Policy) enforce(held []Role, a Action) bool {
-	allowed, err := p.enforcer.Enforce(held, string(a))
-	return err == nil && allowed
+// decide returns the rule that decides: one that denies if there is any, or else one
+// that allows.
+func (p *Policy) decide(held []Role, a Action) (ruling, error) {
+	var allowed ruling
+	for _, role := range held {
+		r, err := p.rule(question{role, a})
+		if err != nil || r.effect() == Denied {
+			return r, err
+		}
+		if allowed == nil {
+			allowed = r
+		}
+	}
+	return allowed, nil
+}
+
+func (p *Policy) rule(q question) (ruling, error) {
+	if r, known := p.ruled.Load(q); known {
+		return r.(ruling), nil
+	}
+	_, rule, err := p.enforcer.EnforceEx([]Role{q.role}, string(q.action))
+	if err != nil {
+		return nil, err
+	}
+	var r ruling
+	if len(rule) > 0 {
+		r = rule
+	}
+	if q.action.Known() && p.knows(q.role) {
+		p.ruled.Store(q, r)
+	}
+	return r, nil
+}
+
+// knows bounds what is remembered: roles and actions come from the database.
+func (p *Policy) knows(r Role) bool {
+	return slices.Contains(p.roles, r) || slices.Contains(KeyRoles(), r)
 }
 
 // Explain decides as [Policy.Allow] does, and says in English which rule decided.
@@ -176,15 +211,15 @@ func (p *Policy) Explain(s Subject, a Action) (allowed bool, because string) {
 		return false, "there is no such action"
 	}
 	held := s.held()
-	allowed, rule, err := p.enforcer.EnforceEx(held, string(a))
+	rule, err := p.decide(held, a)
 	switch {
 	case err != nil:
 		return false, "the policy could not be evaluated"
-	case len(rule) == 0 && len(held) < len(s.Roles):
+	case rule == nil && len(held) < len(s.Roles):
 		return false, fmt.Sprintf("no rule gives %s to %s; roles that do not fit this kind of subject (%s) do not count", a, join(held), s.Kind)
-	case len(rule) == 0:
+	case rule == nil:
 		return false, fmt.Sprintf("no rule gives %s to %s", a, join(held))
-	case allowed:
+	case rule.effect() == Allowed:
 		return true, fmt.Sprintf("role %s allows %s (%s)", rule[0], rule[1], rule[3])
 	default:
 		return false, fmt.Sprintf("role %s is denied %s (%s)", rule[0], rule[1], rule[3])
