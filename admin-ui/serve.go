@@ -78,7 +78,7 @@ func (s *Server) recovered(w http.ResponseWriter, r *http.Request, p any) {
 // answer, so that whatever fails can still become an error page.
 func (s *Server) serve(w http.ResponseWriter, r *http.Request, params gin.Params, rt route) {
 	start := s.config.Now()
-	v := &visit{r: r, params: params, route: rt}
+	v := &visit{id: requestID(w), r: r, params: params, route: rt}
 	a, err := s.visit(r.Context(), w, v)
 	if err != nil {
 		a = s.answerError(r.Context(), w, v, err)
@@ -127,8 +127,8 @@ func (s *Server) guarded(ctx context.Context, v *visit) (answer, error) {
 			return answer{}, err
 		}
 	}
-	if v.route.Action != "" && !v.may(v.route.Action) {
-		return answer{}, authz.ErrForbidden
+	if err := v.decide(); err != nil {
+		return answer{}, err
 	}
 	return v.route.handle(v)
 }
@@ -155,6 +155,7 @@ func (s *Server) enter(ctx context.Context, v *visit) error {
 	if err != nil {
 		return err
 	}
+	by.Request = v.id
 	v.tenant, v.by, v.policy = t, by, policy
 	if t.State != tenant.Active {
 		return errSuspended

@@ -15,6 +15,7 @@ import (
 // visit is one request and what its guard found out. It lives as long as the
 // request.
 type visit struct {
+	id     string
 	r      *http.Request
 	params gin.Params
 	route  route
@@ -29,6 +30,23 @@ type visit struct {
 
 // may reports whether the person may do a, to offer it or not.
 func (v *visit) may(a authz.Action) bool { return v.policy != nil && v.policy.Allow(v.by, a) }
+
+// decide asks the authority's policy for the route's action, if it has one, and notes
+// for the audit log what allowed it.
+func (v *visit) decide() error {
+	if v.route.Action == "" {
+		return nil
+	}
+	if v.policy == nil {
+		return authz.ErrForbidden
+	}
+	allowed, because := v.policy.Explain(v.by, v.route.Action)
+	if !allowed {
+		return authz.ErrForbidden
+	}
+	v.by.Because = because
+	return nil
+}
 
 // path is a URL below the authority's own part of the portal.
 func (v *visit) path(rest string) string { return "/portal/" + string(v.tenant.Slug) + rest }

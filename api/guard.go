@@ -155,7 +155,16 @@ func (s *Server) identify(c *gin.Context, keys *client.Authenticator, kind clien
 	if err != nil {
 		return authz.Subject{}, err
 	}
-	return subject, s.config.Policies.Check(ctx, v.tenant.ID.String(), subject, v.route.Action)
+	policy, err := s.config.Policies.Policy(ctx, v.tenant.ID.String())
+	if err != nil {
+		return authz.Subject{}, err
+	}
+	allowed, because := policy.Explain(subject, v.route.Action)
+	if !allowed {
+		return authz.Subject{}, authz.ErrForbidden
+	}
+	subject.Request, subject.Because = v.id, because
+	return subject, nil
 }
 
 // allowNetwork keeps out callers from outside the networks that the tenant has listed

@@ -33,6 +33,9 @@ type Subject struct {
 	// Name is for people: the audit log and the portal show it.
 	Name  string
 	Roles []Role
+	// Request is the ID of the request by which the subject acts, and Because the rule
+	// that allowed it; both are for the audit log. A job has neither.
+	Request, Because string
 }
 
 // String gives kind, ID and roles.

@@ -88,3 +88,44 @@ func TestRealStepsApplyTwiceInOneCluster(t *testing.T) {
 		t.Errorf("%d tables", n)
 	}
 }
+
+// Entries that were written before there was a chain are numbered and chained, each
+// tenant's by themselves.
+func TestOlderAuditEntriesAreChained(t *testing.T) {
+	t.Parallel()
+	dsn, db := empty(t)
+	earlier, err := migrations.Before("00027_audit_chain.sql")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := migrations.UpSteps(t.Context(), dsn, earlier); err != nil {
+		t.Fatal(err)
+	}
+	const arrange = `
+insert into tenant_directory (tenant, slug, name, region, health_authority_id)
+select gen_random_uuid(), 'tenant-' || n, 'Health', 'XA-' || n, 'org.' || n from generate_series(1, 3) n;
+insert into audit_entry (tenant_id, at, actor_kind, actor_id, actor_name, action, target)
+select tenant, date_trunc('second', now()), 'system', 'x', 'X', 'act', n::text
+  from generate_series(1, 5) n, tenant_directory where slug <> 'tenant-3'`
+	if _, err := db.ExecContext(t.Context(), arrange); err != nil {
+		t.Fatal(err)
+	}
+	if err := migrations.Up(t.Context(), dsn); err != nil {
+		t.Fatal(err)
+	}
+	if n := count(t, db, `
+select count(*)
+  from audit_entry e
+  left join audit_entry b on b.tenant_id = e.tenant_id and b.entry_no = e.entry_no - 1
+ where e.entry_no = e.target::integer
+   and e.digest = audit_digest(coalesce(b.digest, decode(repeat('00', 32), 'hex')), e)`); n != 10 {
+		t.Errorf("%d entries of 10 are numbered in order and chained", n)
+	}
+	if n := count(t, db, `
+select count(*)
+  from audit_head h
+  join audit_entry e on e.tenant_id = h.tenant_id and e.entry_no = h.entries and e.digest = h.digest
+ where h.entries = 5`); n != 2 {
+		t.Errorf("%d heads of 2 are the newest entries'", n)
+	}
+}

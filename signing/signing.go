@@ -38,6 +38,8 @@ const (
 	CodeMAC Purpose = "code-mac"
 	// PhoneMAC keys make the digests of telephone numbers (verification protocol §5.1).
 	PhoneMAC Purpose = "phone-mac"
+	// Audit keys sign checkpoints of the audit log (package auditchain).
+	Audit Purpose = "audit"
 )
 
 // What the data key seals directly, without a key of its own.
@@ -52,7 +54,7 @@ const (
 
 // Purposes are all those with keys of their own.
 func Purposes() []Purpose {
-	return []Purpose{Certificate, Export, SMS, Token, Revision, CodeMAC, PhoneMAC}
+	return []Purpose{Certificate, Export, SMS, Token, Revision, CodeMAC, PhoneMAC, Audit}
 }
 
 // Binding is what a sealed blob belongs to.

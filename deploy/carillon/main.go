@@ -23,6 +23,7 @@ type commands struct {
 	Maintenance maintenanceCommand `cmd:"" help:"Make the whole platform read-only, or open it again, without a restart."`
 	Phone       phoneCommands      `cmd:"" help:"Act as a phone against any server."`
 	Export      exportCommands     `cmd:"" help:"Examine export files."`
+	Audit       auditCommands      `cmd:"" help:"Export audit logs, and tell whether they were tampered with."`
 	ChaffCheck  chaffCheckCommand  `cmd:"" name:"chaff-check" help:"Try to tell cover traffic from real requests, at a running server without rate limits."`
 	developing
 }

@@ -3,6 +3,9 @@
 // An entry is written in the transaction of the act: no entry, no act. No database
 // role may change or remove one. Entries name codes by their IDs and never hold a
 // code, a token, a key or a telephone number.
+//
+// Entries are chained (package auditchain), and [Checkpoint] signs how far the chain
+// has come, so that what a superuser of the database changes shows as well.
 package audit
 
 import (
@@ -27,14 +30,19 @@ type Entry struct {
 	Target string `db:"target"`
 	// Detail is a JSON object of texts.
 	Detail json.RawMessage `db:"detail"`
+	// Request is the ID of the request in which it was done, and Because the rule that
+	// allowed it. Either may be empty.
+	Request string `db:"request"`
+	Because string `db:"because"`
 }
 
 const recordSQL = `
 insert into audit_entry
-       (tenant_id, at, actor_kind, actor_id, actor_name, action, target, detail)
-values (current_tenant(), $1, $2, $3, $4, $5, $6, $7::jsonb)`
+       (tenant_id, at, actor_kind, actor_id, actor_name, action, target, detail, request, because)
+values (current_tenant(), $1, $2, $3, $4, $5, $6, $7::jsonb, $8, $9)`
 
-// Record writes an entry for tx's tenant. detail may be nil.
+// Record writes an entry for tx's tenant. detail may be nil. Whoever records something
+// about the same tenant waits until tx ends, so this is best done last.
 func Record(ctx context.Context, tx *tenant.Tx, at time.Time, by authz.Subject, action, target string, detail map[string]string) error {
 	if detail == nil {
 		detail = map[string]string{}
@@ -43,7 +51,7 @@ func Record(ctx context.Context, tx *tenant.Tx, at time.Time, by authz.Subject, 
 	if err != nil {
 		return fmt.Errorf("audit entry: %w", err)
 	}
-	_, err = tx.Exec(ctx, recordSQL, at.UTC().Truncate(time.Second), string(by.Kind), by.ID, by.Name, action, target, string(text))
+	_, err = tx.Exec(ctx, recordSQL, at.UTC().Truncate(time.Second), string(by.Kind), by.ID, by.Name, action, target, string(text), by.Request, by.Because)
 	if err != nil {
 		return fmt.Errorf("audit entry: %w", err)
 	}
@@ -51,7 +59,7 @@ func Record(ctx context.Context, tx *tenant.Tx, at time.Time, by authz.Subject, 
 }
 
 const listSQL = `
-  select entry_no, at, actor_kind, actor_id, actor_name, action, target, detail
+  select entry_no, at, actor_kind, actor_id, actor_name, action, target, detail, request, because
     from audit_entry
 order by entry_no desc
    limit $1`

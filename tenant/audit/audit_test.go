@@ -111,7 +111,7 @@ func TestAppendOnly(t *testing.T) {
 			`update audit_entry set target = 'forged'`, `update audit_entry set at = now()`,
 			`delete from audit_entry`, `truncate audit_entry`,
 			`insert into audit_entry (tenant_id, entry_no, at, actor_kind, actor_id, actor_name, action, target)
-			 overriding system value values (current_tenant(), 1, now(), 'system', '', '', '', '') on conflict on constraint audit_entry_pkey do update set target = 'forged'`,
+			 values (current_tenant(), 1, now(), 'system', '', '', '', '') on conflict on constraint audit_entry_pkey do update set target = 'forged'`,
 		} {
 			err := db.In(t.Context(), north.ID, func(tx *tenant.Tx) error {
 				_, err := tx.Exec(t.Context(), change)

@@ -33,7 +33,7 @@ func TestFirstKeys(t *testing.T) {
 	want := map[signing.Purpose]name{
 		signing.Certificate: {"north-c1", ""}, signing.SMS: {"north-s1", ""}, signing.Export: {"310", "v1"},
 		signing.Token: {"1", ""}, signing.Revision: {"1", ""}, signing.CodeMAC: {"1", ""},
-		signing.PhoneMAC: {"1", ""},
+		signing.PhoneMAC: {"1", ""}, signing.Audit: {"north-a1", ""},
 	}
 	wantSize := map[signing.Purpose]int{signing.Token: 32, signing.Revision: 32, signing.CodeMAC: 128, signing.PhoneMAC: 128}
 	got := map[signing.Purpose]name{}
@@ -176,7 +176,7 @@ func TestPurposesByRole(t *testing.T) {
 		"report":   {w.Report, []signing.Purpose{signing.SMS, signing.CodeMAC, signing.PhoneMAC}},
 		"publish":  {w.Publish, []signing.Purpose{signing.Certificate, signing.Revision}},
 		"portal":   {w.Portal, []signing.Purpose{signing.SMS, signing.CodeMAC, signing.PhoneMAC}},
-		"jobs":     {w.Jobs, []signing.Purpose{signing.Export}},
+		"jobs":     {w.Jobs, []signing.Purpose{signing.Export, signing.Audit}},
 		"operator": {w.Operator, signing.Purposes()},
 	}
 	for name, role := range roles {

@@ -91,6 +91,8 @@ func firstName(p signing.Purpose, slug tenant.Slug, exportKeyID string) (keyID, 
 		return string(slug) + "-c1", ""
 	case signing.SMS:
 		return string(slug) + "-s1", ""
+	case signing.Audit:
+		return string(slug) + "-a1", ""
 	case signing.Token, signing.Revision, signing.CodeMAC, signing.PhoneMAC:
 		return "1", ""
 	default:
@@ -103,7 +105,7 @@ func provision(ctx context.Context, tx *tenant.Tx, dk *signing.DataKey, id tenan
 	var sealed, public []byte
 	var err error
 	switch p {
-	case signing.Certificate, signing.Export, signing.SMS:
+	case signing.Certificate, signing.Export, signing.SMS, signing.Audit:
 		sealed, public, err = signing.NewP256(dk, b)
 	case signing.CodeMAC, signing.PhoneMAC:
 		sealed, err = signing.NewSecret(dk, b, macSize)
