@@ -68,6 +68,7 @@ var fillSQL = []string{
 	 select tenant_id, batch_id, 1, gen_random_uuid(), false, 'sealed' from batch where tenant_id = $1`,
 	`insert into export_file (tenant_id, config_id, starts_at, file_no, name, key_count, revised_count, size, sha256, body)
 	 select tenant_id, config_id, starts_at, 1, 'name', 0, 0, 0, sha256(''), '' from export_batch where tenant_id = $1`,
+	`insert into audit_checkpoint (tenant_id, entries, at, statement) values ($1, 1, now(), 'signed')`,
 	`insert into mobile_app (tenant_id, os, name, app_id, store_url)
 	 values ($1, 'ios', 'App', 'TEAMID.org.health', 'https://store.example')`,
 }
