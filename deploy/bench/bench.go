@@ -80,7 +80,7 @@ type run struct {
 
 // figure is one line of the table.
 type figure struct {
-	name    string
+	kind    kind
 	callers int
 	load    load
 	floor   float64 // operations per second
@@ -99,32 +99,41 @@ func (r *run) table(ctx context.Context) error {
 }
 
 // level measures with one number of callers. What one kind of request yields, the
-// next one uses up.
+// next one uses up, unless that is made ready for it.
 func (r *run) level(ctx context.Context, callers int) error {
-	before, err := r.floor(ctx, callers)
-	if err != nil {
-		return err
-	}
 	var earlier *harvest
+	var before float64
+	var of *least // what before was measured with
 	for _, k := range kinds() {
+		var err error
+		if of == nil || *of != k.floor {
+			if before, err = r.floor(ctx, k.floor, callers); err != nil {
+				return err
+			}
+		}
+		if k.ready != nil {
+			if earlier, err = k.ready(ctx, r.stack, callers+int(before*r.options.Slice.Seconds())); err != nil {
+				return err
+			}
+		}
 		f, harvest, err := r.measure(ctx, callers, k, earlier)
 		if err != nil {
 			return err
 		}
-		after, err := r.floor(ctx, callers)
+		after, err := r.floor(ctx, k.floor, callers)
 		if err != nil {
 			return err
 		}
 		f.floor = (before + after) / 2
-		before, earlier = after, harvest
+		before, of, earlier = after, &k.floor, harvest
 		r.figures = append(r.figures, f)
 		f.print(r.options.Out)
 	}
 	return nil
 }
 
-func (r *run) floor(ctx context.Context, callers int) (float64, error) {
-	l, err := r.stack.floor(ctx, callers, r.options.Slice/floorShare)
+func (r *run) floor(ctx context.Context, of least, callers int) (float64, error) {
+	l, err := r.stack.floor(ctx, of, callers, r.options.Slice/floorShare)
 	return l.rate(), err
 }
 
@@ -139,7 +148,7 @@ func (r *run) measure(ctx context.Context, callers int, k kind, earlier *harvest
 	if err != nil {
 		return figure{}, nil, err
 	}
-	return figure{name: k.name, callers: callers, load: l, cost: after.since(before, l.count()*k.requests)}, harvest, l.fatal()
+	return figure{kind: k, callers: callers, load: l, cost: after.since(before, l.count()*k.requests)}, harvest, l.fatal()
 }
 
 // load runs requests on so many keep-alive connections for so long.
@@ -172,7 +181,7 @@ func (r *run) spread(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	flow := kinds()[len(kinds())-1]
+	flow := flow()
 	var visited atomic.Int64
 	first := r.load(ctx, spreadCallers, time.Hour, func(c *caller) error {
 		i := int(visited.Add(1)) - 1

@@ -75,6 +75,28 @@ func (c *caller) exchange(path, apiKey string, body []byte) ([]byte, error) {
 	c.out = strconv.AppendInt(c.out, int64(len(body)), 10)
 	c.out = append(c.out, "\r\n\r\n"...)
 	c.out = append(c.out, body...)
+	return c.swap(path)
+}
+
+// get returns the body of a 200, which is good until the next call.
+func (c *caller) get(path string) ([]byte, error) {
+	if err := c.connect(); err != nil {
+		return nil, err
+	}
+	c.out = append(c.out[:0], "GET "...)
+	c.out = append(c.out, path...)
+	c.out = append(c.out, " HTTP/1.1\r\nHost: "...)
+	c.out = append(c.out, c.address...)
+	c.out = append(c.out, "\r\n\r\n"...)
+	answer, err := c.swap(path)
+	if err != nil {
+		c.close()
+	}
+	return answer, err
+}
+
+// swap sends what is to be sent, and receives the answer.
+func (c *caller) swap(path string) ([]byte, error) {
 	if err := c.conn.SetDeadline(time.Now().Add(requestTimeout)); err != nil {
 		return nil, err
 	}

@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"context"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
@@ -11,47 +12,82 @@ import (
 
 	"carillon/deploy/phone"
 	"carillon/signing/certificate"
+	"carillon/tenant/export"
 )
 
-// kind is a kind of request, or the flow of all of them.
+// kind is a kind of request, or the flow of several.
 type kind struct {
 	name     string
 	requests int // in one operation
 	once     func(c *caller, s *stack, earlier, later *harvest) error
+	// floor is what it is compared with, share the percentage of it that is wanted, and
+	// cpu how many milliseconds of the server's it may take; 0 is any.
+	floor      least
+	share, cpu float64
+	// ready, if it is set, makes what so many requests use up.
+	ready func(ctx context.Context, s *stack, n int) (*harvest, error)
 }
 
+const (
+	fewKeys  = 14 // what a phone has after two weeks
+	manyKeys = 30 // the most that an upload may have
+)
+
 // kinds are what the table has a line for, in the order of a diagnosis: each but the
-// flow uses up what the one before has yielded.
+// flow uses up what was made ready for it, or what the one before has yielded.
 func kinds() []kind {
-	steps := []struct {
-		name string
-		do   func(*caller, *patient) error
-	}{{"issue", issue}, {"verify", verify}, {"certificate", certify}, {"publish", publish}}
-	var all []kind
-	for i, step := range steps {
-		all = append(all, kind{name: step.name, requests: 1, once: func(c *caller, s *stack, earlier, later *harvest) error {
-			var p *patient
-			if i == 0 {
-				p = s.patient()
-			} else if p = earlier.take(); p == nil {
+	all := []kind{
+		step("issue", issue), step("verify", verify), step("certificate", certify),
+		upload("publish", fewKeys), upload("publish-30", manyKeys),
+		flow(),
+		download("index", export.IndexName), download("file", fileName),
+	}
+	all[0].once = func(c *caller, s *stack, _, later *harvest) error { return later.keep(s.patient(), issue, c) }
+	return all
+}
+
+// step is one of the requests that insert or change one row.
+func step(name string, do func(*caller, *patient) error) kind {
+	return kind{
+		name: name, requests: 1, share: 40, cpu: 0.4,
+		once: func(c *caller, _ *stack, earlier, later *harvest) error {
+			p := earlier.take()
+			if p == nil {
 				return errExhausted
 			}
-			if err := step.do(c, p); err != nil {
-				return err
-			}
-			later.put(p)
-			return nil
-		}})
+			return later.keep(p, do, c)
+		},
 	}
-	return append(all, kind{name: "flow", requests: len(steps), once: func(c *caller, s *stack, _, _ *harvest) error {
+}
+
+// upload publishes so many keys.
+func upload(name string, keys int) kind {
+	k := step(name, send)
+	k.floor, k.share, k.cpu = least{keys: keys}, 50, 0
+	k.ready = func(ctx context.Context, s *stack, n int) (*harvest, error) { return s.certified(ctx, n, keys) }
+	return k
+}
+
+// flow is all that one phone asks for, one after the other.
+func flow() kind {
+	steps := []func(*caller, *patient) error{issue, verify, certify, publish}
+	return kind{name: "flow", requests: len(steps), share: 40, cpu: 0.4, once: func(c *caller, s *stack, _, _ *harvest) error {
 		p := s.patient()
-		for _, step := range steps {
-			if err := step.do(c, p); err != nil {
+		for _, do := range steps {
+			if err := do(c, p); err != nil {
 				return err
 			}
 		}
 		return nil
-	}})
+	}}
+}
+
+// download gets a file of a tenant.
+func download(name, file string) kind {
+	return kind{name: name, requests: 1, share: 50, floor: least{file: file}, once: func(c *caller, s *stack, _, _ *harvest) error {
+		_, err := c.get(s.anyone().path + "exports/" + file)
+		return err
+	}}
 }
 
 // patient is a person on the way from a diagnosis to an upload.
@@ -59,10 +95,14 @@ type patient struct {
 	tenant                *target
 	keys                  phone.Keys
 	code, token, assigned string // assigned is the certificate
+	upload                []byte // the body to publish, if it was made ready
 }
 
-// patient of one of the tenants, at random.
-func (s *stack) patient() *patient { return &patient{tenant: s.tenants[rand.IntN(len(s.tenants))]} } //nolint:gosec // no secret
+// patient of one of the tenants.
+func (s *stack) patient() *patient { return &patient{tenant: s.anyone()} }
+
+// anyone is one of the tenants, at random.
+func (s *stack) anyone() *target { return s.tenants[rand.IntN(len(s.tenants))] } //nolint:gosec // no secret
 
 // harvest is what one kind of request has yielded for the next.
 type harvest struct {
@@ -76,6 +116,15 @@ func (h *harvest) put(p *patient) {
 	h.patients = append(h.patients, p)
 }
 
+// keep does a step for a patient, who is there for the next one if it succeeds.
+func (h *harvest) keep(p *patient, do func(*caller, *patient) error, c *caller) error {
+	err := do(c, p)
+	if err == nil {
+		h.put(p)
+	}
+	return err
+}
+
 func (h *harvest) take() *patient {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -86,9 +135,6 @@ func (h *harvest) take() *patient {
 	h.patients = h.patients[:len(h.patients)-1]
 	return p
 }
-
-// keysPerUpload is what a phone has after two weeks.
-const keysPerUpload = 14
 
 // filler pads requests as phones do.
 var filler = strings.Repeat("carillon", 200)
@@ -115,7 +161,7 @@ func verify(c *caller, p *patient) error {
 }
 
 func certify(c *caller, p *patient) error {
-	p.keys = (&phone.Phone{Now: time.Now}).NewKeys(keysPerUpload, false)
+	p.keys = (&phone.Phone{Now: time.Now}).NewKeys(fewKeys, false)
 	mac, err := certificate.MAC(p.keys.Secret, p.keys.TEKs)
 	if err != nil {
 		return err
@@ -130,13 +176,23 @@ func certify(c *caller, p *patient) error {
 }
 
 func publish(c *caller, p *patient) error {
-	upload := phone.Upload(p.tenant.healthAuthorityID, p.keys, p.assigned, "")
-	upload["padding"] = filler
-	body, err := json.Marshal(upload)
-	if err != nil {
+	var err error
+	if p.upload, err = p.body(); err != nil {
 		return err
 	}
-	answer, err := c.post(p.tenant.path+"v1/publish", "", body)
+	return send(c, p)
+}
+
+// body is an upload of the patient's keys.
+func (p *patient) body() ([]byte, error) {
+	upload := phone.Upload(p.tenant.healthAuthorityID, p.keys, p.assigned, "")
+	upload["padding"] = filler
+	return json.Marshal(upload)
+}
+
+func send(c *caller, p *patient) error {
+	answer, err := c.post(p.tenant.path+"v1/publish", "", p.upload)
+	p.upload = nil
 	if err != nil {
 		return err
 	}

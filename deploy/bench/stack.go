@@ -35,6 +35,8 @@ type stack struct {
 
 // target is a tenant as callers know it.
 type target struct {
+	id                  tenant.ID
+	slug, issuer        string
 	path                string // of its URLs, ending in a slash
 	deviceKey, adminKey string
 	healthAuthorityID   string
@@ -68,12 +70,18 @@ func start(ctx context.Context, o Options) (_ *stack, err error) {
 	if s.tenants, err = s.grow(ctx, few); err != nil {
 		return nil, err
 	}
+	if err := s.makeFiles(ctx); err != nil {
+		return nil, err
+	}
 	return s, s.startServer(ctx, o.Server)
 }
 
 func (s *stack) rootFile() string { return filepath.Join(s.dir, "root.key") }
 
-const database = "postgres"
+const (
+	database = "postgres"
+	audience = "exposure-notifications-server"
+)
 
 func (s *stack) dsn(role string) string { return s.database.DSN(database, role) }
 
@@ -114,7 +122,7 @@ func (s *stack) startServer(ctx context.Context, program []string) error {
 	}
 	defer log.Close()
 	args := append(program[1:len(program):len(program)],
-		"--database", s.database.DSN(database, "ignored"), "--root-key", s.rootFile(), "--exports", filepath.Join(s.dir, "exports"),
+		"--database", s.database.DSN(database, "ignored"), "--root-key", s.rootFile(), "--exports", s.files(),
 		"--listen", s.address, "--operations", s.operations, "--profile", "--no-limits")
 	s.server = exec.CommandContext(ctx, program[0], args...)
 	s.server.Stderr = log
@@ -201,15 +209,16 @@ func (s *stack) grow(ctx context.Context, n int) ([]*target, error) {
 
 func (s *stack) create(ctx context.Context, db *tenant.DB, i int) (*target, error) {
 	slug := fmt.Sprintf("tenant-%04d", i)
-	t := &target{path: "/t/" + slug + "/", healthAuthorityID: "org." + slug}
-	id, err := onboarding.Create(ctx, db, s.root, onboarding.Spec{
+	t := &target{slug: slug, issuer: slug + ".example", path: "/t/" + slug + "/", healthAuthorityID: "org." + slug}
+	var err error
+	t.id, err = onboarding.Create(ctx, db, s.root, onboarding.Spec{
 		Slug: slug, Name: slug, Region: region(i), HealthAuthorityID: t.healthAuthorityID,
-		Issuer: slug + ".example", Audience: "exposure-notifications-server", ExportKeyID: "310", ExportMinAge: -1,
+		Issuer: t.issuer, Audience: audience, ExportKeyID: "310", ExportMinAge: -1,
 	}, time.Now())
 	if err != nil {
 		return nil, err
 	}
-	return t, db.In(ctx, id, func(tx *tenant.Tx) (err error) {
+	return t, db.In(ctx, t.id, func(tx *tenant.Tx) (err error) {
 		if t.deviceKey, _, err = client.Create(ctx, tx, client.Device, "load"); err != nil {
 			return err
 		}
