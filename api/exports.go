@@ -15,15 +15,23 @@ import (
 	"carillon/tenant/export"
 )
 
-// exportIndex serves a tenant's list of files, which must be asked for anew each time
-// (key server protocol §5.5).
-func (s *Server) exportIndex(c *gin.Context) {
-	s.serveObject(c, export.IndexName, contentTag)
+// exportIndex serves the list of files of the configuration that every tenant has. It
+// must be asked for anew each time (key server protocol §5.5).
+func (s *Server) exportIndex(c *gin.Context) { s.serveObject(c, export.IndexName, contentTag) }
+
+// exportFile serves one of its files.
+func (s *Server) exportFile(c *gin.Context) { s.serveFile(c, c.Param("entry")) }
+
+// furtherIndex serves the list of files of another configuration, which has a folder.
+func (s *Server) furtherIndex(c *gin.Context) {
+	s.serveObject(c, c.Param("entry")+"/"+export.IndexName, contentTag)
 }
 
-// exportFile serves one file. It never changes and may be kept for a day (§5.5).
-func (s *Server) exportFile(c *gin.Context) {
-	name := c.Param("file")
+// furtherFile serves one of its files.
+func (s *Server) furtherFile(c *gin.Context) { s.serveFile(c, c.Param("entry")+"/"+c.Param("file")) }
+
+// serveFile serves one file. It never changes and may be kept (§5.5).
+func (s *Server) serveFile(c *gin.Context, name string) {
 	if !strings.HasSuffix(name, ".zip") {
 		pageNotFound(c)
 		return
@@ -31,8 +39,8 @@ func (s *Server) exportFile(c *gin.Context) {
 	s.serveObject(c, name, s.tags.of)
 }
 
-// serveObject serves an object of the tenant. It has no time of its own on the wire:
-// a client compares its tag.
+// serveObject serves an object of the tenant as a bucket would, with a tag and a time by
+// which caches ask whether it is still the same.
 func (s *Server) serveObject(c *gin.Context, name string, tagOf func(string, export.Object) (string, error)) {
 	name = export.Prefix(of(c).tenant) + name
 	o, err := s.config.Files.Open(c.Request.Context(), name)
@@ -50,7 +58,17 @@ func (s *Server) serveObject(c *gin.Context, name string, tagOf func(string, exp
 	h.Set("ETag", tag)
 	h.Set("Content-Type", serving.Type)
 	h.Set("Cache-Control", serving.Caching)
-	http.ServeContent(c.Writer, c.Request, "", time.Time{}, o)
+	http.ServeContent(c.Writer, c.Request, "", settled(o.Modified(), s.config.Now()), o)
+}
+
+// settled is a time that no later content of the object can have: times on the wire are
+// whole seconds, and an index may be replaced twice in one (RFC 9110 §8.8.2.2). It is
+// zero while that is possible.
+func settled(modified, now time.Time) time.Time {
+	if now.Sub(modified) < 2*time.Second {
+		return time.Time{}
+	}
+	return modified
 }
 
 func (s *Server) refuseDownload(c *gin.Context, err error) {

@@ -190,8 +190,12 @@ func (s *Server) downloadRoutes() []route {
 	return []route{
 		public(http.MethodGet, "/exports/index.txt", s.exportIndex),
 		public(http.MethodHead, "/exports/index.txt", s.exportIndex),
-		public(http.MethodGet, "/exports/:file", s.exportFile),
-		public(http.MethodHead, "/exports/:file", s.exportFile),
+		public(http.MethodGet, "/exports/:entry", s.exportFile),
+		public(http.MethodHead, "/exports/:entry", s.exportFile),
+		public(http.MethodGet, "/exports/:entry/index.txt", s.furtherIndex),
+		public(http.MethodHead, "/exports/:entry/index.txt", s.furtherIndex),
+		public(http.MethodGet, "/exports/:entry/:file", s.furtherFile),
+		public(http.MethodHead, "/exports/:entry/:file", s.furtherFile),
 		public(http.MethodGet, "/jwks", s.jwks),
 		public(http.MethodGet, "/.well-known/jwks.json", s.jwksSet),
 	}

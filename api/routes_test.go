@@ -67,8 +67,9 @@ func TestRolesHaveTheirRoutes(t *testing.T) {
 		"lab feed": "/api/lab-feed /api/lab-feed/submissions/:submission /api/lab-feed/dead-letters /api/lab-feed/dead-letters/:letter/retry" +
 			" /api/lab-feed/dead-letters/:letter/discard /api/lab-feed/mapping /api/lab-feed/mapping",
 		"publish": "/v1/publish",
-		"exports": "/exports/index.txt /exports/index.txt /exports/:file /exports/:file /jwks /.well-known/jwks.json",
-		"none":    "",
+		"exports": "/exports/index.txt /exports/index.txt /exports/:entry /exports/:entry " +
+			"/exports/:entry/index.txt /exports/:entry/index.txt /exports/:entry/:file /exports/:entry/:file /jwks /.well-known/jwks.json",
+		"none": "",
 	} {
 		f.start(t, keep(role))
 		var got []string
@@ -126,7 +127,7 @@ func TestMethodsAndPaths(t *testing.T) {
 	}
 	delete(methods, "/*path") // every other path, at hosts of links
 	for path, allowed := range methods {
-		url := strings.NewReplacer(":tenant", "north", ":file", "1-2-00001.zip").Replace(path)
+		url := strings.NewReplacer(":tenant", "north", ":entry/", "travelers/", ":entry", "1-2-00001.zip", ":file", "1-2-00001.zip").Replace(path)
 		for _, method := range []string{"GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "MADEUP"} {
 			if strings.Contains(strings.Join(allowed, " "), method) {
 				continue
@@ -213,7 +214,7 @@ func TestHostForm(t *testing.T) {
 		t.Errorf("another tenant's key under a host: %v, want 401", a)
 	}
 	for path, want := range map[string]int{
-		"/jwks": 200, "/.well-known/jwks.json": 200, "/health": 200, "/exports/index.txt": 404, "/exports/1-2-00001.zip": 404,
+		"/jwks": 200, "/.well-known/jwks.json": 200, "/health": 200, "/exports/index.txt": 404, "/exports/1-2-00001.zip": 404, "/exports/travelers/index.txt": 404, "/exports/travelers/1-2-00001.zip": 404,
 		"/t/south/jwks": 200, "/portal": 303, // a link, as every other path
 	} {
 		if a := f.ask(t, http.MethodGet, path, header{"Host": "north.example"}, ""); a.StatusCode != want {

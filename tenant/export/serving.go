@@ -9,11 +9,13 @@ type Serving struct {
 	Type, Caching string
 }
 
-// ServingOf tells by an object's name. Files never change and may be kept for a day;
-// an index, like anything unknown, must be asked for anew each time.
+// ServingOf tells by an object's name. Files never change: they may be kept for a day,
+// and nobody need ask meanwhile whether they have. An index, like anything unknown, may be
+// kept by whoever asks each time whether it is still the same: a phone that read an old
+// one would learn of keys hours late.
 func ServingOf(name string) Serving {
 	if strings.HasSuffix(name, ".zip") {
-		return Serving{Type: "application/zip", Caching: "public, max-age=86400"}
+		return Serving{Type: "application/zip", Caching: "public, max-age=86400, immutable"}
 	}
 	return Serving{Type: "text/plain", Caching: "no-cache, max-age=0"}
 }

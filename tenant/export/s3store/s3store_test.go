@@ -59,7 +59,7 @@ func TestObjectsCarryTheirHeaders(t *testing.T) {
 	})
 	s := open(t, c)
 	for name, want := range map[string]export.Serving{
-		"north/1-2-00001.zip": {Type: "application/zip", Caching: "public, max-age=86400"},
+		"north/1-2-00001.zip": {Type: "application/zip", Caching: "public, max-age=86400, immutable"},
 		"north/index.txt":     {Type: "text/plain", Caching: "no-cache, max-age=0"},
 	} {
 		if err := s.PutIfAbsent(t.Context(), name, []byte("x")); err != nil {
