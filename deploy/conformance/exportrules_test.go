@@ -89,6 +89,7 @@ func exportRules() []rule {
 			}
 			wantSorted(t, f.Keys)
 		}},
+		{"5.4", "made keys are revised as their real ones are", "they never are, so that a revision tells which keys are real", revisedLater},
 		{"5.5", "a file is named by the first and last second of its window and its number, and is never another one", "", func(t *testing.T, w *world) {
 			of := w.newcomer()
 			wantReceipt(t, w.publish(t, of, "confirmed", w.teks(1)), 1)
