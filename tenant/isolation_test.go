@@ -59,6 +59,12 @@ var fillSQL = []string{
 	`insert into outside_issuer (tenant_id, issuer, audience, changed_at) values ($1, 'outside.example', 'keys', now())`,
 	`insert into outside_issuer_key (tenant_id, issuer, public_der, kid, added_at)
 	 values ($1, 'outside.example', decode(repeat('00', 91), 'hex'), 'v1', now())`,
+	`insert into import_source (tenant_id, import_no, name, index_url, root_url, region, traveler, missing_type, changed_at)
+	 values ($1, 1, 'partner', 'https://files.example/index.txt', 'https://files.example/', 'XA', false, 'confirmed', now())`,
+	`insert into import_key (tenant_id, import_no, key_id, key_version, public_der)
+	 values ($1, 1, '302', 'v1', decode(repeat('00', 91), 'hex'))`,
+	`insert into import_file (tenant_id, import_no, name, discovered_at, due_at, position, quarantined) values ($1, 1, '1.zip', now(), now(), 1, 1)`,
+	`insert into import_quarantine (tenant_id, import_no, name, position, revised, reason) values ($1, 1, '1.zip', 0, false, 'too old')`,
 	`insert into publish_receipt (tenant_id, digest, expires_at) values ($1, sha256('receipt'), now())`,
 	`insert into export_batch (tenant_id, config_id, starts_at, ends_at)
 	 select tenant_id, config_id, now(), now() + interval '1 hour' from export_config where tenant_id = $1`,

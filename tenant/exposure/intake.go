@@ -126,10 +126,7 @@ func (in *intake) take(i int, k UploadKey, set tenant.Settings, l Limits, now ti
 	if r.risk == 0 {
 		r.risk = defaultRisk(in.reportType)
 	}
-	r.createdAt = cut(now, set.Truncate)
-	if r.end() > interval(now) && !set.ReleaseSameDay {
-		r.createdAt = embargoed(r.end(), set.Truncate)
-	}
+	r.createdAt = r.arrives(set, now)
 	in.records = append(in.records, r)
 }
 
@@ -213,6 +210,15 @@ func (in *intake) facts(done *outcome, claims certificate.Claims, now time.Time)
 // cut is the start of the window that contains t, in windows counted from a UTC
 // midnight.
 func cut(t time.Time, window time.Duration) time.Time { return t.UTC().Truncate(window) }
+
+// arrives is when a key counts as arrived that comes now: one that is still in use does
+// so after its end (§4).
+func (r record) arrives(set tenant.Settings, now time.Time) time.Time {
+	if r.end() > interval(now) && !set.ReleaseSameDay {
+		return embargoed(r.end(), set.Truncate)
+	}
+	return cut(now, set.Truncate)
+}
 
 // embargoed is the first window boundary strictly after a key's end (§4).
 func embargoed(end int64, window time.Duration) time.Time {
