@@ -73,6 +73,25 @@ func batchRules() []rule {
 				t.Errorf("%d messages, want 2", got)
 			}
 		}},
+		{"4.4", "a number that reported before is user_report_try_later, 409", "", func(t *testing.T, w *world) {
+			order := object{"testType": "user-report", "phone": newPhone()}
+			a := w.post(t, w.open, "/api/batch-issue", object{"codes": []object{order, order}})
+			if a.StatusCode != http.StatusConflict || elements(a)[1]["errorCode"] != "user_report_try_later" || elements(a)[0]["code"] == "" {
+				t.Errorf("%v", a)
+			}
+		}},
+		{"0.2", "the answer to ten codes fits into the 65,536 bytes that clients read", "", func(t *testing.T, w *world) {
+			orders := make([]object, 10)
+			for i := range orders {
+				orders[i] = object{"testType": "confirmed", "phone": newPhone(), "onlyGenerateSMS": true}
+			}
+			if a := w.must(t, w.open, "/api/batch-issue", object{"codes": orders}); len(a.body) > 65_536 {
+				t.Errorf("%d bytes", len(a.body))
+			}
+		}},
+		{"0.4", "under maintenance no message goes out again: 429", "", func(t *testing.T, w *world) {
+			wantRefusal(t, w.post(t, w.shut, "/api/codes/resend", object{"uuid": someUUID, "phone": newPhone()}), maintenance)
+		}},
 		{"0.4", "under maintenance no batch is issued: 429", "not checked for the switch of a tenant", func(t *testing.T, w *world) {
 			wantRefusal(t, w.post(t, w.shut, "/api/batch-issue", object{"codes": someOrders(1)}), maintenance)
 		}},

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -58,6 +59,14 @@ func certificateRules() []rule {
 				refusal{status: bad, code: "token_invalid", text: "verification token invalid"})
 		}},
 		{"2.2", "the same token with the same HMAC gets a certificate again while the first is valid", "refused: a phone that lost the answer needs a new code", repeatedCertificate},
+		{"2.2", "of simultaneous uses of a token with different HMACs one gets a certificate, the others token_invalid", "", simultaneousUses},
+		{"2.4", "reportType is the test type of the code", "", func(t *testing.T, w *world) {
+			for _, kind := range []string{"confirmed", "likely", "negative", "user-report"} {
+				if got := w.claims(t, object{"testType": kind, "phone": newPhone()}, someHMAC(5))["reportType"]; got != kind {
+					t.Errorf("reportType is %v, want %s", got, kind)
+				}
+			}
+		}},
 		{"2.3", "the answer has certificate and padding, and no other member", "", func(t *testing.T, w *world) {
 			m := w.must(t, w.open, "/api/certificate", object{"token": w.token(t, w.open, nil), "ekeyhmac": someHMAC(1)}).members()
 			if _, ok := m["certificate"].(string); !ok || len(m) != 2 {
@@ -180,5 +189,28 @@ func onsetInterval(t *testing.T, w *world) {
 	got = w.claims(t, object{"testDate": day.Format(time.DateOnly)}, someHMAC(4))
 	if _, there := got["symptomOnsetInterval"]; there {
 		t.Error("symptomOnsetInterval for a test date alone")
+	}
+}
+
+func simultaneousUses(t *testing.T, w *world) {
+	token := w.token(t, w.open, nil)
+	answers := make([]answer, 20)
+	var all sync.WaitGroup
+	for i := range answers {
+		all.Go(func() {
+			answers[i] = w.post(t, w.open, "/api/certificate", object{"token": token, "ekeyhmac": someHMAC(byte(i))})
+		})
+	}
+	all.Wait()
+	certificates := 0
+	for _, a := range answers {
+		if a.StatusCode == http.StatusOK {
+			certificates++
+			continue
+		}
+		wantRefusal(t, a, refusal{status: bad, code: "token_invalid", text: "verification token invalid"})
+	}
+	if certificates != 1 {
+		t.Errorf("%d certificates for one token", certificates)
 	}
 }

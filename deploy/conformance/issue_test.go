@@ -84,6 +84,18 @@ func issueRules() []rule {
 				t.Errorf("testtype %q", got)
 			}
 		}},
+		{"4.1", "a template is chosen by its label; the main one has a label, too", "", func(t *testing.T, w *world) {
+			w.issue(t, w.open, object{"phone": newPhone(), "smsTemplateLabel": "Default SMS template"})
+		}},
+		{"4.2", "16: a number that reported before: 200, and an answer like the first one, without a code; no message", "200 with blank members", func(t *testing.T, w *world) {
+			body := object{"testType": "user-report", "phone": newPhone()}
+			first := w.issue(t, w.open, body)
+			before := w.sms.Attempts()
+			second := w.must(t, w.open, "/api/issue", body)
+			if second.text("code") != "" || second.number("expiresAtTimestamp") != first.number("expiresAtTimestamp") || w.sms.Attempts() != before {
+				t.Errorf("%v", second)
+			}
+		}},
 		{"4.3", "the answer has UUID, code and both ends; the ends are equal without a message", "", issueAnswer},
 		{"4.3", "with a message, the long code lives longer; for user-report it does not", "", longEnds},
 		{"4.3", "a generated message has the text and the number, and is not sent", "", generated},

@@ -9,6 +9,7 @@ import (
 	"carillon/authz"
 	"carillon/tenant"
 	"carillon/tenant/app"
+	"carillon/tenant/client"
 )
 
 const (
@@ -76,6 +77,28 @@ func linkRules() []rule {
 			"intent://v?c=abc123&r=REGION&x=1#Intent;scheme=ens;package=test.android;action=android.intent.action.VIEW;category=android.intent.category.BROWSABLE;S.browser_fallback_url=https%3A%2F%2Fandroid.test.app;end")},
 		{"7.5", "with a query, iPhone, with an app: its store", "", leads(apps, "/v?c=abc123", iphone, "https://ios.test.app")},
 		{"7.5", "with a query, Android, without an app: the picker with the region", "", leads(none, "/v?c=abc123", android, "ensonboarding://picker/region")},
+		{"7.5", "with a query, iPhone, without an app: 404", "", leads(none, "/v?c=abc123", iphone, "")},
+		{"7.5", "with a query, iPhone, without an app, of an ENX tenant: the link that iOS opens, with the region", "", func(t *testing.T, w *world) {
+			of := w.newcomer()
+			w.set(t, of.Tenant, map[string]string{"enx": "on"})
+			a := w.ask(t, http.MethodGet, "/V?x=1&c=abc123&r=XX", header{"Host": regionHost(of), "User-Agent": iphone}, "")
+			if want := "ens://v?c=abc123&r=" + of.Region + "&x=1"; a.StatusCode != http.StatusSeeOther || a.Header.Get("Location") != want {
+				t.Errorf("%d %q, want %q", a.StatusCode, a.Header.Get("Location"), want)
+			}
+		}},
+		{"7.5", "an iPad is another device; Android goes before iPhone", "", func(t *testing.T, w *world) {
+			leads(apps, "/", "Mozilla (iPad; CPU OS 12)", information)(t, w)
+			leads(apps, "/", "Android iPhone", "https://android.test.app")(t, w)
+		}},
+		{"7.4", "a message of an ENX tenant has the link of its region's host, with the long code", "", func(t *testing.T, w *world) {
+			of := w.newcomer()
+			of.admin = w.Key(of.Tenant, client.Admin)
+			w.set(t, of.Tenant, map[string]string{"enx": "on", "sms": "on", "require-date": "off"})
+			w.issue(t, of, object{"phone": newPhone()})
+			if text := w.lastMessage(t); !strings.Contains(text, "https://"+regionHost(of)+"/v?c=") {
+				t.Errorf("%q", text)
+			}
+		}},
 		{"7.5", "with a query, other: 404", "", leads(apps, "/v?c=abc123", other, "")},
 		{"7.6", "the association file of iOS lists the tenant's apps, as JSON, without a redirect", "", func(t *testing.T, w *world) {
 			a := w.ask(t, http.MethodGet, "/.well-known/apple-app-site-association", header{"Host": regionHost(w.open)}, "")

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"carillon/tenant/client"
 	"carillon/tenant/message/messagetest"
 )
 
@@ -42,6 +43,13 @@ func reportRules() []rule {
 			wantRefusal(t, w.post(t, w.open, "/api/user-report", reportBody().merge(object{"testDate": w.day(-29)})),
 				refusal{status: bad, code: "invalid_date", text: "test date must be…"})
 			w.must(t, w.open, "/api/user-report", reportBody().merge(object{"testDate": w.day(-29), "tzOffset": -60}))
+		}},
+		{"5.1", "a tenant that asks for a date refuses a report without any", "", func(t *testing.T, w *world) {
+			of := w.newcomer()
+			of.device = w.Key(of.Tenant, client.Device)
+			w.set(t, of.Tenant, map[string]string{"self-report": "on", "sms": "on", "test-types": "confirmed,user-report"})
+			wantRefusal(t, w.post(t, of, "/api/user-report", reportBody().merge(object{"testDate": ""})),
+				refusal{status: bad, code: "missing_date", text: "missing either test or symptom date"})
 		}},
 		{"5.1", "the answer has the short code's end and padding; the code comes by message alone", "", reportAnswer},
 		{"5.1", "the code is verified with its nonce; another, or none, is code_invalid and burns nothing", "", reportNonce},

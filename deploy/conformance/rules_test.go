@@ -27,8 +27,8 @@ type rule struct {
 // verificationRules are those of the verification protocol, in its order.
 func verificationRules() []rule {
 	return slices.Concat(
-		commonRules(), verifyRules(), certificateRules(), issueRules(), batchRules(), statusRules(),
-		reportRules(), linkRules(), statsRules(), keyRules(), chaffRules(),
+		commonRules(), limitRules(), verifyRules(), certificateRules(), issueRules(), batchRules(), statusRules(),
+		reportRules(), pageRules(), linkRules(), statsRules(), keyRules(), chaffRules(), acceptanceRules(),
 	)
 }
 
@@ -72,16 +72,17 @@ verification server, then the key server; sections are those of the protocol of 
 type part struct {
 	name  string
 	rules []rule
-	// elsewhere are decisions that are no exchange over HTTP, as rows of a table; the
-	// packages named test them.
-	elsewhere string
+	// elsewhere are decisions that are no exchange over HTTP, as rows of a table, and
+	// inside are rules of which that is true; the packages named test them.
+	elsewhere, inside string
 }
 
 func render() string {
 	var b strings.Builder
 	b.WriteString(preface)
 	for _, p := range []part{
-		{"Verification server", verificationRules(), decidedVerification}, {"Key server", keyServerRules(), decidedKeyServer},
+		{"Verification server", verificationRules(), decidedVerification, insideVerification},
+		{"Key server", keyServerRules(), decidedKeyServer, insideKeyServer},
 	} {
 		fmt.Fprintf(&b, "\n## %s: where Carillon decided\n\n", p.name)
 		b.WriteString("The reference implementation does something else here, or its documents and its code disagree.\n\n")
@@ -96,6 +97,7 @@ func render() string {
 		for _, r := range p.rules {
 			fmt.Fprintf(&b, "| %s | %s |\n", r.section, cell(r.says))
 		}
+		b.WriteString("\nRules that are no exchange by themselves are tested where they live:\n\n| § | Rule | Package |\n|---|---|---|\n" + p.inside)
 	}
 	return b.String()
 }
@@ -107,6 +109,28 @@ const decidedVerification = `| 0.2 | a connection to the database for each reque
 | 6.1 | one code drawn, whatever was issued under another MAC key | compared under every live key before it is stored (` + "`tenant/verification`" + `) |
 | 8.4 | members without the permission read statistics | the policy decides, for every route (` + "`authz`" + `) |
 | 11.2 | a disabled API key may work five minutes more | two seconds (` + "`tenant/client`" + `) |
+`
+
+const insideVerification = `| 0.2 | requests that stall are ended | ` + "`api`" + ` |
+| 3.1 | HMACs over exposure keys, by the vectors | ` + "`signing/certificate`" + ` |
+| 5.1 | how long a number is blocked; what frees it | ` + "`tenant/verification`" + ` |
+| 5.3 | messages by webhook, and their signature by the vector | ` + "`tenant/message/provider`" + ` |
+| 6.2, 6.3 | codes are unique, and stored as digests alone | ` + "`tenant/verification`" + ` |
+| 6.4 | retention | ` + "`tenant/verification`, `tenant/stats`" + ` |
+| 7.1 | templates: variables, limits, what may be in one | ` + "`tenant/message/template`" + ` |
+| 7.2 | providers, their errors and receipts | ` + "`tenant/message/provider`, `tenant/message`" + ` |
+| 7.3 | signed messages, by the vectors | ` + "`signing/textmessage`, `tenant/message/signature`" + ` |
+| 8.2 to 8.4 | what is counted, every format, suppression | ` + "`tenant/stats`, `api`" + ` |
+| 11.2 | the text of API keys | ` + "`tenant/client`" + ` |
+| 11.4 | the forecast of quotas | ` + "`tenant/quota`" + ` |
+`
+
+const insideKeyServer = `| 2.3 | HMACs over exposure keys, by the vector | ` + "`signing/certificate`" + ` |
+| 3.1 | revision keys rotate; the tokens of earlier ones open | ` + "`tenant/exposure`" + ` |
+| 4 | arrival times as they are stored; retention | ` + "`tenant/exposure`" + ` |
+| 5.1 | regions and travellers | ` + "`tenant/export`" + ` |
+| 5.3 | who makes a file, and what a killed process leaves | ` + "`tenant/export`" + ` |
+| 6.2 | files, byte for byte by the vectors | ` + "`signing/exportfile`" + ` |
 `
 
 const decidedKeyServer = `| 0 | a new app or key may be refused for five minutes | two to five seconds (` + "`tenant`, `tenant/key`" + `) |

@@ -4,6 +4,8 @@ import (
 	"net/http"
 	"testing"
 	"time"
+
+	"carillon/tenant/client"
 )
 
 var notFound = refusal{
@@ -40,6 +42,11 @@ func statusRules() []rule {
 					w.must(t, w.open, "/api/verify", object{"code": issued.text("code")})
 				}
 			}
+		}},
+		{"4.5", "any admin key of the tenant may ask", "", func(t *testing.T, w *world) {
+			issued, colleague := w.issue(t, w.open, nil), w.open
+			colleague.admin = w.Key(w.open.Tenant, client.Admin)
+			w.must(t, colleague, "/api/checkcodestatus", object{"uuid": issued.text("uuid")})
 		}},
 		{"4.5", "an unknown, empty or malformed UUID, and another tenant's, is 404", "", unknown("/api/checkcodestatus")},
 		{"0.3", "a body that cannot be read has no error code at checkcodestatus", "", unread("/api/checkcodestatus")},

@@ -134,17 +134,16 @@ func transportRules() []rule {
 
 func publishInMaintenance(t *testing.T, w *world) {
 	body := w.signed(t, w.open, w.draft(t, w.open, "confirmed", w.teks(1))).String()
-	base, config := w.base, w.config
-	w.start(t, func(c *service.Config) { c.Maintenance = true })
-	closed := w.send(t, w.open, body)
-	if got, want := string(closed.body), `{"error":"please try again later"}`; closed.StatusCode != http.StatusTooManyRequests || got != want || closed.Header.Get("Content-Type") != jsonType {
-		t.Errorf("%v, want 429 %s", closed, want)
-	}
-	cover := w.ask(t, http.MethodPost, "/t/open/v1/publish", header{"X-Chaff": "1", "Content-Type": jsonType}, body)
-	if cover.StatusCode != http.StatusOK {
-		t.Errorf("cover traffic: %v", cover)
-	}
-	w.base, w.config = base, config
+	w.at(t, func(c *service.Config) { c.Maintenance = true }, func() {
+		closed := w.send(t, w.open, body)
+		if got, want := string(closed.body), `{"error":"please try again later"}`; closed.StatusCode != http.StatusTooManyRequests || got != want || closed.Header.Get("Content-Type") != jsonType {
+			t.Errorf("%v, want 429 %s", closed, want)
+		}
+		cover := w.ask(t, http.MethodPost, "/t/open/v1/publish", header{"X-Chaff": "1", "Content-Type": jsonType}, body)
+		if cover.StatusCode != http.StatusOK {
+			t.Errorf("cover traffic: %v", cover)
+		}
+	})
 	wantReceipt(t, w.send(t, w.open, body), 1)
 }
 

@@ -1,6 +1,7 @@
 package conformance_test
 
 import (
+	"encoding/base64"
 	"net/http"
 	"strings"
 	"sync"
@@ -55,6 +56,11 @@ func verifyRules() []rule {
 		}},
 		{"1.2", "of simultaneous claims one gets a token, the others code_invalid", "most of 1,000 claims end in 500", simultaneousClaims},
 		{"1.3", "the answer has testtype, the dates that were given, token and padding, and no other member", "", verifyAnswer},
+		{"1.1", "a code in capitals is read", "refused", func(t *testing.T, w *world) {
+			_, long := w.longCode(t, nil)
+			w.must(t, w.open, "/api/verify", object{"code": strings.ToUpper(long)})
+		}},
+		{"1.4", "tokens are texts that tell nothing, each of them another one, of one length", "a token tells the test type and dates", opaqueTokens},
 		{"0.4", "maintenance of a tenant does not keep its codes from being verified", "", func(t *testing.T, w *world) {
 			w.must(t, w.shut, "/api/verify", object{"code": w.earlierCode})
 		}},
@@ -150,6 +156,29 @@ func verifyAnswer(t *testing.T, w *world) {
 		}
 		if _, ok := m["token"].(string); !ok || len(m) != len(want)+2 {
 			t.Errorf("issued with %v: %d members, want %d", dates, len(m), len(want)+2)
+		}
+	}
+}
+
+func opaqueTokens(t *testing.T, w *world) {
+	seen, length := map[string]bool{}, 0
+	for _, body := range []object{nil, nil, {"testType": "negative"}, {"symptomDate": w.day(-1), "testDate": w.day(0)}} {
+		token := w.token(t, w.open, body)
+		if length == 0 {
+			length = len(token)
+		}
+		if seen[token] || len(token) != length {
+			t.Errorf("a token of %d characters, want another one of %d", len(token), length)
+		}
+		seen[token] = true
+		raw, err := base64.RawURLEncoding.DecodeString(token)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, word := range []string{"confirmed", "negative", w.day(-1)} {
+			if strings.Contains(string(raw), word) {
+				t.Errorf("a token tells %q", word)
+			}
 		}
 	}
 }

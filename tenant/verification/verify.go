@@ -124,6 +124,10 @@ type judged struct {
 	TestDate    date                   `db:"test_date"`
 }
 
+// spelled is a code as it was issued: people may type blanks around it, and capitals,
+// which no code has (§1.1).
+func spelled(code string) string { return strings.ToLower(strings.TrimSpace(code)) }
+
 // Verify swaps a code for a token, once (verification protocol §1). In the
 // protocol's order: [ErrMaintenance], [ErrInvalidTestType] for an unknown element of Accept,
 // [ErrUnparsable] for a nonce that is not base64, [ErrCodeInvalid] for an unknown
@@ -150,7 +154,7 @@ func (s *Service) Verify(ctx context.Context, t *tenant.Tenant, r VerifyRequest)
 	if err != nil {
 		return nil, fmt.Errorf("keys of codes: %w", err)
 	}
-	c := claim{candidates: macs(live, strings.TrimSpace(r.Code)), nonce: nonceDigest(nonce), accept: accept, at: s.clock()}
+	c := claim{candidates: macs(live, spelled(r.Code)), nonce: nonceDigest(nonce), accept: accept, at: s.clock()}
 	if c.token, err = s.newSealer(ctx, t, c.at); err != nil {
 		return nil, err
 	}
