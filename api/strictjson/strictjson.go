@@ -19,8 +19,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"reflect"
 	"strings"
-	"unicode"
 )
 
 const (
@@ -61,26 +61,59 @@ func Read(body io.Reader) ([]byte, error) {
 
 // Decode decodes a body into the struct that dst points to, which must be its zero
 // value. Every error is an [*Error], and then dst has no meaning.
-func Decode(body []byte, dst any) error {
-	d := json.NewDecoder(bytes.NewReader(body))
-	d.DisallowUnknownFields()
-	return decode(d, body, dst)
-}
+func Decode(body []byte, dst any) error { return decode(body, dst, true) }
 
 // DecodeTolerant is [Decode] for clients that may be newer than we are: members that
 // dst does not have may be there, and are not looked into beyond their grammar.
-func DecodeTolerant(body []byte, dst any) error {
-	return decode(json.NewDecoder(bytes.NewReader(body)), body, dst)
+func DecodeTolerant(body []byte, dst any) error { return decode(body, dst, false) }
+
+// decode tries a shorter body first. If that is refused, the whole one is, and tells
+// why, with its own positions.
+func decode(body []byte, dst any, strict bool) error {
+	if read(shorten(body), dst, strict) != nil {
+		reflect.ValueOf(dst).Elem().SetZero()
+		if err := readWhole(body, dst, strict); err != nil {
+			return err
+		}
+	}
+	return examine(body)
 }
 
-func decode(d *json.Decoder, body []byte, dst any) error {
+// read is readWhole without its words.
+func read(body []byte, dst any, strict bool) error {
+	if strict {
+		return readWhole(body, dst, strict)
+	}
+	return json.Unmarshal(body, dst)
+}
+
+func readWhole(body []byte, dst any, strict bool) error {
+	d := json.NewDecoder(bytes.NewReader(body))
+	if strict {
+		d.DisallowUnknownFields()
+	}
 	if err := d.Decode(dst); err != nil {
 		return explain(err)
 	}
 	if _, err := d.Token(); !errors.Is(err, io.EOF) {
 		return refuse("body must contain only one JSON object")
 	}
-	return examine(body)
+	return nil
+}
+
+// shorten leaves out what a text called padding holds, which is most of a body, if it
+// is made of plain characters: they change nothing about whether the rest is JSON.
+func shorten(body []byte) []byte {
+	const name = `"padding":"`
+	before, after, found := bytes.Cut(body, []byte(name))
+	n := bytes.IndexFunc(after, func(r rune) bool { return r < ' ' || r > '~' || r == '\\' || r == '"' })
+	if !found || n <= 0 || after[n] != '"' {
+		return body
+	}
+	short := make([]byte, 0, len(body)-n)
+	short = append(short, before...)
+	short = append(short, name...)
+	return append(short, after[n:]...)
 }
 
 func explain(err error) error {
@@ -100,96 +133,4 @@ func explain(err error) error {
 		return refuse("unknown field %s", name)
 	}
 	return refuse("malformed json")
-}
-
-// examine walks a body that is known to be valid.
-func examine(body []byte) error {
-	d := json.NewDecoder(bytes.NewReader(body))
-	d.UseNumber()
-	_, err := walk(d, 0)
-	return err
-}
-
-// walk takes one value, or the delimiter that ends the array or object around it.
-func walk(d *json.Decoder, depth int) (json.Token, error) {
-	t, err := d.Token()
-	if err != nil {
-		return nil, refuse("malformed json")
-	}
-	switch t {
-	case json.Delim('{'):
-		return t, walkObject(d, depth+1)
-	case json.Delim('['):
-		return t, walkArray(d, depth+1)
-	}
-	return t, nil
-}
-
-func tooDeep(d *json.Decoder) error {
-	return refuse("malformed json at position %d", d.InputOffset())
-}
-
-func walkObject(d *json.Decoder, depth int) error {
-	if depth > MaxDepth {
-		return tooDeep(d)
-	}
-	seen := map[string]bool{}
-	for {
-		t, err := walk(d, depth)
-		if err != nil {
-			return err
-		}
-		name, isName := t.(string)
-		if !isName {
-			return nil // the closing brace
-		}
-		folded := fold(name)
-		if seen[folded] {
-			return refuse("duplicate field %q", name)
-		}
-		seen[folded] = true
-		if err := walkMember(d, depth, folded); err != nil {
-			return err
-		}
-	}
-}
-
-const padding = "PADDING" // as fold gives it
-
-func walkMember(d *json.Decoder, depth int, folded string) error {
-	if depth == 1 && folded == padding {
-		var anything json.RawMessage
-		if err := d.Decode(&anything); err != nil {
-			return refuse("malformed json")
-		}
-		return nil
-	}
-	_, err := walk(d, depth)
-	return err
-}
-
-func walkArray(d *json.Decoder, depth int) error {
-	if depth > MaxDepth {
-		return tooDeep(d)
-	}
-	for {
-		t, err := walk(d, depth)
-		if err != nil {
-			return err
-		}
-		if t == json.Delim(']') {
-			return nil
-		}
-	}
-}
-
-// fold makes one text of all spellings that the decoder takes for the same name.
-func fold(name string) string {
-	return strings.Map(func(r rune) rune {
-		least := r
-		for f := unicode.SimpleFold(r); f != r; f = unicode.SimpleFold(f) {
-			least = min(least, f)
-		}
-		return least
-	}, name)
 }
