@@ -135,7 +135,7 @@ func TestStatisticsAreGolden(t *testing.T) {
 
 func (f *fixture) rollup(t *testing.T) {
 	t.Helper()
-	if _, err := stats.Rollup(t.Context(), f.world.Jobs, f.north.ID, stats.Retention, f.world.Now()); err != nil {
+	if _, err := stats.Rollup(t.Context(), f.world.Jobs, f.north.ID, f.world.Now()); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -17,7 +17,8 @@ const batchPause = 2 * time.Second
 func (s *Service) wireBatches(db *tenant.DB, surface *api.Config) {
 	keys := key.NewRing(db, s.config.Root)
 	worker := batch.NewWorker(batch.WorkerConfig{
-		DB: db, Keys: keys, Directory: s.directory(db), Codes: surface.Issuer, Log: s.config.Log, Now: s.config.Now,
+		DB: db, Keys: keys, Directory: s.directory(db), Codes: surface.Issuer,
+		Recorder: s.recorder(db, "batches"), Log: s.config.Log, Now: s.config.Now,
 	})
 	surface.Batches = batch.New(batch.Config{
 		DB: db, Keys: keys, Policies: surface.Policies, Codes: surface.Issuer, Wake: worker.Wake, Now: s.config.Now,

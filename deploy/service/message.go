@@ -52,7 +52,7 @@ const messagePause = time.Second
 func (s *Service) dispatch(db *tenant.DB, p *post) func(context.Context) error {
 	d := outbox.NewDispatcher(outbox.Config{
 		DB: db, Keys: key.NewRing(db, s.config.Root), Directory: s.directory(db),
-		Sender: p.sender(), Log: s.config.Log, Now: s.config.Now,
+		Sender: p.sender(), Recorder: s.recorder(db, "messages"), Log: s.config.Log, Now: s.config.Now,
 	})
 	return func(ctx context.Context) error { return d.Run(ctx, messagePause) }
 }

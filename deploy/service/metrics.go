@@ -29,6 +29,9 @@ func (s *Service) countDatabase(r Role, db *tenant.DB) {
 func (s *Service) operations() http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("/metrics", promhttp.HandlerFor(s.metrics, promhttp.HandlerOpts{}))
+	if s.scheduleDB != nil {
+		mux.HandleFunc("GET /jobs", s.jobHealth)
+	}
 	if s.config.Profile {
 		mux.HandleFunc("/debug/pprof/", pprof.Index)
 		mux.HandleFunc("/debug/pprof/profile", pprof.Profile)

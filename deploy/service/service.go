@@ -26,6 +26,7 @@ import (
 	"carillon/signing"
 	"carillon/tenant"
 	"carillon/tenant/export"
+	"carillon/tenant/job"
 	"carillon/tenant/limit"
 	"carillon/tenant/message"
 	"carillon/tenant/message/provider"
@@ -91,8 +92,11 @@ type Config struct {
 	Sender message.Sender
 	// Loopback lets tenants name addresses of this machine, for development.
 	Loopback bool
-	// JobInterval is the pause between rounds of the export job.
+	// JobInterval is the pause between two turns of a tenant at the export job.
 	JobInterval time.Duration
+	// Lease is how long a process may be silent before others do its jobs; zero means 30
+	// seconds.
+	Lease time.Duration
 	// StatisticsRetention is how long statistics are kept, 30 to 180 days; zero means 91.
 	StatisticsRetention time.Duration
 	// Proxies are the networks of the proxies in front of this process. Their
@@ -121,7 +125,12 @@ type Service struct {
 	handler http.Handler
 	routes  []authz.Route
 	jobs    []func(context.Context) error
-	metrics *prometheus.Registry
+	holder  string
+	// scheduled are the jobs that are run by the schedule, which scheduleDB reaches; nil
+	// if there are none.
+	scheduled  []job.Job
+	scheduleDB *tenant.DB
+	metrics    *prometheus.Registry
 	// counter counts for statistics, and counts is the handle through which it flushes;
 	// nil if this process has nothing to count.
 	counter *stats.Counter
@@ -137,7 +146,7 @@ func Open(ctx context.Context, c Config) (*Service, error) {
 	if c.StatisticsRetention < stats.MinRetention || c.StatisticsRetention > stats.MaxRetention {
 		return nil, fmt.Errorf("statistics are kept %v to %v, not %v", stats.MinRetention, stats.MaxRetention, c.StatisticsRetention)
 	}
-	s := &Service{config: c, metrics: prometheus.NewRegistry(), counter: stats.NewCounter(c.Now), unsigned: newUnsigned()}
+	s := &Service{config: c, metrics: prometheus.NewRegistry(), counter: stats.NewCounter(c.Now), holder: holder(), unsigned: newUnsigned()}
 	s.metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), s.unsigned)
 	if err := s.wire(ctx); err != nil {
 		return nil, errors.Join(err, s.Close())

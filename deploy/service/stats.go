@@ -6,8 +6,6 @@ import (
 	"time"
 
 	"carillon/tenant"
-	"carillon/tenant/stats"
-	"carillon/tenant/verification"
 )
 
 // countThrough lets the process's counter flush through a handle. The first one will do.
@@ -35,18 +33,4 @@ func (s *Service) flushCounts(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastFlushTimeout)
 	defer cancel()
 	return s.counter.Flush(ctx, s.counts)
-}
-
-// forgetCodes rolls a tenant's statistics up and then deletes codes and tokens past
-// their time. What statistics have not settled is kept, even if they cannot be rolled
-// up at all.
-func (s *Service) forgetCodes(ctx context.Context, db *tenant.DB, t *tenant.Tenant, now time.Time) error {
-	settled, err := stats.Rollup(ctx, db, t.ID, s.config.StatisticsRetention, now)
-	if err != nil {
-		return err
-	}
-	if limit := settled.Add(verification.KeepTokens); now.After(limit) {
-		now = limit
-	}
-	return verification.Cleanup(ctx, db, t, now)
 }

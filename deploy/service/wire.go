@@ -3,23 +3,18 @@ package service
 import (
 	"context"
 	"crypto/rand"
-	"errors"
 	"log/slog"
 	"slices"
-	"time"
 
 	"carillon/api"
 	"carillon/authz"
 	"carillon/tenant"
-	"carillon/tenant/batch"
 	"carillon/tenant/client"
 	"carillon/tenant/export"
 	"carillon/tenant/exposure"
 	"carillon/tenant/guess"
 	"carillon/tenant/key"
 	"carillon/tenant/limit"
-	"carillon/tenant/member"
-	"carillon/tenant/message/delivery"
 	"carillon/tenant/message/outbox"
 	"carillon/tenant/quota"
 	"carillon/tenant/stats"
@@ -27,8 +22,7 @@ import (
 )
 
 const (
-	policiesKept      = 10_000
-	retentionInterval = 5 * time.Minute
+	policiesKept = 10_000
 	// atOnce is how many requests of phones are worked on: as many as a role has
 	// connections. Of each tenant, waiting more stand in line.
 	atOnce  = 16
@@ -54,6 +48,9 @@ func (s *Service) wire(ctx context.Context) error {
 		}
 	}
 	if err := s.wireJobs(ctx, &surface); err != nil {
+		return err
+	}
+	if err := s.wireSchedule(); err != nil {
 		return err
 	}
 	server, err := api.New(surface)
@@ -181,12 +178,9 @@ func (s *Service) wireJobs(ctx context.Context, surface *api.Config) error {
 	if err := s.warnOfSameDay(ctx, directory); err != nil {
 		return err
 	}
-	s.jobs = append(s.jobs,
-		func(ctx context.Context) error { return exports.Run(ctx, s.config.JobInterval) },
-		func(ctx context.Context) error { return s.retain(ctx, db, directory) },
-		quota.NewModeller(db, directory, s.config.Log, s.config.Now).Run,
-		guess.NewWatch(db, directory, s.metrics, s.config.Log, s.config.Now).Run,
-	)
+	s.schedule(db, s.exportJob(exports), s.statisticsJob(db), s.quotaJob(db), s.sessionJob(db),
+		s.retentionJob(db, directory, exports))
+	s.jobs = append(s.jobs, guess.NewWatch(db, directory, s.recorder(db, "guessing"), s.metrics, s.config.Log, s.config.Now).Run)
 	return nil
 }
 
@@ -200,40 +194,4 @@ func (s *Service) warnOfSameDay(ctx context.Context, directory *tenant.Directory
 		}
 		return err
 	})
-}
-
-// retain deletes what is past its time, at once and then every few minutes.
-func (s *Service) retain(ctx context.Context, db *tenant.DB, directory *tenant.Directory) error {
-	ticker := time.NewTicker(retentionInterval)
-	defer ticker.Stop()
-	for {
-		if err := s.cleanUp(ctx, db, directory); err != nil && ctx.Err() == nil {
-			s.config.Log.ErrorContext(ctx, "clean-up failed", slog.Any("error", err))
-		}
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-ticker.C:
-		}
-	}
-}
-
-func (s *Service) cleanUp(ctx context.Context, db *tenant.DB, directory *tenant.Directory) error {
-	now := s.config.Now()
-	failed := member.DeleteExpired(ctx, db, now)
-	err := directory.Each(ctx, func(id tenant.ID) error {
-		t, err := directory.ByID(ctx, id)
-		if err != nil {
-			return err
-		}
-		failed = errors.Join(failed,
-			s.forgetCodes(ctx, db, t, now),
-			delivery.Cleanup(ctx, db, id, now),
-			guess.Cleanup(ctx, db, id, now),
-			quota.Cleanup(ctx, db, id, now),
-			batch.Cleanup(ctx, db, id, now),
-			exposure.Cleanup(ctx, db, id, exposure.DefaultLimits(), now))
-		return ctx.Err()
-	})
-	return errors.Join(failed, err)
 }

@@ -6,13 +6,11 @@ import (
 	"time"
 
 	"carillon/tenant"
+	"carillon/tenant/job"
 )
 
 // keepUpload is how long a batch may be on its way in; then its sender is gone.
 const keepUpload = time.Hour
-
-// cleanupSize bounds how many rows a transaction changes.
-const cleanupSize = 1000
 
 const oldSQL = `
       (select batch_id
@@ -42,8 +40,12 @@ delete from batch_row
 
 	deleteBatchesSQL = `
 delete from batch
- where batch_id in` + oldSQL + `
-   and not exists (select from batch_row r where r.batch_id = batch.batch_id)`
+ where batch_id in (
+       select b.batch_id
+         from batch b
+        where b.batch_id in` + oldSQL + `
+          and not exists (select from batch_row r where r.batch_id = b.batch_id)
+        limit $3)`
 )
 
 // Cleanup forgets the codes of a tenant's batches that have expired, and deletes batches
@@ -56,23 +58,13 @@ func Cleanup(ctx context.Context, db *tenant.DB, id tenant.ID, now time.Time) er
 		what, sql string
 		args      []any
 	}{
-		{"forget codes", forgetCodesSQL, []any{now, cleanupSize}},
-		{"delete rows of batches", deleteRowsSQL, []any{old, broken, cleanupSize}},
+		{"forget codes", forgetCodesSQL, []any{now}},
+		{"delete rows of batches", deleteRowsSQL, []any{old, broken}},
 		{"delete batches", deleteBatchesSQL, []any{old, broken}},
 	}
 	for _, s := range steps {
-		for {
-			var rows int64
-			err := db.In(ctx, id, func(tx *tenant.Tx) (err error) {
-				rows, err = tx.Exec(ctx, s.sql, s.args...)
-				return err
-			})
-			if err != nil {
-				return fmt.Errorf("%s: %w", s.what, err)
-			}
-			if rows < cleanupSize {
-				break
-			}
+		if err := job.Sweep(ctx, db, id, s.sql, s.args...); err != nil {
+			return fmt.Errorf("%s: %w", s.what, err)
 		}
 	}
 	return nil

@@ -14,6 +14,7 @@ import (
 	"carillon/authz"
 	"carillon/tenant"
 	"carillon/tenant/client"
+	"carillon/tenant/job"
 	"carillon/tenant/key"
 	"carillon/tenant/message/outbox"
 	"carillon/tenant/verification"
@@ -29,8 +30,10 @@ type WorkerConfig struct {
 	Directory *tenant.Directory
 	// Codes issues the codes. It needs an outbox.
 	Codes *verification.Service
-	Log   *slog.Logger
-	Now   func() time.Time
+	// Recorder is told how turns end.
+	Recorder *job.Recorder
+	Log      *slog.Logger
+	Now      func() time.Time
 }
 
 // Worker issues the codes of batches. Any number of them may work, in any number of
@@ -105,14 +108,10 @@ func (w *Worker) round(ctx context.Context) (worked int) {
 			n, err = w.Turn(ctx, t)
 			worked += n
 		}
-		if err != nil && ctx.Err() == nil {
-			w.c.Log.ErrorContext(ctx, "batches: turn failed", slog.String("tenant", id.String()), slog.Any("error", err))
-		}
+		w.c.Recorder.Note(ctx, id, err)
 		return ctx.Err()
 	})
-	if err != nil && ctx.Err() == nil {
-		w.c.Log.ErrorContext(ctx, "batches: no list of tenants", slog.Any("error", err))
-	}
+	w.c.Recorder.Note(ctx, job.Platform, err)
 	return worked
 }
 
@@ -164,8 +163,8 @@ func (l *lease) subject() authz.Subject {
 	return by
 }
 
-// job is a row to be worked on.
-type job struct {
+// pending is a row to be worked on.
+type pending struct {
 	Number   int       `db:"row_number"`
 	Code     uuid.UUID `db:"code_id"`
 	Order    []byte    `db:"sealed_order"`
@@ -202,7 +201,7 @@ order by row_number
 
 // take leases a batch and reads its next rows. There are none if the batch has to wait
 // or is done, which is noted then.
-func (w *Worker) take(ctx context.Context, t *tenant.Tenant) (l *lease, rows []job, err error) {
+func (w *Worker) take(ctx context.Context, t *tenant.Tenant) (l *lease, rows []pending, err error) {
 	now := w.c.Now().UTC()
 	err = w.c.DB.In(ctx, t.ID, func(tx *tenant.Tx) error {
 		var leased []lease
@@ -306,7 +305,7 @@ func (w *Worker) release(ctx context.Context, t *tenant.Tenant, l *lease, h *hel
 	return w.c.DB.In(ctx, t.ID, func(tx *tenant.Tx) error { return l.release(ctx, tx, h) })
 }
 
-func (w *Worker) work(ctx context.Context, t *tenant.Tenant, l *lease, rows []job) error {
+func (w *Worker) work(ctx context.Context, t *tenant.Tenant, l *lease, rows []pending) error {
 	ctx, cancel := context.WithTimeout(ctx, turnTime)
 	defer cancel()
 	group, going := errgroup.WithContext(ctx)
@@ -324,7 +323,7 @@ func (w *Worker) work(ctx context.Context, t *tenant.Tenant, l *lease, rows []jo
 }
 
 // row issues the code of one row, or notes why there is none.
-func (w *Worker) row(ctx context.Context, t *tenant.Tenant, l *lease, j job) error {
+func (w *Worker) row(ctx context.Context, t *tenant.Tenant, l *lease, j pending) error {
 	var o Order
 	err := l.safe.open(sealedOrder, j.Number, j.Order, &o)
 	if err == nil {
@@ -398,7 +397,7 @@ func (l *lease) change(ctx context.Context, tx *tenant.Tx, query string, row int
 }
 
 // issued is part of the code's own transaction.
-func (l *lease) issued(ctx context.Context, tx *tenant.Tx, j job, o Order, i *verification.Issued, now time.Time) error {
+func (l *lease) issued(ctx context.Context, tx *tenant.Tx, j pending, o Order, i *verification.Issued, now time.Time) error {
 	var sealed []byte
 	if o.Phone == "" {
 		var err error
@@ -410,7 +409,7 @@ func (l *lease) issued(ctx context.Context, tx *tenant.Tx, j job, o Order, i *ve
 }
 
 // fail notes that a row is refused for good.
-func (w *Worker) fail(ctx context.Context, t *tenant.Tenant, l *lease, j job, why error) error {
+func (w *Worker) fail(ctx context.Context, t *tenant.Tenant, l *lease, j pending, why error) error {
 	sealed, err := l.safe.seal(sealedResult, j.Number, refusal(why))
 	if err != nil {
 		return err
@@ -421,7 +420,7 @@ func (w *Worker) fail(ctx context.Context, t *tenant.Tenant, l *lease, j job, wh
 }
 
 // fault counts a failure of ours. The batch waits and tries again, but not for ever.
-func (w *Worker) fault(ctx context.Context, t *tenant.Tenant, l *lease, j job) error {
+func (w *Worker) fault(ctx context.Context, t *tenant.Tenant, l *lease, j pending) error {
 	attempts := j.Attempts + 1
 	if attempts >= maxAttempts {
 		return w.fail(ctx, t, l, j, ErrUnworkable)

@@ -30,14 +30,13 @@ package export
 import (
 	"context"
 	"crypto/rand"
+	"database/sql"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"sync"
 	"time"
-
-	"golang.org/x/sync/errgroup"
 
 	"carillon/tenant"
 	"carillon/tenant/key"
@@ -110,59 +109,14 @@ const (
 	// batchesPerTurn keeps a tenant that has much to catch up with from making the
 	// others wait.
 	batchesPerTurn = 8
-	// tenantsAtOnce is how many tenants a process works for at the same time, so
-	// that a big one does not hold up all others.
-	tenantsAtOnce = 4
-	// turnTimeout bounds what a tenant that hangs can hold up.
-	turnTimeout = 10 * time.Minute
 	// indexCheck is how often an index is compared with its rows.
 	indexCheck = 30 * time.Second
 )
 
-// Run works for all tenants until ctx ends, pausing between rounds. What fails for
-// one tenant is logged, tried again in the next round, and keeps no other waiting. A
-// round in which nothing is due costs each tenant three round trips to the database.
-func (s *Service) Run(ctx context.Context, pause time.Duration) error {
-	ticker := time.NewTicker(pause)
-	defer ticker.Stop()
-	for {
-		s.Round(ctx)
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-ticker.C:
-		}
-	}
-}
-
-// Round gives each active tenant one turn.
-func (s *Service) Round(ctx context.Context) {
-	var group errgroup.Group
-	group.SetLimit(tenantsAtOnce)
-	err := s.directory.Each(ctx, func(id tenant.ID) error {
-		group.Go(func() error {
-			s.logged(ctx, id)
-			return nil
-		})
-		return ctx.Err()
-	})
-	_ = group.Wait() // turns report their own errors
-	if err != nil && ctx.Err() == nil {
-		s.log.ErrorContext(ctx, "export round failed", slog.Any("error", err))
-	}
-}
-
-func (s *Service) logged(ctx context.Context, id tenant.ID) {
-	turn, cancel := context.WithTimeout(ctx, turnTimeout)
-	defer cancel()
-	if err := s.Turn(turn, id); err != nil && ctx.Err() == nil {
-		s.log.ErrorContext(ctx, "export failed", slog.String("tenant", id.String()), slog.Any("error", err))
-	}
-}
-
 // Turn does what is due for one tenant: it closes windows, finishes what was left
 // staged, makes open batches, and retires old files. What fails does not keep the
-// rest from being done.
+// rest from being done. A turn in which nothing is due is one round of questions to the
+// database.
 func (s *Service) Turn(ctx context.Context, id tenant.ID) error {
 	t, err := s.directory.ByID(ctx, id)
 	if err != nil {
@@ -183,6 +137,42 @@ func (s *Service) Turn(ctx context.Context, id tenant.ID) error {
 		errs = append(errs, s.tend(ctx, t, c))
 	}
 	return errors.Join(errs...)
+}
+
+// Tend does for a tenant that rests what retention asks for: what is staged is finished,
+// so that no row keeps keys, and old files are retired. No window is closed and no file is made.
+func (s *Service) Tend(ctx context.Context, id tenant.ID) error {
+	t, err := s.directory.ByID(ctx, id)
+	if err != nil {
+		return fmt.Errorf("find tenant: %w", err)
+	}
+	due, err := s.look(ctx, t)
+	if err != nil {
+		return err
+	}
+	errs := []error{s.Apply(ctx, t)}
+	for _, c := range due.configs {
+		errs = append(errs, s.tend(ctx, t, c))
+	}
+	return errors.Join(errs...)
+}
+
+const behindSQL = `
+select min(b.ends_at + make_interval(secs => c.min_age_seconds))
+  from export_batch b
+  join export_config c using (tenant_id, config_id)
+ where b.state <> 'published'`
+
+// Behind says since when a tenant's oldest batch has been due that is not published; the
+// zero time if there is none. A batch that cannot be made holds back the later ones of its
+// configuration, because phones would miss it after them: so this grows.
+func (s *Service) Behind(ctx context.Context, id tenant.ID) (time.Time, error) {
+	var since sql.NullTime
+	err := s.db.In(ctx, id, func(tx *tenant.Tx) error { return tx.Get(ctx, &since, behindSQL) })
+	if err != nil {
+		return time.Time{}, fmt.Errorf("find oldest batch: %w", err)
+	}
+	return since.Time, nil
 }
 
 // work makes and publishes some batches.

@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"log/slog"
 	"slices"
 	"strings"
@@ -20,6 +21,7 @@ import (
 	"carillon/tenant"
 	"carillon/tenant/exposure"
 	"carillon/tenant/exposure/exposuretest"
+	"carillon/tenant/job"
 	"carillon/tenant/key"
 )
 
@@ -307,7 +309,9 @@ func TestTenantsFilesAreApart(t *testing.T) {
 	south := f.of(t, f.world.Create("south", hourly))
 	theirs, ours := south.mustPublish(t, 5), f.mustPublish(t, 5)
 	f.world.Advance(period)
-	f.service(nil).Round(t.Context())
+	s := f.service(nil)
+	f.turn(t, s)
+	south.turn(t, s)
 	f.wantOnce(t, ours)
 	south.wantOnce(t, theirs)
 	seen, _ := f.observe(t)
@@ -327,26 +331,28 @@ func TestTenantsFilesAreApart(t *testing.T) {
 	}
 }
 
-// A tenant whose work fails is logged, keeps no other waiting, and goes on when the
-// cause is gone. The log has no keys.
+// A tenant whose work fails says so, with how far it is behind, and goes on when the cause
+// is gone. Neither the error nor the log has keys.
 func TestFailingTenant(t *testing.T) {
 	t.Parallel()
 	f := setUp(t)
-	south := f.of(t, f.world.Create("south", hourly))
-	ours, theirs := f.mustPublish(t, 5), south.mustPublish(t, 5)
+	ours := f.mustPublish(t, 5)
 	f.world.Advance(period)
 	f.exec(t, `update signing_key set state = 'verify-only' where purpose = 'export' and tenant_id = $1`, f.tenant.ID)
-	var log bytes.Buffer
+	var said bytes.Buffer
 	s := f.service(nil)
-	s.log = slog.New(slog.NewTextHandler(&log, nil))
-	s.Round(t.Context())
-	south.wantOnce(t, theirs)
-	if !strings.Contains(log.String(), "export failed") || !strings.Contains(log.String(), f.tenant.ID.String()) {
-		t.Errorf("log: %s", log.String())
+	s.log = slog.New(slog.NewTextHandler(&said, nil))
+	err := s.Turn(t.Context(), f.tenant.ID)
+	if !errors.Is(err, key.ErrNoKey) || job.Class(err) != "no usable key" {
+		t.Errorf("turn without a key: %v, of class %q", err, job.Class(err))
 	}
-	for _, k := range slices.Concat(ours, theirs) {
+	if since, err := s.Behind(t.Context(), f.tenant.ID); err != nil || since.After(f.world.Now()) || since.Before(f.world.Now().Add(-period)) {
+		t.Errorf("behind since %v (%v), want the end of the window", since, err)
+	}
+	fmt.Fprint(&said, err)
+	for _, k := range ours {
 		for _, text := range []string{hex.EncodeToString(k[:]), base64.StdEncoding.EncodeToString(k[:])} {
-			if strings.Contains(log.String(), text) {
+			if strings.Contains(said.String(), text) {
 				t.Error("the log shows a key")
 			}
 		}
@@ -355,24 +361,45 @@ func TestFailingTenant(t *testing.T) {
 	f.world.Advance(retryAfter)
 	f.turn(t, f.service(nil))
 	f.wantOnce(t, ours)
+	if since, err := s.Behind(t.Context(), f.tenant.ID); err != nil || !since.IsZero() {
+		t.Errorf("still behind since %v (%v)", since, err)
+	}
 }
 
-func TestRunEnds(t *testing.T) {
+// A suspended tenant's files are finished and retired as everybody's, but nothing new is
+// made of its keys.
+func TestTend(t *testing.T) {
 	t.Parallel()
 	f := setUp(t)
 	keys := f.mustPublish(t, 3)
 	f.world.Advance(period)
-	ctx, cancel := context.WithCancel(t.Context())
-	s := f.service(func(name string) error {
-		if name == "published" {
-			cancel()
+	if err := f.service(func(name string) error {
+		if name == "staged" {
+			return errCrash
 		}
 		return nil
-	})
-	if err := s.Run(ctx, time.Millisecond); err != nil {
-		t.Errorf("Run: %v", err)
+	}).Turn(t.Context(), f.tenant.ID); !errors.Is(err, errCrash) {
+		t.Fatal(err)
 	}
+	f.mustPublish(t, 3)
+	f.world.Advance(period)
+	f.exec(t, `update tenant_directory set state = 'suspended' where tenant = $1`, f.tenant.ID)
+	tend := func() {
+		t.Helper()
+		if err := f.service(nil).Tend(t.Context(), f.tenant.ID); err != nil {
+			t.Fatal(err)
+		}
+	}
+	tend()
 	f.wantOnce(t, keys)
+	if n := len(f.index(t)); n != 1 {
+		t.Errorf("%d files, want what was staged alone", n)
+	}
+	f.world.Advance(Retention + deletionGrace)
+	tend()
+	if names, err := f.store.List(t.Context(), Prefix(f.tenant)); err != nil || len(names) != 1 || len(f.index(t)) != 0 {
+		t.Errorf("left are %q (%v), want an empty index", names, err)
+	}
 }
 
 // A worker that was taken for dead cannot stage what another one has been given, and

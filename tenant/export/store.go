@@ -7,6 +7,8 @@ import (
 	"regexp"
 	"strings"
 	"time"
+
+	"carillon/tenant/job"
 )
 
 // Store keeps published files. Names are paths with slashes; see [ValidName].
@@ -41,9 +43,9 @@ type Object interface {
 
 // Why a store refuses.
 var (
-	ErrNotFound = errors.New("no such object")
-	ErrConflict = errors.New("an object of this name has other content")
-	ErrName     = errors.New("not a name of an object")
+	ErrNotFound error = job.Failure("no such object")
+	ErrConflict error = job.Failure("an object of this name has other content")
+	ErrName           = errors.New("not a name of an object")
 )
 
 // Sentinels lists the errors that callers may tell apart.

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"carillon/tenant"
+	"carillon/tenant/job"
 )
 
 const cleanupBatch = 1000
@@ -19,20 +20,24 @@ delete from exposure
        order by created_at
           limit $2))`
 
-const receiptCleanupSQL = `delete from publish_receipt where expires_at < $1`
+const receiptCleanupSQL = `
+delete from publish_receipt
+ where expires_at <= (select max(old.expires_at)
+                        from (select expires_at
+                                from publish_receipt
+                               where expires_at < $1
+                            order by expires_at
+                               limit $2) old)`
 
 // Cleanup deletes a tenant's keys that arrived longer than the retention ago (§4), and
-// receipts of uploads whose certificate has ended. db is a handle under the role carillon_jobs. It works in small transactions, each of which
-// stands for itself; running it twice does no harm.
+// receipts of uploads whose certificate has ended. db is a handle under the role
+// carillon_jobs. It works in small transactions, each of which stands for itself; running
+// it twice does no harm.
 //
 // Publishers wait while a step is under way: their rows and the ones deleted here
 // would else be locked in different orders.
 func Cleanup(ctx context.Context, db *tenant.DB, id tenant.ID, l Limits, now time.Time) error {
-	err := db.In(ctx, id, func(tx *tenant.Tx) error {
-		_, err := tx.Exec(ctx, receiptCleanupSQL, now.UTC())
-		return err
-	})
-	if err != nil {
+	if err := job.Sweep(ctx, db, id, receiptCleanupSQL, now.UTC()); err != nil {
 		return fmt.Errorf("delete receipts: %w", err)
 	}
 	for {

@@ -146,11 +146,11 @@ func TestAlarm(t *testing.T) {
 	w.Create("south")
 	var log bytes.Buffer
 	metrics := prometheus.NewRegistry()
-	watch := guess.NewWatch(w.Jobs, tenant.NewDirectory(w.Jobs), metrics, slog.New(slog.NewJSONHandler(&log, nil)), w.Now)
+	watch := guess.NewWatch(w.Jobs, tenant.NewDirectory(w.Jobs), nil, metrics, slog.New(slog.NewJSONHandler(&log, nil)), w.Now)
 	look := func(alarms, guessed int) {
 		t.Helper()
 		log.Reset()
-		others := guess.NewWatch(w.Jobs, tenant.NewDirectory(w.Jobs), prometheus.NewRegistry(), slog.New(slog.DiscardHandler), w.Now)
+		others := guess.NewWatch(w.Jobs, tenant.NewDirectory(w.Jobs), nil, prometheus.NewRegistry(), slog.New(slog.DiscardHandler), w.Now)
 		for _, l := range []*guess.Watch{watch, others, watch} {
 			if err := l.Look(t.Context()); err != nil {
 				t.Fatal(err)

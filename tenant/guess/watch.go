@@ -13,6 +13,7 @@ import (
 	"carillon/authz"
 	"carillon/tenant"
 	"carillon/tenant/audit"
+	"carillon/tenant/job"
 )
 
 // Action is how the audit log names an alarm.
@@ -23,6 +24,7 @@ const Action = "code:guessing-noticed"
 type Watch struct {
 	db        *tenant.DB
 	directory *tenant.Directory
+	recorder  *job.Recorder
 	log       *slog.Logger
 	now       func() time.Time
 	alarms    prometheus.Counter
@@ -30,9 +32,9 @@ type Watch struct {
 }
 
 // NewWatch watches through db, a handle under the role carillon_jobs.
-func NewWatch(db *tenant.DB, directory *tenant.Directory, metrics prometheus.Registerer, log *slog.Logger, now func() time.Time) *Watch {
+func NewWatch(db *tenant.DB, directory *tenant.Directory, recorder *job.Recorder, metrics prometheus.Registerer, log *slog.Logger, now func() time.Time) *Watch {
 	w := &Watch{
-		db: db, directory: directory, log: log, now: now,
+		db: db, directory: directory, recorder: recorder, log: log, now: now,
 		alarms: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "carillon_guessing_alarms_total", Help: "Alarms about guessed codes, one for each tenant and day.",
 		}),
@@ -51,9 +53,7 @@ func (w *Watch) Run(ctx context.Context) error {
 	ticker := time.NewTicker(watchInterval)
 	defer ticker.Stop()
 	for {
-		if err := w.Look(ctx); err != nil && ctx.Err() == nil {
-			w.log.ErrorContext(ctx, "guessing not watched", slog.Any("error", err))
-		}
+		_ = w.Look(ctx) // the recorder knows
 		select {
 		case <-ctx.Done():
 			return nil
@@ -68,6 +68,7 @@ func (w *Watch) Look(ctx context.Context) error {
 	guessed, failed := 0, []error(nil)
 	err := w.directory.Each(ctx, func(id tenant.ID) error {
 		suspicious, err := w.look(ctx, id)
+		w.recorder.Note(ctx, id, err)
 		if err != nil {
 			failed = append(failed, err)
 		}
@@ -76,6 +77,7 @@ func (w *Watch) Look(ctx context.Context) error {
 		}
 		return ctx.Err()
 	})
+	w.recorder.Note(ctx, job.Platform, err)
 	w.guessed.Set(float64(guessed))
 	return errors.Join(append(failed, err)...)
 }
@@ -124,19 +126,28 @@ const (
 	// KeepAlarms is how long alarms are.
 	KeepAlarms = 91 * 24 * time.Hour
 
-	deleteCountsSQL = `delete from wrong_code_count where minute < $1`
-	deleteAlarmsSQL = `delete from guessing_alarm where day < $1`
+	deleteCountsSQL = `
+delete from wrong_code_count
+ where minute <= (select max(old.minute)
+                    from (select minute
+                            from wrong_code_count
+                           where minute < $1
+                        order by minute
+                           limit $2) old)`
+
+	deleteAlarmsSQL = `
+delete from guessing_alarm
+ where (tenant_id, day) in (select tenant_id, day
+                              from guessing_alarm
+                             where day < $1
+                             limit $2)`
 )
 
 // Cleanup forgets what is past its time. db is a handle under the role carillon_jobs.
 func Cleanup(ctx context.Context, db *tenant.DB, id tenant.ID, now time.Time) error {
-	err := db.In(ctx, id, func(tx *tenant.Tx) error {
-		if _, err := tx.Exec(ctx, deleteCountsSQL, now.UTC().Add(-Keep)); err != nil {
-			return err
-		}
-		_, err := tx.Exec(ctx, deleteAlarmsSQL, now.UTC().Add(-KeepAlarms).Format(time.DateOnly))
-		return err
-	})
+	err := errors.Join(
+		job.Sweep(ctx, db, id, deleteCountsSQL, now.UTC().Add(-Keep)),
+		job.Sweep(ctx, db, id, deleteAlarmsSQL, now.UTC().Add(-KeepAlarms).Format(time.DateOnly)))
 	if err != nil {
 		return fmt.Errorf("forget guessing: %w", err)
 	}

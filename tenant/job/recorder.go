@@ -11,7 +11,8 @@ import (
 
 // Recorder tells the schedule how a job goes that is at work all the time, by turns
 // that it leases itself. Turns are many, so that not every one is written down: the
-// first, one every few minutes, and each change between success and failure.
+// first, one every few minutes, and each change between success and failure. A nil one
+// notes nothing.
 type Recorder struct {
 	db     *tenant.DB
 	job    string
@@ -60,6 +61,9 @@ values ($1, $2, $3, $4, false, $5,
 // Note tells how a tenant's turn ended; for what concerns no tenant, the ID is
 // [Platform]. A failure is logged as well. Nothing is noted when ctx has ended.
 func (r *Recorder) Note(ctx context.Context, id tenant.ID, err error) {
+	if r == nil {
+		return
+	}
 	class := Class(err)
 	if ctx.Err() != nil || !r.worth(id, class) {
 		return

@@ -141,10 +141,6 @@ func TestRecorder(t *testing.T) {
 	}
 }
 
-type classed struct{ error }
-
-func (classed) Class() string { return "of its own" }
-
 // Classes quote nothing of an error.
 func TestClass(t *testing.T) {
 	t.Parallel()
@@ -155,7 +151,7 @@ func TestClass(t *testing.T) {
 	}{
 		{nil, ""},
 		{secret, "other: see the log"},
-		{fmt.Errorf("of %w", classed{secret}), "of its own"},
+		{fmt.Errorf("of %w", Failure("of its own")), "of its own"},
 		{fmt.Errorf("of %w", &pq.Error{Code: "40001", Message: "secret"}), "database: serialization_failure"},
 		{fmt.Errorf("secret: %w", context.DeadlineExceeded), "took too long"},
 		{fmt.Errorf("secret: %w", context.Canceled), "broken off"},

@@ -38,7 +38,15 @@ const (
 
 // ErrNoKey means that a tenant has no usable key for a purpose, as far as this
 // process's database role can see.
-var ErrNoKey = errors.New("no usable key")
+var ErrNoKey error = failure("no usable key")
+
+// failure is its own class to background jobs.
+type failure string
+
+func (f failure) Error() string { return string(f) }
+
+// Class says what schedules tell of the error.
+func (f failure) Class() string { return string(f) }
 
 // Age is how long a change to a tenant's keys may take to be seen by every process.
 const Age = 5 * time.Second

@@ -37,6 +37,7 @@ import (
 	"carillon/authz"
 	"carillon/tenant"
 	"carillon/tenant/cache"
+	"carillon/tenant/job"
 	"carillon/tenant/key"
 	"carillon/tenant/verification"
 )
@@ -63,8 +64,6 @@ const (
 	// maxAttempts are as many as take a bit more than a day.
 	maxAttempts = 30
 	maxBackoff  = time.Hour
-	// cleanEvery is how often what is past its time is erased.
-	cleanEvery = 15 * time.Minute
 )
 
 // Config is what a [Service] works with.
@@ -79,6 +78,8 @@ type Config struct {
 	Codes *verification.Service
 	// Directory lists the tenants.
 	Directory *tenant.Directory
+	// Recorder is told how turns end.
+	Recorder *job.Recorder
 	// Log is told counts and failures; never anything of a result.
 	Log *slog.Logger
 	// Now is the clock.
@@ -93,6 +94,7 @@ type Service struct {
 	policies  *authz.Policies
 	codes     *verification.Service
 	directory *tenant.Directory
+	recorder  *job.Recorder
 	log       *slog.Logger
 	now       func() time.Time
 
@@ -112,7 +114,8 @@ const (
 // New returns a service.
 func New(c Config) *Service {
 	s := &Service{
-		db: c.DB, keys: c.Keys, policies: c.Policies, codes: c.Codes, directory: c.Directory, log: c.Log, now: c.Now,
+		db: c.DB, keys: c.Keys, policies: c.Policies, codes: c.Codes, directory: c.Directory, recorder: c.Recorder,
+		log: c.Log, now: c.Now,
 		wake: make(chan tenant.ID, wakeRoom), step: func(string) error { return nil },
 	}
 	s.secrets = cache.New(secretsKept, key.Age, s.loadSecrets)
@@ -146,53 +149,46 @@ func (s *Service) answerNudges(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case id := <-s.wake:
-			s.logged(ctx, id, s.Turn)
+			s.turn(ctx, id)
 		}
 	}
 }
 
 func (s *Service) rounds(ctx context.Context, pause time.Duration) {
-	rounds, cleaning := time.NewTicker(pause), time.NewTicker(cleanEvery)
-	defer rounds.Stop()
-	defer cleaning.Stop()
-	s.each(ctx, s.Turn)
-	s.each(ctx, s.Clean)
+	ticker := time.NewTicker(pause)
+	defer ticker.Stop()
 	for {
+		s.round(ctx)
 		select {
 		case <-ctx.Done():
 			return
-		case <-rounds.C:
-			s.each(ctx, s.Turn)
-		case <-cleaning.C:
-			s.each(ctx, s.Clean)
+		case <-ticker.C:
 		}
 	}
 }
 
-// each does something for every active tenant.
-func (s *Service) each(ctx context.Context, do func(context.Context, tenant.ID) error) {
+// round gives every active tenant a turn.
+func (s *Service) round(ctx context.Context) {
 	var group errgroup.Group
 	group.SetLimit(turnsAtOnce)
 	err := s.directory.Each(ctx, func(id tenant.ID) error {
 		group.Go(func() error {
-			s.logged(ctx, id, do)
+			s.turn(ctx, id)
 			return nil
 		})
 		return ctx.Err()
 	})
-	_ = group.Wait() // each logs its own errors
-	if err != nil && ctx.Err() == nil {
-		s.log.ErrorContext(ctx, "lab feed round failed", slog.Any("error", err))
-	}
+	_ = group.Wait() // turns tell of their own errors
+	s.recorder.Note(ctx, job.Platform, err)
 }
 
 const turnTimeout = 5 * time.Minute
 
-func (s *Service) logged(ctx context.Context, id tenant.ID, do func(context.Context, tenant.ID) error) {
-	turn, cancel := context.WithTimeout(ctx, turnTimeout)
+func (s *Service) turn(ctx context.Context, id tenant.ID) {
+	limited, cancel := context.WithTimeout(ctx, turnTimeout)
 	defer cancel()
-	if err := do(turn, id); err != nil && ctx.Err() == nil && !errors.Is(err, tenant.ErrUnknown) {
-		s.log.ErrorContext(ctx, "lab feed failed", slog.String("tenant", id.String()), slog.Any("error", err))
+	if err := s.Turn(limited, id); !errors.Is(err, tenant.ErrUnknown) {
+		s.recorder.Note(ctx, id, err)
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 	"carillon/authz"
 	"carillon/signing/certificate"
 	"carillon/tenant"
+	"carillon/tenant/job"
 	"carillon/tenant/verification"
 )
 
@@ -210,8 +211,6 @@ func (s *Service) settle(ctx context.Context, t *tenant.Tenant, query string, ar
 	return err
 }
 
-const cleanBatch = 1000
-
 // Retention, in steps that each stand for themselves.
 const (
 	eraseSQL = `
@@ -266,18 +265,8 @@ func (s *Service) Clean(ctx context.Context, id tenant.ID) error {
 		{"delete results", deleteResultsSQL, now.Add(-KeepDigests)},
 		{"delete submissions", deleteSubmissionsSQL, now.Add(-KeepDigests)},
 	} {
-		for {
-			var rows int64
-			err := s.db.In(ctx, id, func(tx *tenant.Tx) (err error) {
-				rows, err = tx.Exec(ctx, step.sql, step.before, cleanBatch)
-				return err
-			})
-			if err != nil {
-				return fmt.Errorf("%s: %w", step.what, err)
-			}
-			if rows < cleanBatch {
-				break
-			}
+		if err := job.Sweep(ctx, s.db, id, step.sql, step.before); err != nil {
+			return fmt.Errorf("%s: %w", step.what, err)
 		}
 	}
 	return nil

@@ -479,7 +479,7 @@ func TestNothingOfThePersonStays(t *testing.T) {
 		fmt.Fprintf(&said, "%+v %#v %v\n", err, r.Counts, err)
 		lines, _, err := f.feed.Rehearse(t.Context(), f.north, f.lab, in.format, []byte(in.body))
 		fmt.Fprintf(&said, "%+v %v\n", lines, err)
-		f.feed.each(t.Context(), f.feed.Turn)
+		f.feed.round(t.Context())
 	}
 	fmt.Fprintf(&said, "%+v", f.letters())
 	if f.codes() == 0 || len(f.letters()) == 0 {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"carillon/tenant"
+	"carillon/tenant/job"
 )
 
 // Sessions stores the sessions of signed-in browsers. It implements the context
@@ -80,16 +81,19 @@ func (s *Sessions) Delete(string) error { return errNeedsContext }
 
 var errNeedsContext = errors.New("sessions are stored with a context")
 
-const expireSQL = `delete from login_session where expires_at <= $1`
+const expireSQL = `
+delete from login_session
+ where expires_at <= (select max(old.expires_at)
+                        from (select expires_at
+                                from login_session
+                               where expires_at <= $1
+                            order by expires_at
+                               limit $2) old)`
 
 // DeleteExpired removes the sessions that have ended. db is a handle under the
 // jobs role.
 func DeleteExpired(ctx context.Context, db *tenant.DB, now time.Time) error {
-	err := db.Platform(ctx, func(tx *tenant.Tx) error {
-		_, err := tx.Exec(ctx, expireSQL, now)
-		return err
-	})
-	if err != nil {
+	if err := job.Sweep(ctx, db, job.Platform, expireSQL, now.UTC()); err != nil {
 		return fmt.Errorf("delete expired sessions: %w", err)
 	}
 	return nil

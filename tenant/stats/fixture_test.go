@@ -38,7 +38,7 @@ func (f *fixture) sql(t testing.TB, statement string, args ...any) {
 
 func (f *fixture) rollup(t testing.TB, of *tenant.Tenant) time.Time {
 	t.Helper()
-	settled, err := stats.Rollup(t.Context(), f.world.Jobs, of.ID, stats.Retention, f.world.Now())
+	settled, err := stats.Rollup(t.Context(), f.world.Jobs, of.ID, f.world.Now())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -2,10 +2,13 @@ package stats
 
 import (
 	"context"
+	"database/sql"
+	"errors"
 	"fmt"
 	"time"
 
 	"carillon/tenant"
+	"carillon/tenant/job"
 )
 
 // lock keeps roll-ups of one tenant apart.
@@ -160,7 +163,16 @@ values (current_tenant(), $1::date)
    set settled_until = greatest(statistic_horizon.settled_until, excluded.settled_until)
 returning settled_until`
 
-	forgetSQL = `delete from statistic_day where day < $1::date`
+	settledSQL = `select settled_until from statistic_horizon`
+
+	forgetSQL = `
+delete from statistic_day
+ where day <= (select max(old.day)
+                 from (select day
+                         from statistic_day
+                        where day < $1::date
+                     order by day
+                        limit $2) old)`
 )
 
 // The bounds of how long statistics are kept, and the usual time (§6.4).
@@ -178,14 +190,14 @@ const (
 	moveAfter = 15 * time.Minute
 )
 
-// Rollup counts a tenant's days that are not settled and forgets those past the
-// retention; db is a handle under carillon_jobs. It returns the UTC midnight before
-// which all is final: rows that ended before it may go, later ones are still needed.
+// Rollup counts a tenant's days that are not settled; db is a handle under
+// carillon_jobs. It returns the UTC midnight before which all is final: rows that ended
+// before it may go, later ones are still needed.
 //
 // All of it is one transaction under the tenant's lock, and what it counts from rows
 // it counts anew each time. So a run that is killed anywhere has done nothing, and
 // another run, or two at once, count nothing twice.
-func Rollup(ctx context.Context, db *tenant.DB, id tenant.ID, retention time.Duration, now time.Time) (settled time.Time, err error) {
+func Rollup(ctx context.Context, db *tenant.DB, id tenant.ID, now time.Time) (settled time.Time, err error) {
 	now = now.UTC()
 	err = db.InExclusive(ctx, id, lock, func(tx *tenant.Tx) error {
 		for _, step := range []struct {
@@ -197,7 +209,6 @@ func Rollup(ctx context.Context, db *tenant.DB, id tenant.ID, retention time.Dur
 			{"clear messages", clearMessagesSQL, nil},
 			{"count messages", countMessagesSQL, nil},
 			{"move tallies", moveSQL, []any{now.Truncate(time.Hour), now.Add(-moveAfter)}},
-			{"forget days", forgetSQL, []any{dayOf(now.Add(-retention))}},
 		} {
 			if _, err := tx.Exec(ctx, step.sql, step.args...); err != nil {
 				return fmt.Errorf("%s: %w", step.what, err)
@@ -209,4 +220,26 @@ func Rollup(ctx context.Context, db *tenant.DB, id tenant.ID, retention time.Dur
 		return time.Time{}, fmt.Errorf("roll up statistics: %w", err)
 	}
 	return settled.UTC(), nil
+}
+
+// Settled is what [Rollup] returned last, the zero time if it never ran: before it,
+// rows that statistics count may go.
+func Settled(ctx context.Context, db *tenant.DB, id tenant.ID) (settled time.Time, err error) {
+	err = db.In(ctx, id, func(tx *tenant.Tx) error { return tx.Get(ctx, &settled, settledSQL) })
+	if errors.Is(err, sql.ErrNoRows) {
+		return time.Time{}, nil
+	}
+	if err != nil {
+		return time.Time{}, fmt.Errorf("read horizon of statistics: %w", err)
+	}
+	return settled.UTC(), nil
+}
+
+// Forget deletes a tenant's days that are past the retention. db is a handle under
+// carillon_jobs.
+func Forget(ctx context.Context, db *tenant.DB, id tenant.ID, retention time.Duration, now time.Time) error {
+	if err := job.Sweep(ctx, db, id, forgetSQL, dayOf(now.UTC().Add(-retention))); err != nil {
+		return fmt.Errorf("forget statistics: %w", err)
+	}
+	return nil
 }

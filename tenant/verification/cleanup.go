@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"carillon/tenant"
+	"carillon/tenant/job"
 )
 
 // How long codes and tokens are kept after they expire (§6.4).
@@ -18,10 +19,6 @@ const (
 	// KeepTokens is when a token's digest is deleted.
 	KeepTokens = 24 * time.Hour
 )
-
-// cleanupBatch bounds how many rows a transaction changes, and so how long it
-// holds their locks.
-const cleanupBatch = 1000
 
 // Each statement cuts its batch at a time, so that rows which ended in the same
 // second go together, though they be a few more than the batch.
@@ -57,16 +54,16 @@ delete from verification_token
                             order by expires_at
                                limit $2) batch)`
 
-	// Unclaimed reports end at $1, claimed ones at $3.
+	// Unclaimed reports end at $1, claimed ones at $2.
 	deleteReportsSQL = `
 delete from user_report
- where created_at <= case when claimed_at is null then $1::timestamptz else $3::timestamptz end
+ where created_at <= case when claimed_at is null then $1::timestamptz else $2::timestamptz end
    and created_at <= (select max(batch.created_at)
                         from (select created_at
                                 from user_report
-                               where created_at <= case when claimed_at is null then $1::timestamptz else $3::timestamptz end
+                               where created_at <= case when claimed_at is null then $1::timestamptz else $2::timestamptz end
                             order by created_at
-                               limit $2) batch)`
+                               limit $3) batch)`
 )
 
 // Cleanup forgets what a tenant need not keep any longer (verification protocol
@@ -79,29 +76,15 @@ func Cleanup(ctx context.Context, db *tenant.DB, t *tenant.Tenant, now time.Time
 		what, sql string
 		args      []any
 	}{
-		{"delete codes", deleteCodesSQL, []any{now.UTC().Add(-KeepStatus), cleanupBatch}},
-		{"blank codes", blankSQL, []any{now.UTC().Add(-KeepDigests), cleanupBatch}},
-		{"delete tokens", deleteTokensSQL, []any{now.UTC().Add(-KeepTokens), cleanupBatch}},
-		{"delete self-reports", deleteReportsSQL, []any{unclaimed, cleanupBatch, claimed}},
+		{"delete codes", deleteCodesSQL, []any{now.UTC().Add(-KeepStatus)}},
+		{"blank codes", blankSQL, []any{now.UTC().Add(-KeepDigests)}},
+		{"delete tokens", deleteTokensSQL, []any{now.UTC().Add(-KeepTokens)}},
+		{"delete self-reports", deleteReportsSQL, []any{unclaimed, claimed}},
 	}
 	for _, s := range steps {
-		if err := inBatches(ctx, db, t.ID, s.sql, s.args); err != nil {
+		if err := job.Sweep(ctx, db, t.ID, s.sql, s.args...); err != nil {
 			return fmt.Errorf("%s: %w", s.what, err)
 		}
 	}
 	return nil
-}
-
-// inBatches repeats a statement until it finds less than a batch.
-func inBatches(ctx context.Context, db *tenant.DB, id tenant.ID, query string, args []any) error {
-	for {
-		var rows int64
-		err := db.In(ctx, id, func(tx *tenant.Tx) (err error) {
-			rows, err = tx.Exec(ctx, query, args...)
-			return err
-		})
-		if err != nil || rows < cleanupBatch {
-			return err
-		}
-	}
 }

@@ -19,6 +19,7 @@ import (
 	"github.com/google/uuid"
 
 	"carillon/tenant"
+	"carillon/tenant/job"
 	"carillon/tenant/message"
 )
 
@@ -141,16 +142,33 @@ func Of(ctx context.Context, tx *tenant.Tx, code uuid.UUID) (Report, error) {
 const KeepErrors = 91 * 24 * time.Hour
 
 const (
-	forgetErrorsSQL   = `delete from message_error where day < $1::date`
-	forgetMessagesSQL = `delete from message_queue where expires_at <= $1`
+	forgetErrorsSQL = `
+delete from message_error
+ where (day, error_code) in (select day, error_code
+                               from message_error
+                              where day < $1::date
+                              limit $2)`
+
+	forgetMessagesSQL = `
+delete from message_queue
+ where expires_at <= (select max(old.expires_at)
+                        from (select expires_at
+                                from message_queue
+                               where expires_at <= $1
+                            order by expires_at
+                               limit $2) old)`
 )
 
 // Cleanup forgets old numbers, and messages whose codes ended, should no dispatcher
 // have done so. db is a handle under carillon_jobs.
 func Cleanup(ctx context.Context, db *tenant.DB, id tenant.ID, now time.Time) error {
-	return errors.Join(
-		exec(ctx, db, id, "forget errors", forgetErrorsSQL, now.UTC().Add(-KeepErrors).Format(time.DateOnly)),
-		exec(ctx, db, id, "forget messages", forgetMessagesSQL, now.UTC()))
+	err := errors.Join(
+		job.Sweep(ctx, db, id, forgetErrorsSQL, now.UTC().Add(-KeepErrors).Format(time.DateOnly)),
+		job.Sweep(ctx, db, id, forgetMessagesSQL, now.UTC()))
+	if err != nil {
+		return fmt.Errorf("forget messages: %w", err)
+	}
+	return nil
 }
 
 func exec(ctx context.Context, db *tenant.DB, id tenant.ID, what, query string, args ...any) error {

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"carillon/tenant"
+	"carillon/tenant/job"
 	"carillon/tenant/key"
 	"carillon/tenant/message"
 )
@@ -27,8 +28,10 @@ type Config struct {
 	Directory *tenant.Directory
 	// Sender delivers the messages, one at a time for each tenant.
 	Sender message.Sender
-	Log    *slog.Logger
-	Now    func() time.Time
+	// Recorder is told how turns end.
+	Recorder *job.Recorder
+	Log      *slog.Logger
+	Now      func() time.Time
 }
 
 // Dispatcher sends what is in the outboxes. Any number of them may run, in any number
@@ -87,9 +90,7 @@ func (d *Dispatcher) Run(ctx context.Context, pause time.Duration) error {
 			})
 			return nil
 		})
-		if err != nil && ctx.Err() == nil {
-			d.c.Log.ErrorContext(ctx, "messages: no list of tenants", slog.Any("error", err))
-		}
+		d.c.Recorder.Note(ctx, job.Platform, err)
 		select {
 		case <-ctx.Done():
 			return nil
@@ -121,9 +122,7 @@ func (d *Dispatcher) turn(ctx context.Context, id tenant.ID) {
 	if err == nil {
 		_, err = d.Turn(ctx, t)
 	}
-	if err != nil && ctx.Err() == nil {
-		d.c.Log.ErrorContext(ctx, "messages: turn failed", slog.String("tenant", id.String()), slog.Any("error", err))
-	}
+	d.c.Recorder.Note(ctx, id, err)
 }
 
 // Turn tidies a tenant's outbox and sends some of what is due. It reports how many
