@@ -13,19 +13,21 @@ import (
 )
 
 type tenantCommands struct {
-	Create       tenantCreateCommand       `cmd:"" help:"Make a health authority: its settings, its keys, its exports."`
-	CompleteKeys tenantCompleteKeysCommand `cmd:"" help:"After an upgrade: make the keys that older health authorities lack."`
-	Show         tenantShowCommand         `cmd:"" help:"Show a health authority's settings."`
-	Set          tenantSetCommand          `cmd:"" help:"Change a health authority's settings."`
-	Export       tenantExportCommands      `cmd:"" help:"What a health authority publishes: which keys, how often, in which files."`
-	ExportKey    tenantExportKeyCommands   `cmd:"" help:"The keys that sign a health authority's export files, and their rotation."`
-	LabFeed      tenantLabFeedCommand      `cmd:"" help:"Show or change how a health authority reads laboratory results."`
-	Quota        quotaCommands             `cmd:"" help:"Show a health authority's daily quota of codes, or add to it."`
-	Provider     tenantProviderCommands    `cmd:"" help:"Who delivers a health authority's text messages."`
-	Template     tenantTemplateCommands    `cmd:"" help:"The texts of a health authority's messages."`
-	ReportPage   tenantReportPageCommands  `cmd:"" help:"The hosted page for self-reports."`
-	PurgePhone   tenantPurgePhoneCommand   `cmd:"" help:"Let a telephone number report again, and end its unused code. The number is read from standard input."`
-	App          tenantAppCommands         `cmd:"" help:"The apps to which a health authority's links lead."`
+	Create             tenantCreateCommand              `cmd:"" help:"Make a health authority: its settings, its keys, its exports."`
+	CompleteKeys       tenantCompleteKeysCommand        `cmd:"" help:"After an upgrade: make the keys that older health authorities lack."`
+	Show               tenantShowCommand                `cmd:"" help:"Show a health authority's settings."`
+	Set                tenantSetCommand                 `cmd:"" help:"Change a health authority's settings."`
+	Export             tenantExportCommands             `cmd:"" help:"What a health authority publishes: which keys, how often, in which files."`
+	ExportKey          tenantExportKeyCommands          `cmd:"" help:"The keys that sign a health authority's export files, and their rotation."`
+	LabFeed            tenantLabFeedCommand             `cmd:"" help:"Show or change how a health authority reads laboratory results."`
+	Quota              quotaCommands                    `cmd:"" help:"Show a health authority's daily quota of codes, or add to it."`
+	Provider           tenantProviderCommands           `cmd:"" help:"Who delivers a health authority's text messages."`
+	Template           tenantTemplateCommands           `cmd:"" help:"The texts of a health authority's messages."`
+	ReportPage         tenantReportPageCommands         `cmd:"" help:"The hosted page for self-reports."`
+	PurgePhone         tenantPurgePhoneCommand          `cmd:"" help:"Let a telephone number report again, and end its unused code. The number is read from standard input."`
+	VerificationServer tenantVerificationServerCommands `cmd:"" help:"Outside verification servers whose certificates are accepted."`
+	Import             tenantImportCommands             `cmd:"" help:"Keys of outside key servers."`
+	App                tenantAppCommands                `cmd:"" help:"The apps to which a health authority's links lead."`
 }
 
 type tenantCreateCommand struct {

@@ -50,6 +50,9 @@ type Service struct {
 	step func(name string) error
 }
 
+// JobName is what the job is called whose work [Service.Turn] is.
+const JobName = "imports"
+
 const (
 	keysPerStep  = 2000
 	indexTimeout = 30 * time.Second

@@ -18,6 +18,9 @@ import (
 	"carillon/tenant/outbound"
 )
 
+// JobName is what the job is called whose work [Refresher.Turn] is.
+const JobName = "key-sets"
+
 const (
 	// fetchTimeout bounds one fetch: a key set is small.
 	fetchTimeout = 10 * time.Second
