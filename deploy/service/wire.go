@@ -180,6 +180,7 @@ func (s *Service) wireJobs(ctx context.Context, surface *api.Config) error {
 	}
 	s.schedule(db, s.exportJob(exports), s.statisticsJob(db), s.quotaJob(db), s.sessionJob(db),
 		s.retentionJob(db, directory, exports))
+	s.schedule(db, s.outsideJobs(db, directory)...)
 	s.jobs = append(s.jobs, guess.NewWatch(db, directory, s.recorder(db, "guessing"), s.metrics, s.config.Log, s.config.Now).Run)
 	return nil
 }
