@@ -25,8 +25,7 @@ type Config struct {
 	// MaxOpen bounds the connections; zero means 16. Callers beyond it wait
 	// until their context ends.
 	MaxOpen int
-	// Dialer, if set, makes the connections, whose round trips are not counted then;
-	// tests cut them with it.
+	// Dialer, if set, makes the connections; tests cut them with it.
 	Dialer pq.Dialer
 	// Watch listens for changes to tenants, on one more connection: see [NewCache].
 	Watch bool
@@ -38,6 +37,8 @@ type DB struct {
 	pool            *sqlx.DB
 	trips, prepared atomic.Int64
 	watch           *watch // nil if there is none
+	convoys         convoys
+	discreet        bool // the server keeps failed statements out of its log
 }
 
 // ErrPrivileged means that a process was given a database role which could walk
@@ -54,18 +55,15 @@ func Open(ctx context.Context, c Config) (*DB, error) {
 		return nil, fmt.Errorf("database connection string: %w", err)
 	}
 	db := &DB{}
-	if c.Dialer == nil {
-		c.Dialer = dialer{trips: &db.trips}
-	}
-	driver.Dialer(c.Dialer)
 	if c.MaxOpen == 0 {
 		c.MaxOpen = defaultMaxOpen
 	}
-	db.pool = sqlx.NewDb(sql.OpenDB(connector{Connector: driver, prepared: &db.prepared}), "postgres")
+	db.pool = sqlx.NewDb(sql.OpenDB(connector{Connector: driver, dialer: c.Dialer, trips: &db.trips, prepared: &db.prepared}), "postgres")
 	db.pool.SetMaxOpenConns(c.MaxOpen)
 	db.pool.SetMaxIdleConns(c.MaxOpen)
 	db.pool.SetConnMaxIdleTime(5 * time.Minute)
-	if err := db.refusePrivileged(ctx); err != nil {
+	db.convoys.send = db.convoy
+	if err := db.examine(ctx); err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
 	if c.Watch {
@@ -93,13 +91,24 @@ select exists (select
                              and c.relnamespace = 'public'::regnamespace)))
     or current_user <> session_user`
 
-func (db *DB) refusePrivileged(ctx context.Context) error {
+// A convoy's statements have their arguments in their text, which the server would
+// write into its log if one of them failed, unless it is told to keep them out.
+const discreetSQL = `select current_setting('log_min_error_statement') in ('fatal', 'panic')`
+
+// Shares reports whether statements of [DB.Do] share their transactions: not if the server
+// would log those that fail, with what stands in them.
+func (db *DB) Shares() bool { return db.discreet }
+
+func (db *DB) examine(ctx context.Context) error {
 	var privileged bool
 	if err := db.pool.GetContext(ctx, &privileged, privilegedSQL); err != nil {
 		return fmt.Errorf("examine database role: %w", err)
 	}
 	if privileged {
 		return ErrPrivileged
+	}
+	if err := db.pool.GetContext(ctx, &db.discreet, discreetSQL); err != nil {
+		return fmt.Errorf("examine the server's log: %w", err)
 	}
 	return nil
 }

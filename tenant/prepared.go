@@ -13,11 +13,15 @@ import (
 // reading and planning a statement costs Postgres more than running it.
 type connector struct {
 	*pq.Connector
-	prepared *atomic.Int64
+	dialer          pq.Dialer // nil is the usual one
+	trips, prepared *atomic.Int64
 }
 
 func (c connector) Connect(ctx context.Context) (driver.Conn, error) {
-	made, err := c.Connector.Connect(ctx)
+	w := &wiring{dialer: c.dialer, trips: c.trips}
+	wired := *c.Connector
+	wired.Dialer(w)
+	made, err := wired.Connect(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -25,7 +29,9 @@ func (c connector) Connect(ctx context.Context) (driver.Conn, error) {
 	if !ok {
 		return nil, errors.Join(errors.New("the driver's connection lacks a method"), made.Close())
 	}
-	return &preparing{pqConn: conn, prepared: c.prepared, statements: map[string]statement{}}, nil
+	return &preparing{
+		pqConn: conn, wire: w.wire.Load(), prepared: c.prepared, statements: map[string]statement{}, named: map[string]bool{},
+	}, nil
 }
 
 // pqConn is what the driver's connections can do.
@@ -52,8 +58,10 @@ type statement interface {
 // of the constants in the code, and maxPrepared at most.
 type preparing struct {
 	pqConn
+	wire       *wire
 	prepared   *atomic.Int64
 	statements map[string]statement
+	named      map[string]bool // those of convoys, by name
 }
 
 const maxPrepared = 200

@@ -166,6 +166,10 @@ func (s *Service) database(ctx context.Context, r Role) (*tenant.DB, error) {
 	}
 	s.handles = append(s.handles, db)
 	s.countDatabase(r, db)
+	if !db.Shares() {
+		s.config.Log.WarnContext(ctx, "the database logs failed statements, so requests share no transactions: set log_min_error_statement to panic",
+			slog.String("role", string(r)))
+	}
 	return db, nil
 }
 

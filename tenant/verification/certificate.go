@@ -3,7 +3,6 @@ package verification
 import (
 	"context"
 	"crypto/sha256"
-	"database/sql"
 	"errors"
 	"fmt"
 	"time"
@@ -54,8 +53,7 @@ func (s *Service) Certificate(ctx context.Context, t *tenant.Tenant, r Certifica
 		at: now, repeatable: now.Add(-t.Settings.CertificateLife),
 		since: max(0, now.Sub(contents.Expires.Add(-t.Settings.TokenLife))),
 	}
-	err = s.db.In(ctx, t.ID, func(tx *tenant.Tx) error { return use.run(ctx, tx) })
-	if err != nil {
+	if err := use.run(ctx, s.db, t.ID); err != nil {
 		return "", err
 	}
 	return signed, nil
@@ -132,12 +130,13 @@ func interval(day time.Time) uint32 {
 	return uint32(day.Unix() / secondsPerInterval)
 }
 
-// The verdicts of spendSQL.
+// The verdicts of spendSQL. Only the first one has changed anything.
 const (
 	tokenFirst   = "first"
 	tokenRepeat  = "repeat"
 	tokenExpires = "expired"
 	tokenSpent   = "spent"
+	tokenUnknown = "" // no answer
 )
 
 // A repeat finds its own HMAC beside the token, and its first certificate still
@@ -171,13 +170,11 @@ type spending struct {
 }
 
 // run spends the token, unless this is a repeat of its only use.
-func (u spending) run(ctx context.Context, tx *tenant.Tx) error {
+func (u spending) run(ctx context.Context, db *tenant.DB, id tenant.ID) error {
 	var verdict string
-	err := tx.Get(ctx, &verdict, spendSQL,
-		u.token[:], u.tekmac[:], u.at, u.repeatable, int(u.since.Seconds()))
-	if errors.Is(err, sql.ErrNoRows) {
-		return refuse(ErrTokenInvalid, "verification token invalid")
-	}
+	err := db.Do(ctx, id, tenant.Statement{SQL: spendSQL, Args: []any{
+		u.token[:], u.tekmac[:], u.at, u.repeatable, int(u.since.Seconds()),
+	}}, func(r tenant.Row) error { return r.Scan(&verdict) })
 	if err != nil {
 		return fmt.Errorf("spend token: %w", err)
 	}
@@ -188,6 +185,8 @@ func (u spending) run(ctx context.Context, tx *tenant.Tx) error {
 		return tokenExpired()
 	case tokenSpent:
 		return refuseSpent(ErrTokenInvalid, "verification token invalid")
+	case tokenUnknown:
+		return refuse(ErrTokenInvalid, "verification token invalid")
 	default:
 		return fmt.Errorf("spend token: unknown verdict %q", verdict)
 	}

@@ -103,10 +103,33 @@ func (s *Service) commit(ctx context.Context, o *order) (*placed, error) {
 	}
 	defer release()
 	o.spend = spend
-	p := &placed{order: o}
-	err = s.db.In(ctx, o.tenant.ID, func(tx *tenant.Tx) error {
-		codes, err := s.store(ctx, tx, o, live)
+	if o.lone() {
+		codes, err := s.store(ctx, doing{s.db, o.tenant.ID}, o, live)
 		if err != nil {
+			return nil, err
+		}
+		return &placed{order: o, issued: o.issued(codes)}, nil
+	}
+	return s.storeWith(ctx, o, live, book, numbers)
+}
+
+// lone reports whether the code is all that must be stored: then it is one statement.
+func (o *order) lone() bool {
+	return !o.idGiven && !o.messaged() && !o.own && o.also == nil && o.by.Kind != authz.Person
+}
+
+// storeWith stores the code together with what belongs to it.
+func (s *Service) storeWith(ctx context.Context, o *order, live []key.Secret, book *template.Book, numbers [][]byte) (*placed, error) {
+	p := &placed{order: o}
+	err := s.db.In(ctx, o.tenant.ID, func(tx *tenant.Tx) error {
+		if err := o.refuseKnownID(ctx, tx); err != nil {
+			return err
+		}
+		codes, err := s.store(ctx, within{tx}, o, live)
+		if err != nil {
+			return err
+		}
+		if err := o.record(ctx, tx, string(authz.CodeIssue)); err != nil {
 			return err
 		}
 		if p.text, err = s.write(o, book, codes); err != nil {
@@ -175,11 +198,31 @@ func (s *Service) finish(ctx context.Context, tx *tenant.Tx, p *placed) error {
 
 func uuidExists(id uuid.UUID) error { return refuse(ErrUUIDExists, "code for %s already exists", id) }
 
-// store applies rules 10 to 15 and 17 of §4.2.
-func (s *Service) store(ctx context.Context, tx *tenant.Tx, o *order, live []key.Secret) (pair, error) {
-	if err := o.refuseKnownID(ctx, tx); err != nil {
-		return pair{}, err
-	}
+// asker gets a statement's answer of one truth value: in a transaction with others, or
+// in its own.
+type asker interface {
+	ask(ctx context.Context, query string, args ...any) (bool, error)
+}
+
+type within struct{ tx *tenant.Tx }
+
+func (w within) ask(ctx context.Context, query string, args ...any) (answer bool, err error) {
+	err = w.tx.Get(ctx, &answer, query, args...)
+	return answer, err
+}
+
+type doing struct {
+	db *tenant.DB
+	id tenant.ID
+}
+
+func (d doing) ask(ctx context.Context, query string, args ...any) (answer bool, err error) {
+	err = d.db.Do(ctx, d.id, tenant.Statement{SQL: query, Args: args}, func(r tenant.Row) error { return r.Scan(&answer) })
+	return answer, err
+}
+
+// store applies rules 11 to 15 and 17 of §4.2.
+func (s *Service) store(ctx context.Context, db asker, o *order, live []key.Secret) (pair, error) {
 	if err := o.refuseType(); err != nil {
 		return pair{}, err
 	}
@@ -189,11 +232,7 @@ func (s *Service) store(ctx context.Context, tx *tenant.Tx, o *order, live []key
 	if o.testType == certificate.UserReport && o.phone == "" {
 		return pair{}, refuse(ErrMissingPhone, "phone number is required for test type %s", certificate.UserReport)
 	}
-	codes, err := s.insert(ctx, tx, o, live)
-	if err != nil {
-		return pair{}, err
-	}
-	return codes, o.record(ctx, tx, string(authz.CodeIssue))
+	return s.insert(ctx, db, o, live)
 }
 
 // record audits what people do. Programs issue too many codes for that.
@@ -249,7 +288,7 @@ union all
 select exists (select from stored)`
 
 // insert draws codes until a pair is unused and stores their digests.
-func (s *Service) insert(ctx context.Context, tx *tenant.Tx, o *order, live []key.Secret) (pair, error) {
+func (s *Service) insert(ctx context.Context, db asker, o *order, live []key.Secret) (pair, error) {
 	expires, longExpires := o.expiries()
 	for range 1 + maxRedraws {
 		codes, err := s.drawPair(o.digits, o.tenant.Settings.LongCodeLength)
@@ -257,8 +296,7 @@ func (s *Service) insert(ctx context.Context, tx *tenant.Tx, o *order, live []ke
 			return pair{}, err
 		}
 		short, long := macs(live, codes.short), macs(live, codes.long)
-		var stored bool
-		err = tx.Get(ctx, &stored, insertSQL,
+		stored, err := db.ask(ctx, insertSQL,
 			pq.ByteaArray(short[1:]), pq.ByteaArray(long), o.id.String(), short[0], long[0],
 			string(o.testType), string(o.symptomDate), string(o.testDate), o.at, expires, longExpires,
 			string(o.by.Kind), o.by.ID, o.externalID)

@@ -2,8 +2,6 @@ package verification
 
 import (
 	"context"
-	"database/sql"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -38,7 +36,7 @@ type Verified struct {
 	Token string
 }
 
-// The verdicts of verifySQL.
+// The verdicts of verifySQL. Only the first one has changed anything.
 const (
 	verdictClaimed     = "claimed"
 	verdictExpired     = "expired"
@@ -46,6 +44,7 @@ const (
 	verdictUnsupported = "unsupported"
 	verdictNonce       = "nonce" // not the self-report's
 	verdictOvertaken   = "overtaken"
+	verdictUnknown     = "" // no answer
 )
 
 // One statement finds the code under any live key, judges it in the protocol's
@@ -117,11 +116,10 @@ select case when verdict = 'claimed' and not exists (select from claimed) then '
        coalesce(to_char(test_date, 'YYYY-MM-DD'), '') as test_date
   from judged`
 
+// judged is the statement's answer; there is none for an unknown code.
 type judged struct {
-	Verdict     string
-	TestType    certificate.ReportType `db:"test_type"`
-	SymptomDate date                   `db:"symptom_date"`
-	TestDate    date                   `db:"test_date"`
+	verdict, testType     string
+	symptomDate, testDate string // YYYY-MM-DD, or empty
 }
 
 // spelled is a code as it was issued: people may type blanks around it, and capitals,
@@ -136,8 +134,8 @@ func spelled(code string) string { return strings.ToLower(strings.TrimSpace(code
 // [ErrCodeInvalid] for a nonce that is not the self-report's. Whatever
 // is refused, or fails before the commit, leaves the code unclaimed.
 //
-// An unknown and a claimed code take the same way: the same MACs, the same three
-// round trips, a rollback at the end. Only success writes.
+// An unknown and a claimed code take the same way: the same MACs, the same statement,
+// in the same round trip. Only success writes.
 func (s *Service) Verify(ctx context.Context, t *tenant.Tenant, r VerifyRequest) (*Verified, error) {
 	if t.ClosedForVerify() {
 		return nil, inMaintenance()
@@ -154,41 +152,40 @@ func (s *Service) Verify(ctx context.Context, t *tenant.Tenant, r VerifyRequest)
 	if err != nil {
 		return nil, fmt.Errorf("keys of codes: %w", err)
 	}
-	c := claim{candidates: macs(live, spelled(r.Code)), nonce: nonceDigest(nonce), accept: accept, at: s.clock()}
+	c := claim{candidates: macs(live, spelled(r.Code)), nonce: nonceDigest(nonce), accept: texts(accept), at: s.clock()}
 	if c.token, err = s.newSealer(ctx, t, c.at); err != nil {
 		return nil, err
 	}
-	var v *Verified
-	err = s.db.In(ctx, t.ID, func(tx *tenant.Tx) error {
-		v, err = c.run(ctx, tx)
-		return err
-	})
-	if err != nil {
-		return nil, err
+	return c.run(ctx, s.db, t.ID)
+}
+
+// texts are types as the database knows them; nil stays nil.
+func texts(types []certificate.ReportType) (all pq.StringArray) {
+	for _, t := range types {
+		all = append(all, string(t))
 	}
-	return v, nil
+	return all
 }
 
 // claim is one attempt to claim a code.
 type claim struct {
 	candidates [][]byte // MACs of the code under every live key
 	nonce      []byte   // digest of what the phone sent
-	accept     []certificate.ReportType
+	accept     pq.StringArray
 	at         time.Time
 	token      *sealer
 }
 
 // run judges the code and, if it is good, returns the token that the statement
-// has stored. An error rolls the claim back.
-func (c claim) run(ctx context.Context, tx *tenant.Tx) (*Verified, error) {
-	row, err := c.judge(ctx, tx)
-	if errors.Is(err, sql.ErrNoRows) {
-		return nil, codeInvalid()
-	}
+// has stored.
+func (c claim) run(ctx context.Context, db *tenant.DB, id tenant.ID) (*Verified, error) {
+	row, err := c.judge(ctx, db, id)
 	if err != nil {
 		return nil, fmt.Errorf("claim code: %w", err)
 	}
-	switch row.Verdict {
+	switch row.verdict {
+	case verdictUnknown:
+		return nil, codeInvalid()
 	case verdictClaimed:
 		return row.verified(c.token)
 	case verdictExpired:
@@ -200,7 +197,7 @@ func (c claim) run(ctx context.Context, tx *tenant.Tx) (*Verified, error) {
 	case verdictUnsupported:
 		return nil, refuse(ErrUnsupportedTestType, "verification code has unsupported test type")
 	default:
-		return nil, fmt.Errorf("claim code: unknown verdict %q", row.Verdict)
+		return nil, fmt.Errorf("claim code: unknown verdict %q", row.verdict)
 	}
 }
 
@@ -208,27 +205,29 @@ func (c claim) run(ctx context.Context, tx *tenant.Tx) (*Verified, error) {
 // can be claimed once, withdrawn once and expired once.
 const maxJudgements = 4
 
-func (c claim) judge(ctx context.Context, tx *tenant.Tx) (row judged, err error) {
+func (c claim) judge(ctx context.Context, db *tenant.DB, id tenant.ID) (j judged, err error) {
+	statement := tenant.Statement{SQL: verifySQL, Args: []any{
+		pq.ByteaArray(c.candidates), c.at, c.accept, c.token.digest(), c.token.expires, c.nonce,
+	}}
 	for range maxJudgements {
-		row = judged{}
-		err = tx.Get(ctx, &row, verifySQL,
-			pq.ByteaArray(c.candidates), c.at, pq.Array(c.accept), c.token.digest(), c.token.expires, c.nonce)
-		if err != nil || row.Verdict != verdictOvertaken {
+		j = judged{}
+		err = db.Do(ctx, id, statement, func(r tenant.Row) error {
+			return r.Scan(&j.verdict, &j.testType, &j.symptomDate, &j.testDate)
+		})
+		if err != nil || j.verdict != verdictOvertaken {
 			break
 		}
 	}
-	return row, err
+	return j, err
 }
 
 // verified is the answer to a claim, with its token.
 func (j judged) verified(sl *sealer) (*Verified, error) {
-	text, err := sl.seal(j.TestType, j.SymptomDate, j.TestDate)
+	text, err := sl.seal(certificate.ReportType(j.testType), date(j.symptomDate), date(j.testDate))
 	if err != nil {
 		return nil, fmt.Errorf("seal token: %w", err)
 	}
-	return &Verified{
-		TestType: string(j.TestType), SymptomDate: string(j.SymptomDate), TestDate: string(j.TestDate), Token: text,
-	}, nil
+	return &Verified{TestType: j.testType, SymptomDate: j.symptomDate, TestDate: j.testDate, Token: text}, nil
 }
 
 const invalidText = "verification code invalid"
