@@ -200,8 +200,12 @@ func (in *intake) facts(done *outcome, claims certificate.Claims, now time.Time)
 	for _, r := range in.records {
 		oldest = min(oldest, int64(r.rollingStart))
 	}
+	certified := claims.IssuedAt.Add(certificate.Backdate)
+	if certified.Before(now.Add(-believed)) {
+		certified = now
+	}
 	return &Facts{
-		Certified: claims.IssuedAt.Add(certificate.Backdate), MissingOnset: in.guessed,
+		Certified: certified, MissingOnset: in.guessed,
 		OldestDays: int(today - floorDiv(oldest, dayIntervals)),
 		OnsetDays:  int(today - floorDiv(in.onset, dayIntervals)),
 	}

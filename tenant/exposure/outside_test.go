@@ -131,6 +131,31 @@ func TestOutsideCertificateWithoutOnset(t *testing.T) {
 	}
 }
 
+// A certificate that does not tell when it was made, or is good for years, makes neither
+// statistics of a day long ago nor a receipt that stays for years.
+func TestOutsideCertificatesWithOddTimes(t *testing.T) {
+	t.Parallel()
+	f := setUp(t)
+	o := newOutsider(t, "outside.example")
+	f.accepted(t, f.north, o)
+	now := f.world.Now()
+	for name, issued := range map[string]time.Time{"not told": {}, "years ago": now.Add(-20000 * time.Hour)} {
+		r := f.publish(t, o.upload(t, f, f.phone.Keys(1), func(c *certificate.Claims) {
+			c.IssuedAt, c.Expires = issued, now.Add(20000*time.Hour)
+		}))
+		if !r.Facts.Certified.Equal(now) {
+			t.Errorf("%s: made at %v", name, r.Facts.Certified)
+		}
+	}
+	var latest time.Time
+	if err := f.world.Database.Super().QueryRowContext(t.Context(), `select max(expires_at) from publish_receipt`).Scan(&latest); err != nil {
+		t.Fatal(err)
+	}
+	if latest.After(now.Add(26 * time.Hour)) {
+		t.Errorf("a receipt is kept until %v", latest)
+	}
+}
+
 // Once a process knows a tenant's servers, their certificates cost no round trip more
 // than the tenant's own; and neither do those of servers that nobody accepts.
 func TestOutsideCertificatesCostNoRoundTrips(t *testing.T) {

@@ -37,7 +37,7 @@ func (s *Service) Publish(ctx context.Context, t *tenant.Tenant, u Upload) (*Rec
 	if err != nil {
 		return nil, err
 	}
-	done, err := s.store(ctx, t, in, token, receiptOf(u, claims))
+	done, err := s.store(ctx, t, in, token, receiptOf(u, claims, now))
 	if err != nil {
 		return nil, err
 	}

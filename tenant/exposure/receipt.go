@@ -19,13 +19,18 @@ type receipt struct {
 	expires time.Time
 }
 
-// receiptGrain cuts the times of receipts: they need not tell when a phone published.
-const receiptGrain = time.Hour
+const (
+	// receiptGrain cuts the times of receipts: they need not tell when a phone published.
+	receiptGrain = time.Hour
+	// believed is how far from now the times of a certificate may be to be of use. Those
+	// of an outside server may be good for years, or not tell when they were made.
+	believed = 24 * time.Hour
+)
 
 // receiptOf digests what the upload and its certificate say. The HMAC in the
 // certificate covers every key with its numbers, and was made with a secret of the
 // phone: whoever knows the keys, as everybody does after an export, does not know it.
-func receiptOf(u Upload, c certificate.Claims) receipt {
+func receiptOf(u Upload, c certificate.Claims, now time.Time) receipt {
 	h := sha256.New()
 	h.Write([]byte("publish\x00" + c.TEKMAC + "\x00" + string(c.ReportType) + "\x00"))
 	var rest [9]byte
@@ -35,9 +40,13 @@ func receiptOf(u Upload, c certificate.Claims) receipt {
 		rest[8] = 1
 	}
 	h.Write(rest[:])
+	expires := c.Expires
+	if latest := now.Add(believed); expires.After(latest) {
+		expires = latest
+	}
 	return receipt{
 		digest:  [sha256.Size]byte(h.Sum(nil)),
-		expires: c.Expires.UTC().Truncate(receiptGrain).Add(2 * receiptGrain),
+		expires: expires.UTC().Truncate(receiptGrain).Add(2 * receiptGrain),
 	}
 }
 
