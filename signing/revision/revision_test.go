@@ -3,9 +3,11 @@ package revision_test
 import (
 	"bytes"
 	"encoding/base64"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"testing"
 
@@ -164,9 +166,15 @@ func TestEntryHidesItself(t *testing.T) {
 	}
 }
 
+// FuzzOpen looks for a token that opens although it was not sealed: whatever is done to
+// a text, what opens lists exactly what was once sealed under this key, for this tenant.
 func FuzzOpen(f *testing.F) {
-	for _, n := range []int{1, revision.Step + 1} {
-		f.Add(seal(f, entries(n)))
+	sizes := []int{1, 2, revision.Step, revision.Step + 1}
+	for _, n := range sizes {
+		tok := seal(f, entries(n))
+		for _, seed := range []string{tok, tok[:len(tok)-4], tok + "AAAA", "B" + tok[1:], strings.TrimRight(tok, "=")} {
+			f.Add(seed)
+		}
 	}
 	f.Add("")
 	f.Add("AQJyMQ==")
@@ -174,15 +182,52 @@ func FuzzOpen(f *testing.F) {
 		if _, err := revision.KeyID(tok); err != nil && !errors.Is(err, revision.ErrMalformed) {
 			t.Fatalf("unknown error %v", err)
 		}
-		list, err := revision.Open(key, "north", tok)
+		for _, tenant := range []string{"north", "south"} {
+			list, err := revision.Open(key, tenant, tok)
+			if err != nil {
+				if !errors.Is(err, revision.ErrMalformed) {
+					t.Fatalf("unknown error %v", err)
+				}
+				continue
+			}
+			if tenant != "north" || !slices.Contains(sizes, len(list)) || !cmp.Equal(entries(len(list)), list) {
+				t.Fatalf("opened for %s, and never sealed: %q", tenant, tok)
+			}
+		}
+	})
+}
+
+// FuzzSeal looks for entries that do not come back as they are, or of which the length
+// of the token tells more than the step.
+func FuzzSeal(f *testing.F) {
+	f.Add([]byte("0123456789abcdef0001000f"), "r1", "north")
+	f.Add(bytes.Repeat([]byte{0}, 24*30), "r", "")
+	f.Add(bytes.Repeat([]byte{0xff}, 24*31), strings.Repeat("k", 100), "south")
+	f.Fuzz(func(t *testing.T, raw []byte, kid, tenant string) {
+		const size = 24
+		var list []revision.Entry
+		for ; len(raw) >= size && len(list) < revision.MaxEntries; raw = raw[size:] {
+			list = append(list, revision.Entry{
+				TEK: [16]byte(raw), RollingStart: int32(binary.BigEndian.Uint32(raw[16:])), RollingPeriod: int32(binary.BigEndian.Uint32(raw[20:])),
+			})
+		}
+		tok, err := revision.Seal(kid, key, tenant, list)
 		if err != nil {
-			if !errors.Is(err, revision.ErrMalformed) {
-				t.Fatalf("unknown error %v", err)
+			if len(list) > 0 && len(kid) > 0 && len(kid) <= 100 {
+				t.Fatal(err)
 			}
 			return
 		}
-		if len(list) == 0 || len(list) > revision.MaxEntries {
-			t.Fatalf("opened %d entries", len(list))
+		got, err := revision.Open(key, tenant, tok)
+		if err != nil || !cmp.Equal(list, got) {
+			t.Fatalf("%d entries came back as %d (%v)", len(list), len(got), err)
+		}
+		if of, err := revision.KeyID(tok); err != nil || of != kid {
+			t.Fatalf("key ID %q, want %q (%v)", of, kid, err)
+		}
+		one, err := revision.Seal(kid, key, tenant, list[:1])
+		if err != nil || len(list) <= revision.Step && len(one) != len(tok) {
+			t.Fatalf("a token of %d characters for %d entries, of %d for one (%v)", len(tok), len(list), len(one), err)
 		}
 	})
 }
