@@ -1,7 +1,9 @@
 package export
 
 import (
+	"bytes"
 	"context"
+	"crypto/sha256"
 	"database/sql"
 	"errors"
 	"fmt"
@@ -10,6 +12,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/jmoiron/sqlx"
 
 	"carillon/tenant"
 )
@@ -66,11 +69,15 @@ func (s *Service) Apply(ctx context.Context, t *tenant.Tenant) error {
 const (
 	storedSQL = `
 update export_file
-   set state = 'published',
-       body  = null
+   set state = 'published'
  where config_id = $1
    and starts_at = $2
    and state = 'staged'`
+
+	letGoSQL = `
+delete from export_part
+ where config_id = $1
+   and starts_at = $2`
 
 	publishedSQL = `
 update export_batch
@@ -86,8 +93,15 @@ func (s *Service) apply(ctx context.Context, t *tenant.Tenant, b staged) error {
 	if err := s.putFiles(ctx, t, b, prefix); err != nil {
 		return err
 	}
-	// The store has the bytes; the rows let go of them.
-	if _, err := s.update(ctx, t, storedSQL, b.ConfigID, b.Start); err != nil {
+	// The store has the bytes; the database lets go of them.
+	err := s.db.In(ctx, t.ID, func(tx *tenant.Tx) error {
+		if _, err := tx.Exec(ctx, storedSQL, b.ConfigID, b.Start); err != nil {
+			return err
+		}
+		_, err := tx.Exec(ctx, letGoSQL, b.ConfigID, b.Start)
+		return err
+	})
+	if err != nil {
 		return fmt.Errorf("let go of stored files: %w", err)
 	}
 	if err := s.step("stored"); err != nil {
@@ -118,28 +132,33 @@ func (s *Service) update(ctx context.Context, t *tenant.Tenant, query string, ar
 
 const (
 	stagedFilesSQL = `
-  select file_no, name
+  select file_no, name, size, sha256
     from export_file
    where config_id = $1
      and starts_at = $2
      and state = 'staged'
 order by file_no`
 
-	bodySQL = `
-select body
-  from export_file
- where config_id = $1
-   and starts_at = $2
-   and file_no = $3
-   and state = 'staged'`
+	partsSQL = `
+  select body
+    from export_part
+   where config_id = $1
+     and starts_at = $2
+     and file_no = $3
+order by part_no`
 )
+
+// stagedFile is a file that may not be in the store yet.
+type stagedFile struct {
+	Number int `db:"file_no"`
+	Name   string
+	Size   int
+	SHA256 []byte `db:"sha256"`
+}
 
 // putFiles puts the files of a batch into the store, one in memory at a time.
 func (s *Service) putFiles(ctx context.Context, t *tenant.Tenant, b staged, prefix string) error {
-	var files []struct {
-		Number int `db:"file_no"`
-		Name   string
-	}
+	var files []stagedFile
 	err := s.db.In(ctx, t.ID, func(tx *tenant.Tx) error {
 		return tx.Select(ctx, &files, stagedFilesSQL, b.ConfigID, b.Start)
 	})
@@ -147,15 +166,12 @@ func (s *Service) putFiles(ctx context.Context, t *tenant.Tenant, b staged, pref
 		return fmt.Errorf("read staged files: %w", err)
 	}
 	for _, f := range files {
-		var body []byte
-		err := s.db.In(ctx, t.ID, func(tx *tenant.Tx) error {
-			return tx.Get(ctx, &body, bodySQL, b.ConfigID, b.Start, f.Number)
-		})
-		if errors.Is(err, sql.ErrNoRows) {
-			continue // another process has put it
-		}
+		body, err := s.body(ctx, t, b, f)
 		if err != nil {
 			return fmt.Errorf("read staged file: %w", err)
+		}
+		if body == nil {
+			continue // another process has put it
 		}
 		if err := s.store.PutIfAbsent(ctx, prefix+f.Name, body); err != nil {
 			return fmt.Errorf("put %s: %w", f.Name, err)
@@ -165,4 +181,31 @@ func (s *Service) putFiles(ctx context.Context, t *tenant.Tenant, b staged, pref
 		}
 	}
 	return nil
+}
+
+var errStagedBytes = errors.New("staged bytes are not those of the file")
+
+// body is a staged file's bytes; nil if the database has let go of them.
+func (s *Service) body(ctx context.Context, t *tenant.Tenant, b staged, f stagedFile) ([]byte, error) {
+	var body []byte
+	err := s.db.In(ctx, t.ID, func(tx *tenant.Tx) error {
+		return tx.Each(ctx, func(rows *sqlx.Rows) error {
+			var part sql.RawBytes
+			if err := rows.Scan(&part); err != nil {
+				return err
+			}
+			if body == nil {
+				body = make([]byte, 0, f.Size)
+			}
+			body = append(body, part...)
+			return nil
+		}, partsSQL, b.ConfigID, b.Start, f.Number)
+	})
+	if err != nil || body == nil {
+		return nil, err
+	}
+	if sum := sha256.Sum256(body); !bytes.Equal(sum[:], f.SHA256) {
+		return nil, errStagedBytes
+	}
+	return body, nil
 }

@@ -2,46 +2,18 @@ package export
 
 import (
 	"context"
+	"database/sql"
+	"encoding/binary"
+	"errors"
 	"fmt"
 	"time"
 
 	"github.com/jmoiron/sqlx"
 	"github.com/lib/pq"
 
-	"carillon/signing/certificate"
 	"carillon/signing/exportfile"
 	"carillon/tenant"
 )
-
-// scanKey reads a key in the form that files have.
-func scanKey(rows *sqlx.Rows) (exportfile.Key, error) {
-	var k exportfile.Key
-	var tek []byte
-	var report string
-	var days *int32
-	err := rows.Scan(&tek, &k.RollingStart, &k.RollingPeriod, &k.TransmissionRisk, &report, &days)
-	copy(k.Data[:], tek)
-	k.ReportType = reportType(certificate.ReportType(report))
-	if days != nil {
-		k.DaysSinceOnset, k.HasOnset = *days, true
-	}
-	return k, err
-}
-
-func reportType(r certificate.ReportType) exportfile.ReportType {
-	switch r {
-	case certificate.Confirmed:
-		return exportfile.Confirmed
-	case certificate.Likely:
-		return exportfile.Clinical
-	case certificate.UserReport:
-		return exportfile.SelfReport
-	case certificate.Negative:
-		return exportfile.Revoked
-	default:
-		return exportfile.Unknown
-	}
-}
 
 const (
 	// matching is true intersection of regions, for any number of them (§5.1). A key
@@ -51,19 +23,29 @@ const (
    and (region = any($4) or other_regions && $4) is not true
    and ($6 or import_no is null)`
 
-	newSQL = `
-  select tek, rolling_start, rolling_period, transmission_risk, report_type, days_since_onset
-    from exposure
-   where created_at >= $1
-     and created_at < $2` + matching + `
-order by tek`
+	// A key travels as a record of bytes, see parseRecord. It begins with the key's own
+	// bytes, and so the records' order is the keys' (§5.3).
+	recordSQL = `
+select tek || int4send(rolling_start) || int2send(rolling_period) || int2send(risk) || int2send(coalesce(days, 99::smallint))
+       || case report when 'confirmed' then '\x01'::bytea when 'likely' then '\x02' when 'user-report' then '\x03' else '\x05' end
+  from (`
 
-	revisedSQL = `
-  select tek, rolling_start, rolling_period, revised_risk, revised_type, revised_days
-    from exposure
-   where revised_at >= $1
-     and revised_at < $2` + matching + `
-order by tek`
+	newSQL = recordSQL + `
+select tek, rolling_start, rolling_period, transmission_risk as risk, days_since_onset as days, report_type as report
+  from exposure
+ where created_at >= $1
+   and created_at < $2` + matching + `) k
+order by 1`
+
+	revisedSQL = recordSQL + `
+select tek, rolling_start, rolling_period, revised_risk as risk, revised_days as days, revised_type as report
+  from exposure
+ where revised_at >= $1
+   and revised_at < $2` + matching + `) k
+order by 1`
+
+	recordSize = 27
+	noDays     = 99
 )
 
 // arguments are those of a query with matching.
@@ -75,44 +57,116 @@ func (b batch) arguments() []any {
 	return []any{b.Start, b.End, inputs, b.ExcludeRegions, b.Travelers, b.IncludeImported}
 }
 
-// choose reads the keys of a batch's window and divides them into files.
-func (s *Service) choose(ctx context.Context, t *tenant.Tenant, b batch) ([]exportfile.File, error) {
-	var fresh, revised []exportfile.Key
-	into := func(list *[]exportfile.Key) func(*sqlx.Rows) error {
-		return func(rows *sqlx.Rows) error {
-			k, err := scanKey(rows)
-			*list = append(*list, k)
-			return err
-		}
+var errRecord = errors.New("the database has a key of another form")
+
+func parseRecord(r []byte) (k exportfile.Key, err error) {
+	if len(r) != recordSize {
+		return k, errRecord
 	}
-	err := s.db.In(ctx, t.ID, func(tx *tenant.Tx) error {
-		if err := tx.Each(ctx, into(&fresh), newSQL, b.arguments()...); err != nil {
-			return err
-		}
-		return tx.Each(ctx, into(&revised), revisedSQL, b.arguments()...)
-	})
-	if err != nil {
-		return nil, fmt.Errorf("read keys: %w", err)
+	small := func(at int) int32 { return int32(int16(binary.BigEndian.Uint16(r[at:]))) }
+	k = exportfile.Key{
+		RollingStart: int32(binary.BigEndian.Uint32(r[16:])), RollingPeriod: small(20), TransmissionRisk: small(22),
+		ReportType: exportfile.ReportType(r[26]),
 	}
-	return fill(fresh, revised, b), nil
+	copy(k.Data[:], r)
+	if days := small(24); days != noDays {
+		k.DaysSinceOnset, k.HasOnset = days, true
+	}
+	return k, nil
 }
 
-// fill cuts a file each time it is full. Files of a split batch differ in their end,
-// by which phones tell them apart (§5.5).
-func fill(fresh, revised []exportfile.Key, b batch) []exportfile.File {
-	var files []exportfile.File
-	for len(fresh)+len(revised) > 0 {
-		n := min(len(fresh), b.MaxRecords)
-		m := min(len(revised), b.MaxRecords-n)
-		files = append(files, exportfile.File{
-			Start: b.Start, End: b.End, Region: b.Region, Keys: fresh[:n], Revised: revised[:m],
-		})
-		fresh, revised = fresh[n:], revised[m:]
+// list is one of the lists of keys of a batch, which is read once and in part after
+// part. The database holds it in order, as it stood when the list was opened.
+type list struct {
+	tx    *tenant.Tx
+	name  string
+	count int
+}
+
+const (
+	// The default would sort a large window on disk in many small pieces.
+	memorySQL = `set local work_mem = '32MB'`
+
+	// block is how many keys are fetched in a round trip.
+	block = 5000
+)
+
+// open has the database put a list in order, and counts it.
+func open(ctx context.Context, tx *tenant.Tx, name, query string, args []any) (*list, error) {
+	if _, err := tx.Exec(ctx, "declare "+name+" binary scroll cursor for "+query, args...); err != nil {
+		return nil, err
 	}
-	if len(files) > 1 {
-		for i := range files {
-			files[i].End = b.End.Add(time.Duration(i+1) * time.Second)
+	n, err := tx.Exec(ctx, "move forward all in "+name)
+	if err != nil {
+		return nil, err
+	}
+	_, err = tx.Exec(ctx, "move absolute 0 in "+name)
+	return &list{tx: tx, name: name, count: int(n)}, err
+}
+
+// next passes on the next n keys, which there must be.
+func (l *list) next(ctx context.Context, n int, add func(exportfile.Key) error) error {
+	for n > 0 {
+		want, got := min(n, block), 0
+		err := l.tx.Each(ctx, func(rows *sqlx.Rows) error {
+			var record sql.RawBytes
+			if err := rows.Scan(&record); err != nil {
+				return err
+			}
+			k, err := parseRecord(record)
+			if err != nil {
+				return err
+			}
+			got++
+			return add(k)
+		}, fmt.Sprintf("fetch %d from %s", want, l.name))
+		if err != nil {
+			return err
 		}
+		if got < want {
+			return fmt.Errorf("%d keys of %d: %w", got, want, errRecord)
+		}
+		n -= want
 	}
-	return files
+	return nil
+}
+
+// lists are all keys of a batch.
+type lists struct{ fresh, revised *list }
+
+func openLists(ctx context.Context, tx *tenant.Tx, b batch) (l lists, err error) {
+	if _, err = tx.Exec(ctx, memorySQL); err != nil {
+		return l, err
+	}
+	if l.fresh, err = open(ctx, tx, "new_keys", newSQL, b.arguments()); err != nil {
+		return l, err
+	}
+	l.revised, err = open(ctx, tx, "revised_keys", revisedSQL, b.arguments())
+	return l, err
+}
+
+// share is what one file has of each list.
+type share struct{ keys, revised int }
+
+// divide fills files, new keys first, and cuts one each time it has the most that it
+// may have (§5.3).
+func divide(keys, revised, most int) []share {
+	var all []share
+	for keys+revised > 0 {
+		n := min(keys, most)
+		m := min(revised, most-n)
+		all = append(all, share{keys: n, revised: m})
+		keys, revised = keys-n, revised-m
+	}
+	return all
+}
+
+// frame is that of file i of n. Files of a split batch differ in their end, by which
+// phones tell them apart (§5.5).
+func (b batch) frame(i, n int) exportfile.Frame {
+	f := exportfile.Frame{Start: b.Start, End: b.End, Region: b.Region}
+	if n > 1 {
+		f.End = f.End.Add(time.Duration(i+1) * time.Second)
+	}
+	return f
 }

@@ -1,56 +1,286 @@
 package export
 
 import (
+	"bytes"
+	"crypto/rand"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"slices"
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"carillon/signing/exportfile"
+	"carillon/tenant"
 )
 
-func fillSome(fresh, revised, maxRecords int) []exportfile.File {
-	b := batch{Start: at("09:00:00"), End: at("10:00:00"), plan: plan{Region: "XA", MaxRecords: maxRecords}}
-	return fill(make([]exportfile.Key, fresh), make([]exportfile.Key, revised), b)
-}
-
-func TestNoKeysNoFile(t *testing.T) {
+func TestFilesAreCutWhenFull(t *testing.T) {
 	t.Parallel()
-	if files := fillSome(0, 0, 10); len(files) > 0 {
-		t.Errorf("%d files", len(files))
+	for _, test := range []struct {
+		keys, revised int
+		want          []share
+	}{
+		{0, 0, nil},
+		{10, 0, []share{{10, 0}}},
+		{11, 0, []share{{10, 0}, {1, 0}}},
+		{8, 4, []share{{8, 2}, {0, 2}}},
+		{10, 1, []share{{10, 0}, {0, 1}}},
+		{25, 3, []share{{10, 0}, {10, 0}, {5, 3}}},
+		{12, 9, []share{{10, 0}, {2, 8}, {0, 1}}},
+		{20, 0, []share{{10, 0}, {10, 0}}},
+		{0, 12, []share{{0, 10}, {0, 2}}},
+	} {
+		if diff := cmp.Diff(test.want, divide(test.keys, test.revised, 10), cmp.AllowUnexported(share{})); diff != "" {
+			t.Errorf("%d and %d keys (-want +got):\n%s", test.keys, test.revised, diff)
+		}
 	}
 }
 
 func TestSplitFilesDifferInTheirEnd(t *testing.T) {
 	t.Parallel()
-	for _, test := range []struct {
-		fresh, revised int
-		want           [][2]int // new and revised keys of each file
-	}{
-		{10, 0, [][2]int{{10, 0}}},
-		{11, 0, [][2]int{{10, 0}, {1, 0}}},
-		{8, 4, [][2]int{{8, 2}, {0, 2}}},
-		{10, 1, [][2]int{{10, 0}, {0, 1}}},
-		{25, 3, [][2]int{{10, 0}, {10, 0}, {5, 3}}},
-		{12, 9, [][2]int{{10, 0}, {2, 8}, {0, 1}}},
-		{20, 0, [][2]int{{10, 0}, {10, 0}}},
-		{0, 12, [][2]int{{0, 10}, {0, 2}}},
-	} {
-		files := fillSome(test.fresh, test.revised, 10)
-		if len(files) != len(test.want) {
-			t.Errorf("%+v: %d files", test, len(files))
-			continue
+	b := batch{Start: at("09:00:00"), End: at("10:00:00"), plan: plan{Region: "XA"}}
+	want := exportfile.Frame{Start: b.Start, End: b.End, Region: "XA"}
+	if got := b.frame(0, 1); got != want {
+		t.Errorf("the only file: %v", got)
+	}
+	for i := range 3 {
+		want.End = want.End.Add(time.Second)
+		if got := b.frame(i, 3); got != want {
+			t.Errorf("file %d of 3: %v", i, got)
 		}
-		for i, f := range files {
-			if len(f.Keys) != test.want[i][0] || len(f.Revised) != test.want[i][1] {
-				t.Errorf("%+v: file %d has %d and %d keys", test, i+1, len(f.Keys), len(f.Revised))
+	}
+}
+
+// newKeys are the new keys of a batch, as its files get them.
+func (f *fixture) newKeys(tb testing.TB, b batch) (keys []exportfile.Key) {
+	tb.Helper()
+	err := f.world.Jobs.In(tb.Context(), f.tenant.ID, func(tx *tenant.Tx) error {
+		l, err := openLists(tb.Context(), tx, b)
+		if err != nil {
+			return err
+		}
+		return l.fresh.next(tb.Context(), l.fresh.count, func(k exportfile.Key) error {
+			keys = append(keys, k)
+			return nil
+		})
+	})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return keys
+}
+
+// Every value that a key may have in the database comes into the file as it is.
+func TestRecords(t *testing.T) {
+	t.Parallel()
+	f := setUp(t)
+	start := f.world.Now().Truncate(period)
+	f.exec(t, `
+insert into exposure
+       (tenant_id, tek, rolling_start, rolling_period, transmission_risk, report_type, days_since_onset, traveler, region, created_at,
+        revised_type, revised_at, revised_days, revised_risk)
+values ($1, '\x000102030405060708090a0b0c0d0e0f', 2147483647, 1, 0, 'user-report', -14, false, 'XA', $2, 'negative', $2, null, 8),
+       ($1, '\xff000000000000000000000000000000', 0, 144, 8, 'confirmed', 14, false, 'XA', $2, 'confirmed', $2, -1, 0),
+       ($1, '\x80000000000000000000000000000000', 65536, 100, 3, 'likely', null, false, 'XA', $2, 'likely', $2, 0, 1),
+       ($1, '\x7f000000000000000000000000000000', 255, 2, 1, 'likely', 0, false, 'XA', $2, null, null, null, null)`, f.tenant.ID, start)
+	key := func(first byte, start, period, risk int32, report exportfile.ReportType, days ...int32) exportfile.Key {
+		k := exportfile.Key{Data: tek{first}, RollingStart: start, RollingPeriod: period, TransmissionRisk: risk, ReportType: report}
+		if len(days) > 0 {
+			k.DaysSinceOnset, k.HasOnset = days[0], true
+		}
+		return k
+	}
+	counting := tek{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15}
+	wantNew := []exportfile.Key{
+		key(0, 2147483647, 1, 0, exportfile.SelfReport, -14), key(0x7f, 255, 2, 1, exportfile.Clinical, 0),
+		key(0x80, 65536, 100, 3, exportfile.Clinical), key(0xff, 0, 144, 8, exportfile.Confirmed, 14),
+	}
+	wantRevised := []exportfile.Key{
+		key(0, 2147483647, 1, 8, exportfile.Revoked), key(0x80, 65536, 100, 1, exportfile.Clinical, 0),
+		key(0xff, 0, 144, 0, exportfile.Confirmed, -1),
+	}
+	wantNew[0].Data, wantRevised[0].Data = counting, counting
+	b := batch{Start: start, End: start.Add(period), plan: plan{Region: "XA", Travelers: "region"}}
+	err := f.world.Jobs.In(t.Context(), f.tenant.ID, func(tx *tenant.Tx) error {
+		l, err := openLists(t.Context(), tx, b)
+		if err != nil {
+			return err
+		}
+		for _, list := range []struct {
+			*list
+			want []exportfile.Key
+		}{{l.fresh, wantNew}, {l.revised, wantRevised}} {
+			var got []exportfile.Key
+			add := func(k exportfile.Key) error {
+				got = append(got, k)
+				return nil
 			}
-			end := at("10:00:00")
-			if len(files) > 1 {
-				end = end.Add(time.Duration(i+1) * time.Second)
+			if list.count != len(list.want) {
+				t.Errorf("%s: %d are counted, want %d", list.name, list.count, len(list.want))
 			}
-			if !f.End.Equal(end) || !f.Start.Equal(at("09:00:00")) {
-				t.Errorf("%+v: file %d is from %v to %v", test, i+1, f.Start, f.End)
+			for range list.want { // one by one, as if each began a file
+				if err := list.next(t.Context(), 1, add); err != nil {
+					return err
+				}
+			}
+			if !slices.Equal(got, list.want) {
+				t.Errorf("%s: other keys than those stored", list.name)
+			}
+			if err := list.next(t.Context(), 1, add); !errors.Is(err, errRecord) {
+				t.Errorf("%s: a key more than there are: %v", list.name, err)
 			}
 		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestParseRecordRefuses(t *testing.T) {
+	t.Parallel()
+	for _, size := range []int{0, recordSize - 1, recordSize + 1} {
+		if _, err := parseRecord(make([]byte, size)); !errors.Is(err, errRecord) {
+			t.Errorf("%d bytes: %v", size, err)
+		}
+	}
+}
+
+// More keys than are fetched at once, in files that end within what is fetched.
+func TestManyKeysInManyFiles(t *testing.T) {
+	t.Parallel()
+	f := setUp(t)
+	s := f.service(nil)
+	f.turn(t, s)
+	const keys, most = 2*block + 7, block - 1
+	f.exec(t, `update export_config set max_records = $1`, most)
+	f.fill(t, keys)
+	f.world.Advance(period)
+	f.turn(t, s)
+	var sizes []int
+	seen := map[tek]bool{}
+	for _, file := range f.files(t) {
+		sizes = append(sizes, len(file.Keys))
+		for _, k := range file.Keys {
+			seen[k.Data] = true
+		}
+	}
+	if want := []int{most, most, 20}; !slices.Equal(sizes, want) { // the last is padded
+		t.Errorf("files of %v keys, want %v", sizes, want)
+	}
+	if n := f.count(t, `select count(*) from exposure where not generated`); n != keys || len(seen) != 2*most+20 {
+		t.Errorf("%d keys are stored, %d different ones in the files", n, len(seen))
+	}
+	if n := f.count(t, `select count(*) from export_part`); n != 0 {
+		t.Errorf("%d parts of published files are left", n)
+	}
+}
+
+// A file of more bytes than phones take is not made; its batch gets more files.
+func TestLargeFilesAreDivided(t *testing.T) {
+	t.Parallel()
+	body := bytes.NewBuffer(make([]byte, maxFile-3))
+	for _, write := range []struct {
+		text string
+		want error
+	}{{"12", nil}, {"34", errTooLarge}, {"3", nil}, {"4", errTooLarge}} {
+		if _, err := fmt.Fprint(bounded{body}, write.text); !errors.Is(err, write.want) {
+			t.Errorf("%q: %v, want %v", write.text, err, write.want)
+		}
+	}
+	if body.Len() != maxFile {
+		t.Errorf("%d bytes", body.Len())
+	}
+
+	f := setUp(t)
+	s := f.service(nil)
+	f.turn(t, s)
+	f.exec(t, `update export_config set max_records = 40, min_records = 0`)
+	f.fill(t, 40)
+	f.world.Advance(period)
+	tooLarge := true
+	s.step = func(name string) error {
+		if name == "encoded" && tooLarge {
+			tooLarge = false
+			return errTooLarge
+		}
+		return nil
+	}
+	f.turn(t, s)
+	if files := f.files(t); len(files) != 2 || len(files[0].Keys) != 35 || len(files[1].Keys) != 5 {
+		t.Errorf("%d files, want 2 of 35 and 5 keys", len(files))
+	}
+}
+
+// A file of several parts comes out of the database as it went in.
+func TestBodiesInParts(t *testing.T) {
+	t.Parallel()
+	f := setUp(t)
+	s := f.service(nil)
+	f.mustPublish(t, 1)
+	f.world.Advance(period)
+	if err := s.Cut(t.Context(), f.tenant); err != nil {
+		t.Fatal(err)
+	}
+	for _, size := range []int{1, partSize - 1, partSize, partSize + 1, 2*partSize + 7} {
+		body := make([]byte, size)
+		rand.Read(body)
+		err := f.world.Jobs.In(t.Context(), f.tenant.ID, func(tx *tenant.Tx) error {
+			var b batch
+			if err := tx.Get(t.Context(), &b, leaseSQL, f.world.Now(), f.world.Now()); err != nil {
+				return err
+			}
+			return storeBody(t.Context(), tx, b, file{number: size}, body)
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		sum := sha256.Sum256(body)
+		var b staged
+		err = f.world.Jobs.In(t.Context(), f.tenant.ID, func(tx *tenant.Tx) error {
+			return tx.Get(t.Context(), &b, `select config_id, starts_at from export_batch where state = 'open'`)
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := s.body(t.Context(), f.tenant, b, stagedFile{Number: size, Size: size, SHA256: sum[:]})
+		if err != nil || !bytes.Equal(got, body) {
+			t.Errorf("%d bytes: %d, %v", size, len(got), err)
+		}
+	}
+	if n := f.count(t, `select count(*) from export_part`); n != 1+1+1+2+3 {
+		t.Errorf("%d parts", n)
+	}
+}
+
+// What does not have the bytes that were staged is not put.
+func TestSpoiledPart(t *testing.T) {
+	t.Parallel()
+	f := setUp(t)
+	f.mustPublish(t, 3)
+	f.world.Advance(period)
+	crashing := f.service(func(name string) error {
+		if name == "staged" {
+			return errCrash
+		}
+		return nil
+	})
+	if err := crashing.Turn(t.Context(), f.tenant.ID); !errors.Is(err, errCrash) {
+		t.Fatal(err)
+	}
+	f.exec(t, `update export_part set body = set_byte(body, 99, 255 - get_byte(body, 99))`)
+	if err := f.service(nil).Turn(t.Context(), f.tenant.ID); !errors.Is(err, errStagedBytes) {
+		t.Errorf("turn: %v, want errStagedBytes", err)
+	}
+	if index := f.index(t); len(index) > 0 {
+		t.Errorf("index: %q", index)
+	}
+	f.exec(t, `update export_part set body = set_byte(body, 99, 255 - get_byte(body, 99))`)
+	f.turn(t, f.service(nil))
+	if len(f.files(t)) != 1 {
+		t.Error("no file when the part is mended")
 	}
 }
 

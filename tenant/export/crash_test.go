@@ -116,7 +116,7 @@ func (sc *scene) recover(t *testing.T) {
 // What a process does between closing windows and forgetting old files. It can die
 // before each of these, after the one before.
 var allSteps = []string{
-	"closing", "closed", "leased", "padded", "encoded", "staged",
+	"closing", "closed", "leased", "padded", "encoded", "encoded", "staged",
 	"written", "linked", "put", "written", "linked", "put", "stored",
 	"listed", "written", "renamed", "index", "published",
 	"unlisted", "listed", "written", "renamed", "index",

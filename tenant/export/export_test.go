@@ -229,20 +229,12 @@ values ($1, $2, 1, 144, 0, 'confirmed', $3, $4, nullif($5::text[], '{}'), $6)`
 	}
 	start := f.world.Now().Truncate(period)
 	for _, test := range tests {
-		files, err := f.service(nil).choose(t.Context(), f.tenant, batch{Start: start, End: start.Add(period), plan: plan{
-			Region: test.region, InputRegions: test.input, ExcludeRegions: test.exclude, Travelers: test.travelers, IncludeImported: true, MaxRecords: 10,
-		}})
-		if err != nil {
-			t.Fatal(err)
-		}
+		b := batch{Start: start, End: start.Add(period), plan: plan{
+			Region: test.region, InputRegions: test.input, ExcludeRegions: test.exclude, Travelers: test.travelers, IncludeImported: true,
+		}}
 		var got []string
-		for _, file := range files {
-			if file.Region != test.region {
-				t.Errorf("%s: region %q", test.name, file.Region)
-			}
-			for _, k := range file.Keys {
-				got = append(got, keys[k.Data[0]].name)
-			}
+		for _, k := range f.newKeys(t, b) {
+			got = append(got, keys[k.Data[0]].name)
 		}
 		if strings.Join(got, " ") != test.want {
 			t.Errorf("%s: %q, want %q", test.name, got, test.want)

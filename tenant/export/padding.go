@@ -118,7 +118,7 @@ func (s *Service) padLast(ctx context.Context, t *tenant.Tenant, b batch, n int)
 
 // short is how many new keys the last of several files lacks, as far as it has room for
 // them. A single file was padded before; one of revised keys alone is not padded.
-func short(files []file, b batch) int {
+func short(files []share, b batch) int {
 	if len(files) < 2 {
 		return 0
 	}

@@ -125,16 +125,16 @@ func TestShortLastFile(t *testing.T) {
 	t.Parallel()
 	b := batch{plan: plan{MinRecords: 6, MaxRecords: 10}}
 	for _, test := range []struct {
-		files []file
+		files []share
 		want  int
 	}{
 		{nil, 0},
-		{[]file{{keys: 2}}, 0}, // padded before it was made
-		{[]file{{keys: 10}, {keys: 2}}, 4},
-		{[]file{{keys: 10}, {keys: 6}}, 0},
-		{[]file{{keys: 10}, {keys: 2, revised: 5}}, 3}, // there is no more room
-		{[]file{{keys: 10}, {keys: 2, revised: 8}}, 0},
-		{[]file{{keys: 10}, {revised: 3}}, 0}, // revised keys are not padded
+		{[]share{{keys: 2}}, 0}, // padded before it was made
+		{[]share{{keys: 10}, {keys: 2}}, 4},
+		{[]share{{keys: 10}, {keys: 6}}, 0},
+		{[]share{{keys: 10}, {keys: 2, revised: 5}}, 3}, // there is no more room
+		{[]share{{keys: 10}, {keys: 2, revised: 8}}, 0},
+		{[]share{{keys: 10}, {revised: 3}}, 0}, // revised keys are not padded
 	} {
 		if got := short(test.files, b); got != test.want {
 			t.Errorf("%+v: %d, want %d", test.files, got, test.want)

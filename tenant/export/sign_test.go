@@ -1,6 +1,11 @@
 package export
 
 import (
+	"bytes"
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
 	"errors"
 	"slices"
 	"testing"
@@ -78,23 +83,36 @@ func TestRotationOfExportKeys(t *testing.T) {
 	}
 }
 
+// liar signs with another key than it says.
+type liar struct {
+	crypto.Signer
+	says crypto.PublicKey
+}
+
+func (l liar) Public() crypto.PublicKey { return l.says }
+
+// A file is believed only when each of its signatures is valid.
 func TestOwnOutputIsVerifiedByEachKey(t *testing.T) {
 	t.Parallel()
 	f := setUp(t)
-	list, err := f.service(nil).signers(t.Context(), f.tenant)
+	signers, err := f.service(nil).signers(t.Context(), f.tenant)
 	if err != nil {
 		t.Fatal(err)
 	}
-	body, err := exportfile.Encode(exportfile.File{Start: at("09:00:00"), End: at("10:00:00"), Region: "XA", Keys: []exportfile.Key{{RollingPeriod: 144}}}, list)
+	other, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := list.verify(body); err != nil {
+	signers = append(signers, exportfile.Signer{KeyID: "310", KeyVersion: "v2", Key: other})
+	var none list
+	encode := func() error {
+		return encodeFile(t.Context(), &bytes.Buffer{}, batch{Start: at("09:00:00"), End: at("10:00:00")}.frame(0, 1), share{}, lists{fresh: &none, revised: &none}, signers)
+	}
+	if err := encode(); err != nil {
 		t.Error(err)
 	}
-	other := list[0]
-	other.KeyVersion = "v2"
-	if err := append(list, other).verify(body); !errors.Is(err, exportfile.ErrSignature) {
-		t.Errorf("a signature is missing: %v", err)
+	signers[1].Key = liar{Signer: other, says: signers[0].Key.Public()}
+	if err := encode(); !errors.Is(err, exportfile.ErrSignature) {
+		t.Errorf("a signature by another key: %v", err)
 	}
 }

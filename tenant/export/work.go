@@ -2,7 +2,6 @@ package export
 
 import (
 	"context"
-	"crypto/sha256"
 	"database/sql"
 	"errors"
 	"fmt"
@@ -11,7 +10,6 @@ import (
 
 	"github.com/google/uuid"
 
-	"carillon/signing/exportfile"
 	"carillon/tenant"
 )
 
@@ -22,14 +20,6 @@ type batch struct {
 	End      time.Time `db:"ends_at"`
 	Fence    int64     `db:"fence"`
 	plan
-}
-
-// file is a finished file of a batch.
-type file struct {
-	number        int
-	name          string
-	keys, revised int
-	body          []byte
 }
 
 // errFenced means that another worker was given the batch, or has finished it.
@@ -48,7 +38,7 @@ const leaseSQL = `
               and (o.leased_until is null or o.leased_until <= $1)
          order by o.ends_at, o.config_id
             limit 1
-              for update skip locked)
+              for no key update skip locked)
 returning b.config_id, b.starts_at, b.ends_at, b.fence,
           coalesce(b.region, c.region) as region,
           coalesce(b.input_regions, c.input_regions) as input_regions,
@@ -100,31 +90,10 @@ func (s *Service) produce(ctx context.Context, t *tenant.Tenant, b batch) error 
 	if err := s.step("padded"); err != nil {
 		return err
 	}
-	files, err := s.make(ctx, t, b)
-	if err == nil && short(files, b) > 0 {
-		if err = s.padLast(ctx, t, b, short(files, b)); err == nil {
-			files, err = s.make(ctx, t, b)
-		}
-	}
-	if err != nil {
+	if err := s.make(ctx, t, b); err != nil {
 		return err
-	}
-	if err := s.step("encoded"); err != nil {
-		return err
-	}
-	if err := s.stage(ctx, t, b, files); err != nil {
-		return fmt.Errorf("stage: %w", err)
 	}
 	return s.step("staged")
-}
-
-// make makes a batch's files of the keys that are stored.
-func (s *Service) make(ctx context.Context, t *tenant.Tenant, b batch) ([]file, error) {
-	files, err := s.choose(ctx, t, b)
-	if err != nil {
-		return nil, err
-	}
-	return s.encode(ctx, t, b, files)
 }
 
 const renewSQL = `
@@ -181,82 +150,4 @@ func (s *Service) hold(ctx context.Context, t *tenant.Tenant, b batch) (held con
 			s.log.WarnContext(ctx, "export batch keeps its lease", slog.String("tenant", string(t.Slug)), slog.Any("error", err))
 		}
 	}
-}
-
-// encode makes the files' bytes, and believes them only after verifying them as a
-// phone would.
-func (s *Service) encode(ctx context.Context, t *tenant.Tenant, b batch, made []exportfile.File) ([]file, error) {
-	if len(made) == 0 {
-		return nil, nil
-	}
-	signers, err := s.signers(ctx, t)
-	if err != nil {
-		return nil, err
-	}
-	files := make([]file, 0, len(made))
-	for i, f := range made {
-		if err := ctx.Err(); err != nil {
-			return nil, err
-		}
-		body, err := exportfile.Encode(f, signers)
-		if err != nil {
-			return nil, fmt.Errorf("encode: %w", err)
-		}
-		if err := signers.verify(body); err != nil {
-			return nil, fmt.Errorf("verify own output: %w", err)
-		}
-		files = append(files, file{
-			number: i + 1, name: fileName(b, i+1), keys: len(f.Keys), revised: len(f.Revised), body: body,
-		})
-	}
-	return files, nil
-}
-
-// fileName is unique for ever (§5.5): no other batch of the configuration has its start.
-func fileName(b batch, number int) string {
-	return fmt.Sprintf("%d-%d-%05d.zip", b.Start.Unix(), b.End.Unix(), number)
-}
-
-const (
-	stageSQL = `
-update export_batch
-   set state        = $4,
-       leased_until = null,
-       published_at = $5
- where config_id = $1
-   and starts_at = $2
-   and fence = $3
-   and state = 'open'`
-
-	stageFileSQL = `
-insert into export_file
-       (tenant_id, config_id, starts_at, file_no, name, key_count, revised_count, size, sha256, body)
-values (current_tenant(), $1, $2, $3, $4, $5, $6, $7, $8, $9)`
-)
-
-// stage is the commit point: after it the batch's files are these bytes, whatever
-// happens. A batch without keys has no files and is done.
-func (s *Service) stage(ctx context.Context, t *tenant.Tenant, b batch, files []file) error {
-	state, published := "staged", (*time.Time)(nil)
-	if len(files) == 0 {
-		now := s.now()
-		state, published = "published", &now
-	}
-	return s.db.In(ctx, t.ID, func(tx *tenant.Tx) error {
-		rows, err := tx.Exec(ctx, stageSQL, b.ConfigID, b.Start, b.Fence, state, published)
-		if err != nil {
-			return err
-		}
-		if rows == 0 {
-			return errFenced
-		}
-		for _, f := range files {
-			sum := sha256.Sum256(f.body)
-			_, err := tx.Exec(ctx, stageFileSQL, b.ConfigID, b.Start, f.number, f.name, f.keys, f.revised, len(f.body), sum[:], f.body)
-			if err != nil {
-				return err
-			}
-		}
-		return nil
-	})
 }
