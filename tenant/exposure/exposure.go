@@ -9,8 +9,9 @@
 // in the order of their random bytes.
 //
 // The rules and English texts are those of the key server protocol §1 to §4, with
-// its defects mended. Publishing new keys costs three round trips to the database;
-// sending known keys again, and a revision, cost four.
+// its defects mended. Publishing new keys, and sending
+// the same again, costs one round trip to the database, which uploads share that come at
+// the same moment; with a revision token it is three, and a revision costs four.
 package exposure
 
 import (

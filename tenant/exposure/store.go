@@ -26,8 +26,18 @@ func (o *outcome) covers(tek [keySize]byte) bool {
 	return o.negative || o.repeated || o.inserted[tek] || o.revised[tek]
 }
 
+func (o *outcome) insertedAll(records []record) {
+	for i := range records {
+		o.inserted[records[i].tek] = true
+	}
+}
+
 // store inserts new keys and revises known ones, all or nothing. It shares the
 // Arrivals lock: see the horizon in insertSQL.
+//
+// Nearly all uploads bring new keys and nothing else, or are repeated: one statement
+// settles those. Whatever else there is needs a look at what is stored, and an answer
+// that may undo the insertion.
 func (s *Service) store(ctx context.Context, t *tenant.Tenant, in *intake, token tokenState, r receipt) (*outcome, error) {
 	done := &outcome{
 		inserted: map[[keySize]byte]bool{}, revised: map[[keySize]byte]bool{},
@@ -35,6 +45,12 @@ func (s *Service) store(ctx context.Context, t *tenant.Tenant, in *intake, token
 	}
 	if len(in.records) == 0 {
 		return done, nil
+	}
+	if !done.negative && !token.given {
+		settled, err := s.storeFresh(ctx, t.ID, in, done, r)
+		if settled || err != nil {
+			return done, err
+		}
 	}
 	err := s.db.InShared(ctx, t.ID, Arrivals, func(tx *tenant.Tx) error {
 		found, err := in.arrive(ctx, tx, done, r)
@@ -121,9 +137,7 @@ func (in *intake) insert(ctx context.Context, tx *tenant.Tx, done *outcome, r re
 		return nil, fmt.Errorf("insert keys: %w", err)
 	}
 	if len(arrivals) == 0 {
-		for i := range in.records {
-			done.inserted[in.records[i].tek] = true
-		}
+		done.insertedAll(in.records)
 		return nil, nil
 	}
 	found, unseen, err := in.sort(arrivals, done)

@@ -1,0 +1,83 @@
+package exposure
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/lib/pq"
+
+	"carillon/tenant"
+)
+
+// A key is dated no earlier than the horizon, and rows are inserted in key order: see
+// insertSQL.
+//
+// The statement inserts all keys or none. If others are stored already, or are just
+// being stored by someone else, it divides by zero, which undoes what it has inserted.
+const freshSQL = `
+with fresh as (
+    insert into exposure
+           (tenant_id, tek, rolling_start, rolling_period, transmission_risk, report_type,
+            days_since_onset, traveler, region, created_at)
+      select current_tenant(), k.tek, k.rolling_start, k.rolling_period, k.risk, $7::text::report_type,
+             k.days, $8, $9, greatest(to_timestamp(k.created_at), (select settled_until from export_horizon))
+        from unnest($1::bytea[], $2::integer[], $3::smallint[], $4::smallint[], $5::smallint[], $6::bigint[])
+          as k (tek, rolling_start, rolling_period, risk, days, created_at)
+    order by k.tek
+          on conflict (tenant_id, tek) do nothing
+   returning tek
+), receipt as (
+    insert into publish_receipt (tenant_id, digest, expires_at)
+    select current_tenant(), $10, $11
+     where exists (select from fresh)
+        on conflict (tenant_id, digest) do nothing
+)
+select f.inserted / (f.inserted in (0, cardinality($1)))::integer as inserted,
+       exists (select from publish_receipt where digest = $10) as repeated
+  from (select count(*) as inserted from fresh) f`
+
+// divisionByZero is Postgres's answer for it.
+const divisionByZero = "22012"
+
+// storeFresh inserts keys if all of them are new, and finds out if they were stored by
+// the same upload before. It reports false if it was neither, and then has done nothing.
+func (s *Service) storeFresh(ctx context.Context, id tenant.ID, in *intake, done *outcome, r receipt) (settled bool, err error) {
+	var inserted int64
+	err = s.db.Do(ctx, id, tenant.Statement{SQL: freshSQL, Args: in.freshArgs(r), Share: Arrivals}, func(row tenant.Row) error {
+		return row.Scan(&inserted, &done.repeated)
+	})
+	var answer *pq.Error
+	switch {
+	case errors.As(err, &answer) && answer.Code == divisionByZero:
+		return false, nil
+	case err != nil:
+		return false, fmt.Errorf("insert keys: %w", err)
+	case inserted == 0:
+		return done.repeated, nil
+	}
+	done.insertedAll(in.records)
+	return true, nil
+}
+
+func (in *intake) freshArgs(r receipt) []any {
+	n := len(in.records)
+	teks := make(pq.ByteaArray, n)
+	numbers := make([]pq.Int64Array, 5)
+	for i := range numbers {
+		numbers[i] = make(pq.Int64Array, n)
+	}
+	for i := range in.records {
+		k := &in.records[i]
+		teks[i] = k.tek[:]
+		for j, v := range []int64{
+			int64(k.rollingStart), int64(k.rollingPeriod), int64(k.risk), int64(k.daysSinceOnset), k.createdAt.Unix(),
+		} {
+			numbers[j][i] = v
+		}
+	}
+	return []any{
+		teks, numbers[0], numbers[1], numbers[2], numbers[3], numbers[4],
+		string(in.reportType), in.traveler, in.region, r.digest[:], r.expires,
+	}
+}
