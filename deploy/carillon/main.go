@@ -21,6 +21,7 @@ type commands struct {
 	Migrate     migrateCommand     `cmd:"" help:"Bring the database schema up to this version."`
 	Tenant      tenantCommands     `cmd:"" help:"Manage health authorities."`
 	Maintenance maintenanceCommand `cmd:"" help:"Make the whole platform read-only, or open it again, without a restart."`
+	Jobs        jobCommands        `cmd:"" help:"Background jobs: how they stand, and running one now."`
 	Phone       phoneCommands      `cmd:"" help:"Act as a phone against any server."`
 	Export      exportCommands     `cmd:"" help:"Examine export files."`
 	Audit       auditCommands      `cmd:"" help:"Export audit logs, and tell whether they were tampered with."`

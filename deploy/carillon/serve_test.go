@@ -137,6 +137,32 @@ func TestServeFromNothing(t *testing.T) {
 		t.Error("metrics do not count requests")
 	}
 	eventually(t, "http://"+listen+"/portal/north/", http.StatusNotFound) // not a role of this process
+	jobs := func(args ...string) int { return run(t.Context(), append(append([]string{"jobs"}, args...), "--database", database)) }
+	for _, step := range []struct {
+		args []string
+		want int
+	}{
+		{[]string{"run", "retention"}, 0},
+		{[]string{"run", "retention", "--tenant", "north"}, 0},
+		{[]string{"run", "export", "--wait", "0"}, 0},
+		{[]string{"run", "messages"}, exitFailed}, // is at work all the time
+		{[]string{"run", "retention", "--tenant", "nowhere"}, exitFailed},
+		{nil, 0},
+		{[]string{"--json"}, 0},
+		{[]string{"--late"}, 0}, // nothing is
+		{[]string{"--tenant", "north"}, 0},
+		{[]string{"--tenant", "nowhere"}, exitFailed},
+	} {
+		if code := jobs(step.args...); code != step.want {
+			t.Errorf("jobs %v: exit code %d, want %d", step.args, code, step.want)
+		}
+	}
+	if said := eventually(t, "http://"+operations+"/jobs", http.StatusOK); !strings.Contains(said, `"job":"export"`) {
+		t.Errorf("/jobs says %s", said)
+	}
+	if m := eventually(t, "http://"+operations+"/metrics", http.StatusOK); !strings.Contains(m, `carillon_job_late{job="retention"} 0`) {
+		t.Error("metrics do not tell which jobs are late")
+	}
 	interrupt()
 	if code := <-ended; code != 0 {
 		t.Errorf("serve: exit code %d", code)

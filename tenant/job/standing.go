@@ -76,14 +76,17 @@ const listSQL = standingsSQL + `
          due_at, started_at, ended_at, succeeded_at, failures, error_class, behind_since
     from standing
    where ($2 = '' or slug = $2)
-     and (not $3 or lag_seconds > bound_seconds)
+     and ($3 = '' or job = $3)
+     and (not $4 or lag_seconds > bound_seconds)
 order by job, lag_seconds desc, slug
-   limit $4`
+   limit $5`
 
 // Filter says which standings are listed.
 type Filter struct {
 	// Slug of a tenant; empty for all.
 	Slug string
+	// Job by its name; empty for all.
+	Job string
 	// Late lists only what is late.
 	Late bool
 }
@@ -95,7 +98,7 @@ const maxListed = 10_000
 // a handle under a role that sees the schedule: jobs, issuer, operator.
 func List(ctx context.Context, db *tenant.DB, f Filter, now time.Time) (list []Standing, err error) {
 	err = db.Platform(ctx, func(tx *tenant.Tx) error {
-		return tx.Select(ctx, &list, listSQL, now.UTC(), f.Slug, f.Late, maxListed)
+		return tx.Select(ctx, &list, listSQL, now.UTC(), f.Slug, f.Job, f.Late, maxListed)
 	})
 	if err != nil {
 		return nil, fmt.Errorf("list jobs: %w", err)
