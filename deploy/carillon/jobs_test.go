@@ -31,9 +31,9 @@ func TestPrintJobs(t *testing.T) {
 	const want = `JOB       EVERY  TENANTS  RUNNING  FAILING  LATE  LAG     LAST SUCCESS  NEXT
 export    30s    7        1        2        1     1h0m0s  1m0s ago      due
 messages  5m0s   7        0        0        0     0s      never         always
-JOB       TENANT      EVERY  LAST START  LAST SUCCESS  NEXT      LAG          FAILURES  LAST ERROR     HOLDER
-export    north       30s    1m0s ago    never         in 1m0s   1h0m0s LATE  3         no usable key  host:1
-sessions  (platform)  5m0s   never       1m0s ago      running   0s           0
+JOB       TENANT      EVERY  LAST START  LAST SUCCESS  NEXT     LAG          FAILURES  LAST ERROR     HOLDER
+export    north       30s    1m0s ago    never         in 1m0s  1h0m0s LATE  3         no usable key  host:1
+sessions  (platform)  5m0s   never       1m0s ago      running  0s           0
 `
 	var got strings.Builder
 	for line := range strings.Lines(text.String()) {
