@@ -264,7 +264,7 @@ func TestImportGoesOn(t *testing.T) {
 	keys[4].ReportType = exportfile.Recursive
 	f.partner.publish("1.zip", f.partner.file(t, keys, revised))
 	kills := 0
-	for f.counts(t, firstOr(f, t, "1.zip")) != "done: 9 0 0 3" {
+	for f.counts(t, f.discovered(t, "1.zip")) != "done: 9 0 0 3" {
 		left := 1
 		f.service.step = func(string) error {
 			if left--; left < 0 {
@@ -291,8 +291,8 @@ func TestImportGoesOn(t *testing.T) {
 	}
 }
 
-// firstOr discovers what is listed if that was not done yet.
-func firstOr(f *fixture, t *testing.T, name string) string {
+// discovered is the name of a file that the index was read for, at the latest now.
+func (f *fixture) discovered(t *testing.T, name string) string {
 	t.Helper()
 	if f.entry(t).LookedAt == nil {
 		f.service.step = func(string) error { return errKilled }
