@@ -131,13 +131,16 @@ func (p *progress) take(ctx context.Context) error {
 	if len(p.next) == 0 && p.count > 0 {
 		return nil // the step before was the last
 	}
-	if err := s.step("step"); err != nil {
+	if err := s.step("read"); err != nil {
 		return err
 	}
 	var quarantined int
 	err := s.db.InShared(ctx, p.tenant.ID, exposure.Arrivals, func(tx *tenant.Tx) error {
 		done, bad, err := p.store(ctx, tx)
 		if err != nil {
+			return err
+		}
+		if err := s.step("stored"); err != nil {
 			return err
 		}
 		rows, err := tx.Exec(ctx, stepSQL, p.source.No, p.file.Name, p.position, p.digest[:], len(p.next),
@@ -150,9 +153,14 @@ func (p *progress) take(ctx context.Context) error {
 		}
 		quarantined = len(bad.reasons)
 		bad.cut(maxQuarantined - p.file.Quarantined)
-		_, err = tx.Exec(ctx, quarantineSQL, p.source.No, p.file.Name, bad.positions, bad.revised, bad.reasons)
-		return err
+		if _, err = tx.Exec(ctx, quarantineSQL, p.source.No, p.file.Name, bad.positions, bad.revised, bad.reasons); err != nil {
+			return err
+		}
+		return s.step("noted")
 	})
+	if err == nil {
+		err = s.step("committed")
+	}
 	if err != nil {
 		return fmt.Errorf("keys from %d: %w", p.position, err)
 	}

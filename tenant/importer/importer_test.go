@@ -255,52 +255,52 @@ func TestKeysAreDatedAfterTheHorizon(t *testing.T) {
 
 var errKilled = errors.New("killed")
 
-// Wherever a turn ends, the next goes on: every key is dealt with once.
+// at makes the nth step fail, counted from 0.
+func at(n int) func(string) error {
+	return func(string) error {
+		if n--; n < 0 {
+			return errKilled
+		}
+		return nil
+	}
+}
+
+// stepsEach is how many places there are to stop at for each transaction.
+const stepsEach = 4
+
+// However a turn ends, before a transaction, within it or after it, the next goes on:
+// every key is dealt with once.
 func TestImportGoesOn(t *testing.T) {
 	t.Parallel()
 	f := setUp(t)
 	f.service.keysPerStep = 3
-	keys, revised := newKeys(10), []exportfile.Key{newKey(), newKey()}
-	keys[4].ReportType = exportfile.Recursive
-	f.partner.publish("1.zip", f.partner.file(t, keys, revised))
-	kills := 0
-	for f.counts(t, f.discovered(t, "1.zip")) != "done: 9 0 0 3" {
-		left := 1
-		f.service.step = func(string) error {
-			if left--; left < 0 {
-				kills++
-				return errKilled
+	for n := range stepsEach {
+		name := fmt.Sprintf("%d.zip", n)
+		keys := newKeys(10)
+		keys[4].ReportType = exportfile.Recursive
+		f.partner.publish(name, f.partner.file(t, keys, newKeys(2)))
+		kills := 0
+		for ; kills < 10; kills++ {
+			f.service.step = at(stepsEach + n) // one transaction succeeds, and the next does not
+			err := f.service.Turn(t.Context(), f.north.ID)
+			if err == nil {
+				break
 			}
-			return nil
+			if !errors.Is(err, errKilled) {
+				t.Fatal(err)
+			}
 		}
-		if err := f.service.Turn(t.Context(), f.north.ID); err != nil && !errors.Is(err, errKilled) {
-			t.Fatal(err)
+		if kills < 2 || kills > 3 {
+			t.Errorf("%s was done after %d kills", name, kills)
 		}
-		if kills > 10 {
-			t.Fatalf("it does not end: %s", f.counts(t, "1.zip"))
+		f.wantFile(t, name, "done: 9 0 0 3")
+		if got := f.reasons(t, name); len(got) != 3 {
+			t.Errorf("%s: quarantine %q", name, got)
 		}
 	}
-	if kills != 3 {
-		t.Errorf("%d kills, want one after each step but the last", kills)
-	}
-	if n := f.stored(t); n != 9 {
+	if n := f.stored(t); n != 9*stepsEach {
 		t.Errorf("%d keys are stored", n)
 	}
-	if got := f.reasons(t, "1.zip"); len(got) != 3 {
-		t.Errorf("quarantine: %q", got)
-	}
-}
-
-// discovered is the name of a file that the index was read for, at the latest now.
-func (f *fixture) discovered(t *testing.T, name string) string {
-	t.Helper()
-	if f.entry(t).LookedAt == nil {
-		f.service.step = func(string) error { return errKilled }
-		if err := f.service.Turn(t.Context(), f.north.ID); !errors.Is(err, errKilled) {
-			t.Fatal(err)
-		}
-	}
-	return name
 }
 
 // Several processes at the same files take each step once.
@@ -332,13 +332,7 @@ func TestChangedFilesAreSetAside(t *testing.T) {
 	f := setUp(t)
 	f.service.keysPerStep = 2
 	f.partner.publish("half.zip", f.partner.file(t, newKeys(5), nil))
-	left := 1
-	f.service.step = func(string) error {
-		if left--; left < 0 {
-			return errKilled
-		}
-		return nil
-	}
+	f.service.step = at(stepsEach)
 	if err := f.service.Turn(t.Context(), f.north.ID); !errors.Is(err, errKilled) {
 		t.Fatal(err)
 	}

@@ -46,7 +46,7 @@ type Service struct {
 	// keysPerStep is how many keys are stored in one transaction, for which closing of
 	// windows waits.
 	keysPerStep int
-	// step is called before each transaction; tests stop there.
+	// step is called around and within each transaction that stores keys; tests stop there.
 	step func(name string) error
 }
 
