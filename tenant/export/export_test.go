@@ -242,13 +242,21 @@ values ($1, $2, 1, 144, 0, 'confirmed', $3, $4, nullif($5::text[], '{}'), $6)`
 	}
 }
 
-func (f *fixture) configs(tb testing.TB) []standing {
-	tb.Helper()
-	due, err := f.service(nil).look(tb.Context(), f.tenant)
-	if err != nil {
-		tb.Fatal(err)
+// Keys of other key servers are in the files of configurations that include them.
+func TestImportedKeys(t *testing.T) {
+	t.Parallel()
+	f := setUp(t)
+	start := f.world.Now().Truncate(period)
+	f.mustPublish(t, 2)
+	f.exec(t, `update exposure set import_no = 1 where tek = (select tek from exposure limit 1)`)
+	for included, want := range map[bool]int{true: 2, false: 1} {
+		b := batch{Start: start, End: start.Add(period), plan: plan{
+			Region: f.tenant.Region, ExcludeRegions: pq.StringArray{}, Travelers: "region", IncludeImported: included,
+		}}
+		if n := len(f.newKeys(t, b)); n != want {
+			t.Errorf("included %t: %d keys, want %d", included, n, want)
+		}
 	}
-	return due.configs
 }
 
 // Two configurations of a tenant: each exports every key once, and the padding of

@@ -25,7 +25,8 @@ import (
 //
 //   - Within a file the two differ in random bytes alone.
 //   - Other configurations' files of the same time have both or neither, because a copy
-//     has the original's arrival time, regions and traveler flag.
+//     has the original's arrival time, regions and traveler flag, and because the short
+//     windows within a window are padded before its keys are read.
 //   - When the original is revised, so are its copies.
 //   - A repeated attempt finds the padding of the one before and adds none.
 //
@@ -50,61 +51,134 @@ type stored struct {
 	RevisedAt      *time.Time
 	RevisedDays    *int32
 	RevisedRisk    *int32
-	// Original is the real key that this is or is a copy of.
+	// Copied says that it has copies.
+	Copied bool
+	// Original is the real key that a generated one is a copy of.
 	Original []byte
 }
 
 func (k *stored) scan(rows *sqlx.Rows) error {
 	return rows.Scan(&k.TEK, &k.RollingStart, &k.RollingPeriod, &k.Risk, &k.ReportType,
 		&k.DaysSinceOnset, &k.Traveler, &k.Region, &k.OtherRegions, &k.ImportNo, &k.CreatedAt,
-		&k.RevisedType, &k.RevisedAt, &k.RevisedDays, &k.RevisedRisk, &k.Original)
+		&k.RevisedType, &k.RevisedAt, &k.RevisedDays, &k.RevisedRisk, &k.Copied)
 }
 
-const storedColumns = `
+const (
+	realSQL = `
 select tek, rolling_start, rolling_period, transmission_risk, report_type, days_since_onset,
        traveler, region, other_regions, import_no, created_at,
-       revised_type, revised_at, revised_days, revised_risk, coalesce(copy_of, tek)
-  from exposure
- where created_at >= $1
+       revised_type, revised_at, revised_days, revised_risk,
+       exists (select
+                 from exposure c
+                where c.copy_of = e.tek) as copied
+  from exposure e
+ where not generated
+   and created_at >= $1
    and created_at < $2` + matching
 
-const (
-	// As many as leave nothing to do are enough.
-	sourcesSQL = storedColumns + `
+	// So many that nothing is to be done are enough.
+	bareSQL = `
+select *
+  from (` + realSQL + `) r
+ where not copied
  limit $7`
 
 	// Keys are random, and so is the choice of the first. Copies of revised ones would
 	// take the room that they are to fill.
-	lastSourcesSQL = storedColumns + `
+	lastSQL = realSQL + `
    and revised_at is null
  order by tek
  limit $7`
+
+	sizeSQL = `
+select count(*)
+  from (select
+          from exposure
+         where created_at >= $1
+           and created_at < $2` + matching + `
+         limit $7) k`
+
+	// Windows within the window whose keys are not chosen yet.
+	withinSQL = `
+  select b.config_id, b.starts_at, b.ends_at, b.fence,` + planColumns + `
+    from export_batch b
+    join export_config c using (tenant_id, config_id)
+   where b.state = 'open'
+     and b.starts_at < $2
+     and b.ends_at > $1
+     and b.ends_at - b.starts_at < $2::timestamptz - $1::timestamptz
+order by b.ends_at - b.starts_at, b.starts_at`
 )
 
 // pad revises the copies of keys that were revised in the batch's window, and adds
-// generated keys if the window has fewer new keys than a file should have.
+// generated keys if the window has too few new keys, or one within it has.
 func (s *Service) pad(ctx context.Context, t *tenant.Tenant, b batch) error {
 	return s.db.InExclusive(ctx, t.ID, padding, func(tx *tenant.Tx) error {
 		if _, err := tx.Exec(ctx, reviseCopiesSQL, b.Start, b.End); err != nil {
 			return fmt.Errorf("revise copies: %w", err)
 		}
-		real, err := sources(ctx, tx, sourcesSQL, b, b.MinRecords)
-		if err != nil || len(real) == 0 || len(real) >= b.MinRecords {
-			return err
+		var within []batch
+		if err := tx.Select(ctx, &within, withinSQL, b.Start, b.End); err != nil {
+			return fmt.Errorf("find windows within: %w", err)
 		}
-		generated, err := s.copies(real, b.plan, s.random)
+		for _, b := range append(within, b) {
+			if err := s.padWindow(ctx, tx, b); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// padWindow gives copies to those keys that have none, if these are few, as if they were
+// alone: beside keys with copies they would be found by having none.
+func (s *Service) padWindow(ctx context.Context, tx *tenant.Tx, b batch) error {
+	bare, err := sources(ctx, tx, bareSQL, b, b.MinRecords)
+	if err != nil || len(bare) >= b.MinRecords {
+		return err
+	}
+	if len(bare) > 0 {
+		generated, err := s.copies(bare, b.plan, s.random)
 		if err != nil {
 			return err
 		}
-		return storeGenerated(ctx, tx, generated)
-	})
+		if err := storeGenerated(ctx, tx, generated); err != nil {
+			return err
+		}
+	}
+	return s.topUp(ctx, tx, b)
+}
+
+// topUp adds copies if all keys and their copies are still too few. So it is if the
+// window has only some of the keys that were padded together.
+func (s *Service) topUp(ctx context.Context, tx *tenant.Tx, b batch) error {
+	var size int
+	if err := tx.Get(ctx, &size, sizeSQL, append(b.arguments(), b.MinRecords)...); err != nil {
+		return fmt.Errorf("count keys: %w", err)
+	}
+	if size == 0 || size >= b.MinRecords {
+		return nil
+	}
+	real, err := sources(ctx, tx, realSQL+" limit $7", b, b.MinRecords)
+	if err != nil || len(real) == 0 {
+		return err
+	}
+	extra, err := upTo(b.PaddingRange, s.random)
+	if err != nil {
+		return err
+	}
+	generated, err := copyEvenly(real, min(b.MinRecords+extra, b.MaxRecords)-size, s.random)
+	if err != nil {
+		return err
+	}
+	return storeGenerated(ctx, tx, generated)
 }
 
 // padLast adds so many generated keys that the last file of a batch of several is not
 // a small one.
 func (s *Service) padLast(ctx context.Context, t *tenant.Tenant, b batch, n int) error {
 	return s.db.InExclusive(ctx, t.ID, padding, func(tx *tenant.Tx) error {
-		real, err := sources(ctx, tx, lastSourcesSQL, b, n)
+		real, err := sources(ctx, tx, lastSQL, b, n)
 		if err != nil {
 			return err
 		}
@@ -129,7 +203,7 @@ func short(files []share, b batch) int {
 	return max(0, min(b.MinRecords, b.MaxRecords-last.revised)-last.keys)
 }
 
-// sources reads keys to be copied, in the order of their bytes.
+// sources reads real keys to be copied, in the order of their bytes.
 func sources(ctx context.Context, tx *tenant.Tx, query string, b batch, limit int) ([]stored, error) {
 	var list []stored
 	err := tx.Each(ctx, func(rows *sqlx.Rows) error {
@@ -145,29 +219,43 @@ func sources(ctx context.Context, tx *tenant.Tx, query string, b batch, limit in
 	return list, nil
 }
 
-// copies makes generated keys: whole passes over the real ones until there are enough,
-// as far as one file has room, and then up to PaddingRange more of keys chosen at random.
+// copies makes generated keys beside real ones, as many as a file should have, each real
+// key having as many copies as any other, or one more.
 //
-// Each key has as many copies as any other, or one more. What is observed of a key
-// therefore raises the chance that it is real by no more than PaddingRange/MinRecords of
-// that chance, and the number of keys in a file is not a multiple of the real ones'.
+// If there are no more real keys than PaddingRange, their number is hidden by that of
+// the file, which is chosen without regard to it. If there are more, every one has its
+// copies in whole passes, and PaddingRange is on top. Either way, what is observed of a key
+// raises the chance that it is real by no more than PaddingRange/MinRecords of that
+// chance.
 func copies(real []stored, p plan, random io.Reader) ([]stored, error) {
-	n := len(real)
-	room := p.MaxRecords - n
-	passes := min((p.MinRecords+n-1)/n-1, room/n)
-	extra, err := rand.Int(random, big.NewInt(int64(p.PaddingRange)+1))
+	extra, err := upTo(p.PaddingRange, random)
 	if err != nil {
-		return nil, fmt.Errorf("choose a number: %w", err)
+		return nil, err
 	}
-	rest := min(int(extra.Int64()), room-passes*n)
-	passes, rest = passes+rest/n, rest%n
-	var generated []stored
-	for range passes {
+	n, total := len(real), p.MinRecords
+	if n > p.PaddingRange {
+		total = (p.MinRecords + n - 1) / n * n
+	}
+	return copyEvenly(real, min(total+extra, p.MaxRecords)-n, random)
+}
+
+// upTo is a random number from 0 to n.
+func upTo(n int, random io.Reader) (int, error) {
+	i, err := rand.Int(random, big.NewInt(int64(n)+1))
+	if err != nil {
+		return 0, fmt.Errorf("choose a number: %w", err)
+	}
+	return int(i.Int64()), nil
+}
+
+// copyEvenly makes n copies, of each key as many as of any other, or one more.
+func copyEvenly(real []stored, n int, random io.Reader) (generated []stored, err error) {
+	for range n / len(real) {
 		if generated, err = copyEach(generated, real, random); err != nil {
 			return nil, err
 		}
 	}
-	some, err := sample(real, rest, random)
+	some, err := sample(real, n%len(real), random)
 	if err != nil {
 		return nil, err
 	}
@@ -178,12 +266,11 @@ func copies(real []stored, p plan, random io.Reader) ([]stored, error) {
 func sample(real []stored, n int, random io.Reader) ([]stored, error) {
 	list := slices.Clone(real)
 	for i := range n {
-		j, err := rand.Int(random, big.NewInt(int64(len(list)-i)))
+		j, err := upTo(len(list)-i-1, random)
 		if err != nil {
-			return nil, fmt.Errorf("choose a key: %w", err)
+			return nil, err
 		}
-		other := i + int(j.Int64())
-		list[i], list[other] = list[other], list[i]
+		list[i], list[i+j] = list[i+j], list[i]
 	}
 	return list[:n], nil
 }
@@ -191,7 +278,7 @@ func sample(real []stored, n int, random io.Reader) ([]stored, error) {
 // copyEach appends one generated key for each real one.
 func copyEach(to, real []stored, random io.Reader) ([]stored, error) {
 	for _, k := range real {
-		k.TEK = make([]byte, len(exportfile.Key{}.Data))
+		k.Original, k.TEK = k.TEK, make([]byte, len(exportfile.Key{}.Data))
 		if _, err := io.ReadFull(random, k.TEK); err != nil {
 			return nil, fmt.Errorf("generate a key: %w", err)
 		}

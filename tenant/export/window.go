@@ -25,6 +25,18 @@ type plan struct {
 	MaxRecords      int            `db:"max_records"`
 }
 
+// planColumns are the plan of batch b, or of its configuration c if an older release has
+// opened it.
+const planColumns = `
+         coalesce(b.region, c.region) as region,
+         coalesce(b.input_regions, c.input_regions) as input_regions,
+         coalesce(b.exclude_regions, c.exclude_regions) as exclude_regions,
+         coalesce(b.travelers, c.travelers) as travelers,
+         coalesce(b.include_imported, c.include_imported) as include_imported,
+         coalesce(b.min_records, c.min_records) as min_records,
+         coalesce(b.padding_range, c.padding_range) as padding_range,
+         coalesce(b.max_records, c.max_records) as max_records`
+
 // config is a row of export_config.
 type config struct {
 	ID   uuid.UUID `db:"config_id"`

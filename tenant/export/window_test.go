@@ -1,10 +1,14 @@
 package export
 
 import (
+	"slices"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"carillon/tenant"
+	exportplan "carillon/tenant/export/plan"
 )
 
 func at(clock string) time.Time {
@@ -106,5 +110,85 @@ func TestDueWindowsStartEvenly(t *testing.T) {
 	windows := c.due(at("12:34:56").Add(time.Millisecond), time.Hour)
 	if first := windows[0]; !first.start.Equal(at("12:00:00").Add(-Retention)) || first.end.Sub(first.start) != time.Hour {
 		t.Errorf("first window %v", first)
+	}
+}
+
+// A window that was closed is exported as its configuration stood then, whatever is
+// changed before its files are made. The change counts from the next window on.
+func TestChangeCountsFromTheNextWindow(t *testing.T) {
+	t.Parallel()
+	f := setUp(t)
+	s := f.service(nil)
+	first := f.mustPublish(t, 3)
+	f.world.Advance(period)
+	if err := s.Cut(t.Context(), f.tenant); err != nil {
+		t.Fatal(err)
+	}
+	f.operate(t, func(tx *tenant.Tx) error {
+		return exportplan.Change(t.Context(), tx, custodian, "", map[string]string{
+			"region": "ZZ", "regions": f.tenant.Region, "min-records": "40", "max-records": "85", "period": "30m",
+		}, f.world.Now())
+	})
+	second := f.mustPublish(t, 3)
+	f.turn(t, s)
+	f.world.Advance(period)
+	f.turn(t, s)
+	f.wantOnce(t, slices.Concat(first, second))
+	files := f.files(t)
+	if len(files) != 2 || files[0].Region != f.tenant.Region || files[1].Region != "ZZ" || len(files[0].Keys) > 25 || len(files[1].Keys) < 40 {
+		t.Fatalf("%d files", len(files))
+	}
+	if !files[1].Start.Equal(files[0].End) || files[1].End.Sub(files[1].Start) != period/2 {
+		t.Errorf("the second file is of %v to %v, the first ended at %v", files[1].Start, files[1].End, files[0].End)
+	}
+}
+
+// A batch that an older release opened is made by its configuration.
+func TestBatchWithoutPlan(t *testing.T) {
+	t.Parallel()
+	f := setUp(t)
+	s := f.service(nil)
+	keys := f.mustPublish(t, 3)
+	f.world.Advance(period)
+	if err := s.Cut(t.Context(), f.tenant); err != nil {
+		t.Fatal(err)
+	}
+	f.exec(t, `
+update export_batch
+   set region = null, input_regions = null, exclude_regions = null, travelers = null, include_imported = null,
+       min_records = null, padding_range = null, max_records = null`)
+	f.turn(t, s)
+	f.wantOnce(t, keys)
+	if files := f.files(t); len(files) != 1 || files[0].Region != f.tenant.Region || len(files[0].Keys) < 20 {
+		t.Errorf("files %d", len(files))
+	}
+}
+
+// A configuration that ends takes every key that arrived before, also if nobody works
+// until long after, and none that arrived later. Its files stay until their time.
+func TestRetiredConfiguration(t *testing.T) {
+	t.Parallel()
+	f := setUp(t)
+	s := f.service(nil)
+	f.turn(t, s)
+	keys := f.mustPublish(t, 3)
+	f.operate(t, func(tx *tenant.Tx) error {
+		_, err := exportplan.Retire(t.Context(), tx, custodian, "", f.world.Now())
+		return err
+	})
+	f.world.Advance(period)
+	f.mustPublish(t, 4)
+	f.world.Advance(5 * period)
+	f.turn(t, s)
+	f.turn(t, s)
+	f.wantOnce(t, keys)
+	if n := len(f.index(t)); n != 1 {
+		t.Errorf("%d files, want that of the last window", n)
+	}
+	f.world.Advance(Retention + deletionGrace + period)
+	f.turn(t, s)
+	f.wantTidy(t)
+	if n := len(f.index(t)); n != 0 {
+		t.Errorf("%d files are left", n)
 	}
 }

@@ -39,15 +39,7 @@ const leaseSQL = `
          order by o.ends_at, o.config_id
             limit 1
               for no key update skip locked)
-returning b.config_id, b.starts_at, b.ends_at, b.fence,
-          coalesce(b.region, c.region) as region,
-          coalesce(b.input_regions, c.input_regions) as input_regions,
-          coalesce(b.exclude_regions, c.exclude_regions) as exclude_regions,
-          coalesce(b.travelers, c.travelers) as travelers,
-          coalesce(b.include_imported, c.include_imported) as include_imported,
-          coalesce(b.min_records, c.min_records) as min_records,
-          coalesce(b.padding_range, c.padding_range) as padding_range,
-          coalesce(b.max_records, c.max_records) as max_records`
+returning b.config_id, b.starts_at, b.ends_at, b.fence,` + planColumns
 
 // Work makes the files of the oldest open batch of a tenant and stages them. It
 // reports whether there was one.

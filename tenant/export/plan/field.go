@@ -162,8 +162,8 @@ func (p Plan) check() error {
 		return &FieldError{"path", p.Path, "lower-case letters, digits and single hyphens, up to 40"}
 	case !slices.ContainsFunc(inputs, outside) && p.Travelers != Included:
 		return p.refuse("exclude-regions", "no region is left")
-	case p.MinRecords+p.PaddingRange > p.MaxRecords:
-		return p.refuse("max-records", "it must be min-records and padding-range together, or more")
+	case 2*p.MinRecords+p.PaddingRange > p.MaxRecords:
+		return p.refuse("max-records", "padding needs room: it must be twice min-records and padding-range, or more")
 	case p.Thru == nil:
 		return nil
 	case !p.Thru.After(p.From):

@@ -156,7 +156,7 @@ func TestRefusedValues(t *testing.T) {
 		{"max-records", values{"max-records": "750001"}},
 		{"max-records", values{"max-records": "0"}},
 		{"max-records", values{"max-records": "99999999999"}},
-		{"max-records", values{"max-records": "1099"}},
+		{"max-records", values{"max-records": "2099"}},
 		{"active-from", values{"active-from": "tomorrow"}},
 		{"active-from", values{"active-from": f.now.AddDate(0, 0, -15).Format(time.RFC3339)}},
 		{"active-thru", values{"active-thru": f.now.Format(time.RFC3339)}},
