@@ -1,6 +1,7 @@
 package exposure_test
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"math/rand/v2"
@@ -406,6 +407,108 @@ func TestIdenticalUploads(t *testing.T) {
 	}
 }
 
+// processes are services that know of each other as little as processes do.
+func (f *fixture) processes(t *testing.T, n int) []*exposure.Service {
+	t.Helper()
+	services := make([]*exposure.Service, n)
+	for i := range services {
+		db, err := tenant.Open(t.Context(), tenant.Config{DSN: f.world.Database.DSN("carillon_publish")})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = db.Close() })
+		services[i] = exposure.New(exposure.Config{DB: db, Keys: key.NewRing(db, f.world.Root), Now: f.world.Now})
+	}
+	return services
+}
+
+// bothWays is an upload, and the same with its keys listed from the end, which is the
+// same upload: the HMAC does not depend on the order.
+func (f *fixture) bothWays(keys []exposure.UploadKey) [2]exposure.Upload {
+	there := f.phone.Upload(likely, keys)
+	back := there
+	back.Keys = slices.Clone(keys)
+	slices.Reverse(back.Keys)
+	return [2]exposure.Upload{there, back}
+}
+
+// The same keys come in opposite order to two processes, and each has stored what comes
+// before a key on which both must wait. What one has locked by then, the other must not
+// want: one would be ended by Postgres's search for deadlocks.
+func TestSameKeysInOppositeOrder(t *testing.T) {
+	t.Parallel()
+	f := setUp(t)
+	keys := f.phone.Keys(13)
+	slices.SortFunc(keys, func(a, b exposure.UploadKey) int { return bytes.Compare(tekOf(t, a), tekOf(t, b)) })
+	for i := range keys { // as the days of a phone's keys, whatever their bytes
+		keys[i].RollingStart = exposuretest.Interval(f.world.Now().Truncate(24*time.Hour)) - int32(i+1)*144
+	}
+	uploads := f.bothWays(keys)
+	other, err := f.world.Database.Super().BeginTx(t.Context(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const middleSQL = `
+insert into exposure (tenant_id, tek, rolling_start, rolling_period, transmission_risk, report_type, traveler, region, created_at)
+values ($1, $2, 1, 144, 0, 'likely', false, '', now())`
+	if _, err := other.ExecContext(t.Context(), middleSQL, f.north.ID, tekOf(t, keys[len(keys)/2])); err != nil {
+		t.Fatal(err)
+	}
+	var inserted atomic.Int64
+	var wg sync.WaitGroup
+	for i, s := range f.processes(t, len(uploads)) {
+		wg.Go(func() {
+			r, err := s.Publish(t.Context(), f.north, uploads[i])
+			if err != nil {
+				t.Error(explain(err))
+				return
+			}
+			inserted.Add(int64(r.Inserted))
+		})
+	}
+	f.await(t, len(uploads), `
+select count(*)
+  from pg_stat_activity
+ where datname = current_database() and wait_event_type = 'Lock' and query not like 'begin%'`) // by themselves, without a time-out
+	if err := other.Rollback(); err != nil {
+		t.Fatal(err)
+	}
+	wg.Wait()
+	if n := inserted.Load(); n != int64(len(keys)) {
+		t.Errorf("%d inserted by both, want %d", n, len(keys))
+	}
+}
+
+// The same in a crowd: every one of them gets a truthful success.
+func TestSameKeysInManyProcesses(t *testing.T) {
+	t.Parallel()
+	f := setUp(t)
+	services := f.processes(t, 3)
+	for range 5 {
+		const keys = 30
+		uploads := f.bothWays(append(f.phone.Keys(keys/2), f.phone.Keys(keys/2)...))
+		var inserted atomic.Int64
+		var wg sync.WaitGroup
+		for i := range 12 {
+			wg.Go(func() {
+				r, err := services[i%len(services)].Publish(t.Context(), f.north, uploads[i%2])
+				if err != nil {
+					t.Error(explain(err))
+					return
+				}
+				inserted.Add(int64(r.Inserted))
+				if r.RevisionToken == "" {
+					t.Error("a success without a token")
+				}
+			})
+		}
+		wg.Wait()
+		if n := inserted.Load(); n != keys {
+			t.Errorf("%d inserted by all, want %d", n, keys)
+		}
+	}
+}
+
 // Uploads that share some keys in any order: what is told is what is stored.
 func TestOverlappingUploads(t *testing.T) {
 	t.Parallel()
@@ -529,15 +632,20 @@ func TestRevisionOvertaken(t *testing.T) {
 // awaitLocks returns when n transactions wait for a lock; if they never do, the test fails.
 func (f *fixture) awaitLocks(t *testing.T, n int) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-	defer cancel()
-	const waitingSQL = `
+	f.await(t, n, `
 select count(*)
   from pg_stat_activity
- where datname = current_database() and wait_event_type = 'Lock'`
-	for waiting := 0; waiting < n; {
-		if err := f.world.Database.Super().QueryRowContext(ctx, waitingSQL).Scan(&waiting); err != nil {
-			t.Fatalf("%d of %d wait for a lock: %v", waiting, n, err)
+ where datname = current_database() and wait_event_type = 'Lock'`)
+}
+
+// await returns when a query counts n.
+func (f *fixture) await(t *testing.T, n int, query string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	for counted := 0; counted < n; {
+		if err := f.world.Database.Super().QueryRowContext(ctx, query).Scan(&counted); err != nil {
+			t.Fatalf("%d of %d: %v", counted, n, err)
 		}
 	}
 }
