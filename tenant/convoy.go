@@ -322,11 +322,15 @@ const knownByName = "42P05"
 // order, and do not wait for each other for good.
 func (c *preparing) travel(ctx context.Context, all []*passenger) error {
 	slices.SortFunc(all, func(a, b *passenger) int { return strings.Compare(a.text, b.text) })
-	size := len(convoyBegins) + len(convoyEnds)
+	size := len(convoyReplans) + len(convoyBegins) + len(convoyEnds)
 	for _, p := range all {
 		size += len(p.text)
 	}
-	text := append(make([]byte, 0, size), convoyBegins...)
+	text := make([]byte, 0, size)
+	if now := time.Now(); now.Sub(c.planned) > planAge { //nolint:forbidigo // how long has really passed
+		text, c.planned = append(text, convoyReplans...), now
+	}
+	text = append(text, convoyBegins...)
 	for _, p := range all {
 		text = append(text, p.text...)
 	}
@@ -338,9 +342,15 @@ func (c *preparing) travel(ctx context.Context, all []*passenger) error {
 	return errors.Join(readAnswers(rows, all), rows.Close())
 }
 
+// planAge is how long a plan is kept. One that was made when a table was almost empty
+// walks through all of a tenant's rows, and nothing tells the server that they are many
+// now until it analyses the table, a minute later or more. Planning takes a millisecond.
+const planAge = 2 * time.Second
+
 const (
-	convoyBegins = "begin; set local lock_timeout = '" + convoyPatience + "'"
-	convoyEnds   = "; commit"
+	convoyReplans = "discard plans; "
+	convoyBegins  = "begin; set local lock_timeout = '" + convoyPatience + "'"
+	convoyEnds    = "; commit"
 )
 
 // readAnswers reads the answer of each statement, and to the end: only then is the

@@ -5,6 +5,7 @@ import (
 	"database/sql/driver"
 	"errors"
 	"sync/atomic"
+	"time"
 
 	"github.com/lib/pq"
 )
@@ -62,6 +63,7 @@ type preparing struct {
 	prepared   *atomic.Int64
 	statements map[string]statement
 	named      map[string]bool // those of convoys, by name
+	planned    time.Time       // when convoys last had theirs planned anew
 }
 
 const maxPrepared = 200

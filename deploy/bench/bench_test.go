@@ -89,11 +89,11 @@ carillon_database_connections{role="issuer"} 3
 
 func TestMember(t *testing.T) {
 	t.Parallel()
-	if got, err := member([]byte(`{"padding":"x","token":"abc.d"}`), "token"); got != "abc.d" || err != nil {
+	if got, err := member([]byte(`{"padding":"x","token":"abc.d"}`), `"token":"`); got != "abc.d" || err != nil {
 		t.Errorf("%q, %v", got, err)
 	}
 	for _, answer := range []string{`{}`, `{"token":"unended`, ``} {
-		if _, err := member([]byte(answer), "token"); err == nil {
+		if _, err := member([]byte(answer), `"token":"`); err == nil {
 			t.Errorf("%s: found a token", answer)
 		}
 	}

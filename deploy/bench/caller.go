@@ -6,8 +6,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
-	"net/http"
+	"slices"
 	"strconv"
 	"time"
 )
@@ -19,13 +20,16 @@ type caller struct {
 	address string
 	conn    net.Conn // nil if there is none
 	in      *bufio.Reader
+	body    []byte // of a request
 	out     []byte
-	answer  bytes.Buffer
+	answer  []byte
+	until   time.Time // when the connection's deadline is
 }
 
 const (
 	dialTimeout    = 10 * time.Second
 	requestTimeout = 30 * time.Second
+	readAhead      = 16 << 10 // most answers come in one reading
 )
 
 func (c *caller) connect() error {
@@ -36,7 +40,7 @@ func (c *caller) connect() error {
 	if err != nil {
 		return err
 	}
-	c.conn, c.in = conn, bufio.NewReader(conn)
+	c.conn, c.in, c.until = conn, bufio.NewReaderSize(conn, readAhead), time.Time{}
 	return nil
 }
 
@@ -97,8 +101,11 @@ func (c *caller) get(path string) ([]byte, error) {
 
 // swap sends what is to be sent, and receives the answer.
 func (c *caller) swap(path string) ([]byte, error) {
-	if err := c.conn.SetDeadline(time.Now().Add(requestTimeout)); err != nil {
-		return nil, err
+	if now := time.Now(); c.until.Sub(now) < requestTimeout/2 {
+		c.until = now.Add(requestTimeout)
+		if err := c.conn.SetDeadline(c.until); err != nil {
+			return nil, err
+		}
 	}
 	if _, err := c.conn.Write(c.out); err != nil {
 		return nil, err
@@ -106,25 +113,46 @@ func (c *caller) swap(path string) ([]byte, error) {
 	return c.receive(path)
 }
 
+// receive reads an answer of HTTP/1.1 that has a length, as ours do. It looks at nothing
+// but the status and the length.
 func (c *caller) receive(path string) ([]byte, error) {
-	response, err := http.ReadResponse(c.in, nil)
-	if err != nil {
+	status, length := "", -1
+	for {
+		line, err := c.in.ReadSlice('\n')
+		if err != nil {
+			return nil, err
+		}
+		line = bytes.TrimRight(line, "\r\n")
+		if len(line) == 0 {
+			break
+		}
+		if status == "" {
+			status = string(bytes.TrimPrefix(line, []byte("HTTP/1.1 ")))
+			continue
+		}
+		if text, is := bytes.CutPrefix(line, []byte("Content-Length: ")); is {
+			if length, err = strconv.Atoi(string(text)); err != nil {
+				return nil, err
+			}
+		}
+	}
+	if length < 0 {
+		return nil, fmt.Errorf("%s: status %s, and no length", path, status)
+	}
+	c.answer = slices.Grow(c.answer[:0], length)[:length]
+	if _, err := io.ReadFull(c.in, c.answer); err != nil {
 		return nil, err
 	}
-	defer response.Body.Close()
-	c.answer.Reset()
-	if _, err := c.answer.ReadFrom(response.Body); err != nil {
-		return nil, err
+	if status != "200 OK" {
+		return nil, fmt.Errorf("%s: status %s: %.200s", path, status, c.answer)
 	}
-	if response.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("%s: status %d: %.200s", path, response.StatusCode, c.answer.Bytes())
-	}
-	return c.answer.Bytes(), nil
+	return c.answer, nil
 }
 
-// member is a member of an answer whose values need no escapes.
+// member is a member of an answer, given as it stands there up to its value, which needs
+// no escapes.
 func member(answer []byte, name string) (string, error) {
-	_, after, found := bytes.Cut(answer, []byte(`"`+name+`":"`))
+	_, after, found := bytes.Cut(answer, []byte(name))
 	value, _, ended := bytes.Cut(after, []byte(`"`))
 	if !found || !ended {
 		return "", errors.New("the answer has no " + name)

@@ -17,6 +17,7 @@ import (
 type cost struct {
 	cpu         float64 // seconds of the server
 	database    float64 // seconds of Postgres's processes
+	load        float64 // seconds of this process
 	trips       float64 // to the database
 	connections float64 // to the database, now
 	resident    float64 // bytes, now
@@ -26,6 +27,7 @@ type cost struct {
 func (c cost) since(earlier cost, n int) cost {
 	c.cpu = (c.cpu - earlier.cpu) / float64(n)
 	c.database = (c.database - earlier.database) / float64(n)
+	c.load = (c.load - earlier.load) / float64(n)
 	c.trips = (c.trips - earlier.trips) / float64(n)
 	return c
 }
@@ -45,7 +47,7 @@ func (s *stack) cost(ctx context.Context) (cost, error) {
 	if err != nil {
 		return cost{}, err
 	}
-	c.database = familyTime(s.database.PID())
+	c.database, c.load = familyTime(s.database.PID()), ownTime()
 	return c, nil
 }
 
@@ -71,6 +73,19 @@ func familyTime(pid int) (seconds float64) {
 		}
 	}
 	return seconds
+}
+
+// ownTime is the CPU time of this process, in seconds; zero where there is no /proc.
+func ownTime() float64 {
+	self, err := procfs.Self()
+	if err != nil {
+		return 0
+	}
+	stat, err := self.Stat()
+	if err != nil {
+		return 0
+	}
+	return stat.CPUTime()
 }
 
 func readCost(metrics io.Reader) (cost, error) {

@@ -58,10 +58,10 @@ func databaseSettings(ctx context.Context, dsn string) (text string, err error) 
 	return text, err
 }
 
-const line = "%-12s %7s %8s %8s %8s %8s %8s %7s %8s %8s %8s %6s %6s\n"
+const line = "%-12s %7s %8s %8s %8s %8s %8s %7s %8s %8s %8s %8s %6s %6s\n"
 
 func header(out io.Writer) {
-	fmt.Fprintf(out, line, "", "callers", "req/s", "floor/s", "% floor", "p50 ms", "p99 ms", "errors", "cpu ms", "db ms", "RSS MB", "trips", "conns")
+	fmt.Fprintf(out, line, "", "callers", "req/s", "floor/s", "% floor", "p50 ms", "p99 ms", "errors", "cpu ms", "db ms", "load ms", "RSS MB", "trips", "conns")
 }
 
 // share is a figure in percent of its floor. A flow is several requests, each of
@@ -80,7 +80,8 @@ func (f figure) print(out io.Writer) {
 	number := func(format string, v float64) string { return fmt.Sprintf(format, v) }
 	fmt.Fprintf(out, line, f.kind.name, number("%.0f", float64(f.callers)), number("%.0f", f.rate()), number("%.0f", f.floor),
 		number("%.0f", f.share()), number("%.2f", milliseconds(f.p50())), number("%.2f", milliseconds(f.p99())),
-		number("%.0f", float64(f.load.errors)), number("%.3f", f.cost.cpu*1000), number("%.3f", f.cost.database*1000), number("%.0f", f.cost.resident/(1<<20)),
+		number("%.0f", float64(f.load.errors)), number("%.3f", f.cost.cpu*1000), number("%.3f", f.cost.database*1000), number("%.3f", f.cost.load*1000),
+		number("%.0f", f.cost.resident/(1<<20)),
 		number("%.2f", f.cost.trips), number("%.0f", f.cost.connections))
 	if f.load.first != nil {
 		fmt.Fprintf(out, "             the first error: %v\n", f.load.first)
