@@ -35,8 +35,8 @@ generate: ## rewrite golden files, and rebuild the portal's assets
 	go test ./migrations ./authz ./api ./admin-ui ./deploy/service ./deploy/conformance -update
 	cd admin-ui && npm ci && npm run build
 
-bench: build ## measure a running server beside a floor measured in the same run (ARGS="--slice … --callers …")
-	@bin/carillon bench $(ARGS)
+bench: build ## measure requests and exports beside floors measured in the same run (ARGS="requests --slice …", ARGS="exports --keys …")
+	@if [ -n "$(ARGS)" ]; then bin/carillon bench $(ARGS); else bin/carillon bench requests; missed=$$?; bin/carillon bench exports && exit $$missed; fi
 
 bench-parts: ## Go benchmarks of single parts, each with its ratio to a floor measured in the same run
 	go test -run '^$$' -bench . -benchtime 2s ./...

@@ -55,6 +55,7 @@ func Run(ctx context.Context, o Options) error {
 	}
 	defer s.stop(ctx)
 	fmt.Fprint(o.Out, machine(ctx, s))
+	fmt.Fprintf(o.Out, "Server, Postgres and load share these cores; HTTP/1.1 keep-alive over loopback; %d tenants; no rate limits.\n\n", few)
 	r := &run{options: o, stack: s}
 	if err := r.table(ctx); err != nil {
 		return err

@@ -111,3 +111,38 @@ func TestRegions(t *testing.T) {
 		t.Errorf("%d regions for %d tenants", len(seen), many)
 	}
 }
+
+// Each target of exports can be missed, and is then named.
+func TestExportTargets(t *testing.T) {
+	t.Parallel()
+	one := func(keys int, change func(*exportFigure)) exportFigure {
+		f := exportFigure{workers: 1, tenants: 1, keys: keys, took: time.Duration(keys) * 1500, floor: time.Duration(keys) * 1000, peak: maxPeak}
+		change(&f)
+		return f
+	}
+	same := func(*exportFigure) {}
+	pair := func(took time.Duration) func(*exportFigure) {
+		return func(f *exportFigure) { f.workers, f.took = 2, took }
+	}
+	for name, test := range map[string]struct {
+		figures []exportFigure
+		want    string // part of what is said; nothing if all is met
+	}{
+		"all met": {[]exportFigure{
+			one(100_000, func(f *exportFigure) { f.took *= 3 }), // so few are not held to the ratio
+			one(1_000_000, same), one(5_000_000, same), one(1_000_000, same), one(1_000_000, pair(1800*time.Millisecond)),
+			one(1000, func(f *exportFigure) { f.tenants, f.took = 200, time.Minute }),
+		}, ""},
+		"ratio":   {[]exportFigure{one(1_000_000, func(f *exportFigure) { f.took++ })}, "times the floor"},
+		"memory":  {[]exportFigure{one(100_000, func(f *exportFigure) { f.peak += 1 << 20 })}, "151 MB above idle"},
+		"tenants": {[]exportFigure{one(1000, func(f *exportFigure) { f.tenants, f.took = 200, time.Minute+1 })}, "200 tenants: 60.0 s"},
+		"pair":    {[]exportFigure{one(1_000_000, same), one(1_000_000, pair(2*time.Second))}, "2 workers do 1.50 times"},
+		"curve": {[]exportFigure{one(1_000_000, same), one(5_000_000, func(f *exportFigure) { f.took, f.floor = 2*f.took, 2*f.floor })},
+			"a key among 5000000 takes 2.00 times"},
+	} {
+		missed := strings.Join((&exportRun{figures: test.figures}).missed(), "; ")
+		if (missed == "") != (test.want == "") || !strings.Contains(missed, test.want) {
+			t.Errorf("%s: missed %q, want %q", name, missed, test.want)
+		}
+	}
+}

@@ -24,8 +24,7 @@ func machine(ctx context.Context, s *stack) string {
 	if err != nil {
 		settings = err.Error()
 	}
-	fmt.Fprintf(&b, "%s\nServer, Postgres and load share these cores; HTTP/1.1 keep-alive over loopback; %d tenants; no rate limits.\n\n", settings, few)
-	return b.String()
+	return b.String() + settings + "\n"
 }
 
 func processor() string {

@@ -49,6 +49,26 @@ const (
 )
 
 func start(ctx context.Context, o Options) (_ *stack, err error) {
+	s, err := startStore(ctx, o)
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			s.stop(ctx)
+		}
+	}()
+	if s.tenants, err = s.grow(ctx, few); err != nil {
+		return nil, err
+	}
+	if err := s.makeFiles(ctx); err != nil {
+		return nil, err
+	}
+	return s, s.startServer(ctx, o.Server)
+}
+
+// startStore is a stack without server and tenants.
+func startStore(ctx context.Context, o Options) (_ *stack, err error) {
 	s := &stack{}
 	defer func() {
 		if err != nil {
@@ -64,16 +84,7 @@ func start(ctx context.Context, o Options) (_ *stack, err error) {
 	if s.root, err = signing.CreateRootFile(s.rootFile()); err != nil {
 		return nil, err
 	}
-	if err := s.startDatabase(ctx, o); err != nil {
-		return nil, err
-	}
-	if s.tenants, err = s.grow(ctx, few); err != nil {
-		return nil, err
-	}
-	if err := s.makeFiles(ctx); err != nil {
-		return nil, err
-	}
-	return s, s.startServer(ctx, o.Server)
+	return s, s.startDatabase(ctx, o)
 }
 
 func (s *stack) rootFile() string { return filepath.Join(s.dir, "root.key") }

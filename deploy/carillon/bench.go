@@ -6,12 +6,19 @@ import (
 	"context"
 	"errors"
 	"os"
+	"runtime/debug"
 	"time"
 
 	"carillon/deploy/bench"
 )
 
 type benchCommand struct {
+	Requests benchRequests     `cmd:"" default:"withargs" help:"Requests per second beside a floor, delays, costs."`
+	Exports  benchExports      `cmd:"" help:"Export files of many keys: time beside a floor, memory."`
+	Worker   benchExportWorker `cmd:"" hidden:"" name:"export-worker"`
+}
+
+type benchRequests struct {
 	Slice       time.Duration `default:"3s" help:"How long each figure is measured."`
 	Callers     []int         `default:"1,8,32,64,128" help:"Numbers of concurrent callers."`
 	Tenants     int           `default:"1000" help:"How many tenants the comparison with one tenant spreads over; 0 leaves it out."`
@@ -20,7 +27,7 @@ type benchCommand struct {
 }
 
 // Run measures this very program, as another process.
-func (c benchCommand) Run(ctx context.Context) error {
+func (c benchRequests) Run(ctx context.Context) error {
 	program, err := os.Executable()
 	if err != nil {
 		return err
@@ -33,4 +40,36 @@ func (c benchCommand) Run(ctx context.Context) error {
 		return errReported
 	}
 	return err
+}
+
+type benchExports struct {
+	Keys        []int  `default:"100000,1000000,5000000" help:"Numbers of keys in a window."`
+	Pair        int    `default:"1000000" help:"Keys of each of two workers that work at once; 0 leaves them out."`
+	Tenants     int    `default:"200" help:"How many tenants of 1000 keys one worker exports; 0 leaves them out."`
+	Dir         string `default:"/var/tmp" type:"existingdir" help:"Folder, on a real disk, for the data of the run, which is removed." placeholder:"DIR"`
+	PostgresBin string `env:"CARILLON_POSTGRES_BIN" help:"Folder of Postgres's programs (default: look for them)." placeholder:"DIR"`
+}
+
+// Run measures this very program, as other processes.
+func (c benchExports) Run(ctx context.Context) error {
+	program, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	err = bench.RunExports(ctx, bench.ExportOptions{
+		Dir: c.Dir, PostgresBin: c.PostgresBin, Worker: []string{program, "bench", "export-worker"},
+		Keys: c.Keys, Pair: c.Pair, Tenants: c.Tenants, Out: os.Stdout,
+	})
+	if errors.Is(err, bench.ErrMissed) {
+		return errReported
+	}
+	return err
+}
+
+type benchExportWorker struct{}
+
+// Run collects garbage as serving does.
+func (benchExportWorker) Run(ctx context.Context) error {
+	debug.SetGCPercent(garbage)
+	return bench.ExportWorker(ctx, os.Stdin, os.Stdout)
 }

@@ -15,7 +15,7 @@ import (
 
 type developing struct {
 	Dev   devCommand   `cmd:"" help:"Run everything on this computer, with two demo health departments."`
-	Bench benchCommand `cmd:"" help:"Measure this program on this computer: requests per second beside a floor, delays, costs."`
+	Bench benchCommand `cmd:"" help:"Measure this program on this computer."`
 }
 
 type devCommand struct {
