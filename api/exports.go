@@ -58,7 +58,7 @@ func (s *Server) serveObject(c *gin.Context, name string, tagOf func(string, exp
 	h.Set("ETag", tag)
 	h.Set("Content-Type", serving.Type)
 	h.Set("Cache-Control", serving.Caching)
-	http.ServeContent(c.Writer, c.Request, "", settled(o.Modified(), s.config.Now()), o)
+	http.ServeContent(direct(c.Writer), c.Request, "", settled(o.Modified(), s.config.Now()), o)
 }
 
 // settled is a time that no later content of the object can have: times on the wire are
@@ -83,7 +83,7 @@ func (s *Server) refuseDownload(c *gin.Context, err error) {
 // stands at its beginning again.
 func contentTag(name string, o export.Object) (string, error) {
 	h := sha256.New()
-	if _, err := io.Copy(h, o); err != nil {
+	if _, err := io.Copy(h, io.LimitReader(o, o.Size())); err != nil { // with a buffer no larger than that
 		return "", fmt.Errorf("read %s: %w", name, err)
 	}
 	if _, err := o.Seek(0, io.SeekStart); err != nil {
