@@ -526,6 +526,29 @@ func TestWhoIsAsked(t *testing.T) {
 	}
 }
 
+// A server that never ends keeps the tenant's other sources waiting for a while, not for
+// good, and is told of.
+func TestSlowServersTakeTurns(t *testing.T) {
+	t.Parallel()
+	f := setUp(t)
+	slow := newPartner(t)
+	slow.answer("index.txt", func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
+	s := f.spec(t)
+	s.Index, s.Root = slow.url+"/exports/index.txt", slow.url+"/exports/"
+	f.mustAdd(t, s)
+	good := f.spec(t)
+	good.Name = "second"
+	f.mustAdd(t, good)
+	f.partner.publish("1.zip", f.partner.file(t, newKeys(2), nil))
+	f.service.patience = 200 * time.Millisecond
+	for f.stored(t) == 0 {
+		f.turn(t)
+	}
+	if e := f.entry(t); e.Name != source1 || e.Failure != errSlow.Error() {
+		t.Errorf("the slow one is shown as %+v", e)
+	}
+}
+
 // What is not listed any more is forgotten after a month, and so is a removed source,
 // whose number then is free.
 func TestClean(t *testing.T) {

@@ -43,6 +43,9 @@ type Service struct {
 	log       *slog.Logger
 	now       func() time.Time
 
+	// patience is how long a turn stays with one source, so that a slow one does not keep
+	// the tenant's others from their turn.
+	patience time.Duration
 	// keysPerStep is how many keys are stored in one transaction, for which closing of
 	// windows waits.
 	keysPerStep int
@@ -55,6 +58,7 @@ const JobName = "imports"
 
 const (
 	keysPerStep  = 2000
+	patience     = 4 * time.Minute
 	indexTimeout = 30 * time.Second
 	fileTimeout  = 2 * time.Minute
 	// checkEvery is how old the last look at the bytes of an imported file may be.
@@ -76,7 +80,7 @@ func New(c Config) *Service {
 	}
 	return &Service{
 		db: c.DB, directory: c.Directory, fetcher: c.Fetcher, limits: c.Limits, log: c.Log, now: c.Now,
-		keysPerStep: keysPerStep, step: func(string) error { return nil },
+		patience: patience, keysPerStep: keysPerStep, step: func(string) error { return nil },
 	}
 }
 
@@ -98,7 +102,7 @@ const (
   select import_no, name, index_url, root_url, region, traveler, missing_type
     from import_source
    where removed_at is null
-order by import_no`
+order by greatest(looked_at, failed_at) nulls first, import_no`
 
 	keysSQL = `
   select import_no, key_id, key_version, public_der
@@ -151,12 +155,28 @@ func (s *Service) Turn(ctx context.Context, id tenant.ID) error {
 	}
 	errs := []error{s.clean(ctx, id)}
 	for _, src := range sources {
-		if err := s.visit(ctx, t, src); err != nil {
+		if err := s.visitFor(ctx, t, src); err != nil {
 			errs = append(errs, fmt.Errorf("import %s: %w", src.Name, err))
 		}
 	}
 	return errors.Join(errs...)
 }
+
+// visitFor visits a source for as long as patience lasts. The next turn goes on there,
+// after the others.
+func (s *Service) visitFor(ctx context.Context, t *tenant.Tenant, src *source) error {
+	patient, cancel := context.WithTimeout(ctx, s.patience)
+	defer cancel()
+	err := s.visit(patient, t, src)
+	if err != nil && patient.Err() != nil && ctx.Err() == nil {
+		s.warn(ctx, t, src, "broken off, the next turn goes on", err)
+		return s.noteLook(ctx, t.ID, src, errSlow)
+	}
+	return err
+}
+
+// errSlow means that a source took more than its share of a turn.
+var errSlow = errors.New("server is slow: the next turn goes on")
 
 // visit reads a source's index and works on its files.
 func (s *Service) visit(ctx context.Context, t *tenant.Tenant, src *source) error {
