@@ -8,8 +8,12 @@ import (
 	"testing"
 
 	"carillon/api"
+	"carillon/authz"
 	"carillon/tenant"
+	"carillon/tenant/tenanttest"
 )
+
+var switcher = authz.Subject{Kind: authz.System, ID: "operator", Name: "Operator"}
 
 // Who is refused by which switch (verification protocol §0.4, last column).
 func TestMaintenance(t *testing.T) {
@@ -21,14 +25,14 @@ func TestMaintenance(t *testing.T) {
 		name          string
 		platform, own bool
 	}{{"no switch", false, false}, {"the tenant's switch", false, true}, {"the platform's switch", true, false}} {
-		if err := tenant.SetMaintenance(t.Context(), f.world.Operator, false); err != nil {
+		if err := tenant.SetMaintenance(t.Context(), f.world.Operator, switcher, false, tenanttest.Start); err != nil {
 			t.Fatal(err)
 		}
 		f.set(t, f.north.Tenant, `maintenance = false`)
 		f.start(t)
 		code, uuid := f.issue(t, f.north, nil)
 		token := f.token(t, f.north, nil)
-		if err := tenant.SetMaintenance(t.Context(), f.world.Operator, test.platform); err != nil {
+		if err := tenant.SetMaintenance(t.Context(), f.world.Operator, switcher, test.platform, tenanttest.Start); err != nil {
 			t.Fatal(err)
 		}
 		if test.own {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"carillon/authz"
 	"carillon/tenant"
 	"carillon/tenant/onboarding"
 	"carillon/tenant/tenanttest"
@@ -313,7 +314,7 @@ func TestMaintenance(t *testing.T) {
 	d := tenant.NewDirectory(w.Device)
 	follows(d, false)
 	for _, on := range []bool{true, false} {
-		if err := tenant.SetMaintenance(t.Context(), w.Operator, on); err != nil {
+		if err := tenant.SetMaintenance(t.Context(), w.Operator, switcher, on, tenanttest.Start); err != nil {
 			t.Fatal(err)
 		}
 		follows(d, on)
@@ -322,9 +323,45 @@ func TestMaintenance(t *testing.T) {
 	follows(d, true)
 	follows(tenant.NewDirectory(w.Issuer), false)
 	for role, db := range map[string]*tenant.DB{"device": w.Device, "issuer": w.Issuer, "portal": w.Portal, "jobs": w.Jobs, "publish": w.Publish, "report": w.Report} {
-		if err := tenant.SetMaintenance(t.Context(), db, true); !tenanttest.Denied(err) {
+		if err := tenant.SetMaintenance(t.Context(), db, switcher, true, tenanttest.Start); !tenanttest.Denied(err) {
 			t.Errorf("%s switches maintenance: %v", role, err)
 		}
+	}
+}
+
+var switcher = authz.Subject{Kind: authz.System, ID: "operator", Name: "Operator"}
+
+// Each switch of maintenance has its entry, which nobody can change; what is no switch
+// has none.
+func TestMaintenanceIsEntered(t *testing.T) {
+	t.Parallel()
+	w := tenanttest.New(t)
+	for _, on := range []bool{false, true, true, false} {
+		if err := tenant.SetMaintenance(t.Context(), w.Operator, switcher, on, w.Now()); err != nil {
+			t.Fatal(err)
+		}
+		w.Advance(time.Minute)
+	}
+	got, err := tenant.MaintenanceSwitches(t.Context(), w.Operator, 10)
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := tenanttest.Start.Truncate(time.Second)
+	want := []tenant.MaintenanceSwitch{{At: at.Add(3 * time.Minute), By: "Operator", On: false}, {At: at.Add(time.Minute), By: "Operator", On: true}}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	for _, sql := range []string{`update platform_entry set actor_name = 'x'`, `delete from platform_entry`} {
+		err := w.Operator.Platform(t.Context(), func(tx *tenant.Tx) error {
+			_, err := tx.Exec(t.Context(), sql)
+			return err
+		})
+		if !tenanttest.Denied(err) {
+			t.Errorf("%s: %v", sql, err)
+		}
+	}
+	if _, err := tenant.MaintenanceSwitches(t.Context(), w.Portal, 10); !tenanttest.Denied(err) {
+		t.Errorf("the portal reads them: %v", err)
 	}
 }
 

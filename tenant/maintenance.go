@@ -3,6 +3,9 @@ package tenant
 import (
 	"context"
 	"fmt"
+	"time"
+
+	"carillon/authz"
 )
 
 // ClosedForIssue reports whether codes may not be issued or asked for: the platform or
@@ -44,17 +47,54 @@ func (d *Directory) loadMaintenance(ctx context.Context, _ struct{}) (on bool, e
 	return on, nil
 }
 
-const setMaintenanceSQL = `update platform set maintenance = $1`
+// One statement, so there is no switch without its entry.
+const setMaintenanceSQL = `
+with switched as (
+   update platform
+      set maintenance = $1
+    where maintenance <> $1
+returning maintenance
+)
+insert into platform_entry (at, actor_kind, actor_id, actor_name, action, detail)
+select $2, $3, $4, $5, 'platform:maintenance', jsonb_build_object('-maintenance', not maintenance, '+maintenance', maintenance)
+  from switched`
 
-// SetMaintenance switches the whole platform to maintenance or back. db is a handle
-// under the role carillon_operator; every process follows within [DirectoryAge].
-func SetMaintenance(ctx context.Context, db *DB, on bool) error {
+// SetMaintenance switches the whole platform to maintenance or back, and enters who did
+// so. Switched so already, it stays as it is without an entry. db is a handle under the
+// role carillon_operator; every process follows within [DirectoryAge].
+func SetMaintenance(ctx context.Context, db *DB, by authz.Subject, on bool, at time.Time) error {
 	err := db.Platform(ctx, func(tx *Tx) error {
-		_, err := tx.Exec(ctx, setMaintenanceSQL, on)
+		_, err := tx.Exec(ctx, setMaintenanceSQL, on, at.UTC().Truncate(time.Second), string(by.Kind), by.ID, by.Name)
 		return err
 	})
 	if err != nil {
 		return fmt.Errorf("switch maintenance: %w", err)
 	}
 	return nil
+}
+
+// MaintenanceSwitch is one entry of the platform's log.
+type MaintenanceSwitch struct {
+	At time.Time
+	// By is the name of who did it.
+	By string `db:"actor_name"`
+	// On is what it was switched to.
+	On bool `db:"maintenance"`
+}
+
+const switchesSQL = `
+  select at, actor_name, (detail ->> '+maintenance')::boolean as maintenance
+    from platform_entry
+   where action = 'platform:maintenance'
+order by entry_no desc
+   limit $1`
+
+// MaintenanceSwitches are the newest switches of the platform, the newest first. db is a
+// handle under the role carillon_operator.
+func MaintenanceSwitches(ctx context.Context, db *DB, limit int) (list []MaintenanceSwitch, err error) {
+	err = db.Platform(ctx, func(tx *Tx) error { return tx.Select(ctx, &list, switchesSQL, limit) })
+	if err != nil {
+		return nil, fmt.Errorf("read switches of maintenance: %w", err)
+	}
+	return list, nil
 }

@@ -103,7 +103,7 @@ func TestChangesAreHeard(t *testing.T) {
 		}
 	}
 	other := x.get(t, south.ID)
-	if err := tenant.SetMaintenance(t.Context(), w.Operator, true); err != nil {
+	if err := tenant.SetMaintenance(t.Context(), w.Operator, switcher, true, tenanttest.Start); err != nil {
 		t.Fatal(err)
 	}
 	until(t, "maintenance concerns all", func() bool { return x.get(t, south.ID) > other })

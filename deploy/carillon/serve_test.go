@@ -213,6 +213,9 @@ func TestMaintenanceAndQuotaCommands(t *testing.T) {
 		t.Errorf("maintenance off: exit code %d", code)
 	}
 	says(`"maintenance_mode":false`)
+	if code := command("maintenance", "show"); code != 0 {
+		t.Errorf("maintenance show: exit code %d", code)
+	}
 	for want, args := range map[int][]string{
 		0: {"tenant", "quota", "burst", "north", "25"}, exitFailed: {"tenant", "quota", "burst", "north", "0"}, exitUsage: {"maintenance", "perhaps"},
 	} {
