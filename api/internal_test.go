@@ -1,6 +1,8 @@
 package api
 
 import (
+	"bytes"
+	"encoding/csv"
 	"errors"
 	"fmt"
 	"net/http"
@@ -185,5 +187,25 @@ func TestHTTPServerIsBounded(t *testing.T) {
 	s := NewHTTPServer(http.NotFoundHandler())
 	if s.ReadHeaderTimeout != 10*time.Second || s.ReadTimeout != 15*time.Second || s.WriteTimeout <= workTimeout || s.IdleTimeout == 0 || s.MaxHeaderBytes == 0 {
 		t.Errorf("server %+v", s)
+	}
+}
+
+// No cell of a table begins as a formula does, whoever made up the name in it.
+func TestTableHasNoFormulas(t *testing.T) {
+	t.Parallel()
+	cells := []string{`=cmd|' /C calc'!A0`, "+1", "-1", "@SUM(1)", "\tx", "\rx", "\nx", "＝1", "'=1", "", "a=1", "12", "Müller"}
+	r := report{header: "a,b,c,d,e,f,g,h,i,j,k,l,m", rows: [][]string{slices.Clone(cells)}}
+	rows, err := csv.NewReader(bytes.NewReader(r.table())).ReadAll()
+	if err != nil || len(rows) != 2 {
+		t.Fatalf("%d rows, %v", len(rows), err)
+	}
+	for i, cell := range cells {
+		want := cell
+		if i < 8 {
+			want = "'" + cell
+		}
+		if got := rows[1][i]; got != strings.ReplaceAll(want, "\r\n", "\n") {
+			t.Errorf("%q is written as %q, want %q", cell, got, want)
+		}
 	}
 }

@@ -117,8 +117,23 @@ func (r report) table() []byte {
 	var b bytes.Buffer
 	w := csv.NewWriter(&b)
 	_ = w.Write(strings.Split(r.header, ",")) // a buffer takes everything
-	_ = w.WriteAll(r.rows)
+	for _, row := range r.rows {
+		_ = w.Write(harmless(row))
+	}
+	w.Flush()
 	return b.Bytes()
+}
+
+// harmless is a row in which no cell begins as what spreadsheets take for a formula:
+// names and IDs are other people's, and a program may open the table. Such a cell gets
+// an apostrophe before it, which spreadsheets take for the mark of a text.
+func harmless(row []string) []string {
+	for i, cell := range row {
+		if cell != "" && strings.ContainsRune("=+-@\t\r\n＝＋－＠", []rune(cell)[0]) {
+			row[i] = "'" + cell
+		}
+	}
+	return row
 }
 
 // daily is the frame of most reports.

@@ -87,6 +87,8 @@ test("in Arabic, from right to left, and iOS is told when it is done", async () 
     await openReport(page);
     await check(page, "report-arabic", "احصل على رمز لنتيجة فحصك الإيجابية");
     assert.equal(await page.evaluate(() => getComputedStyle(document.querySelector("h1")).direction), "rtl");
+    const edges = await page.evaluate(() => [".usa-button", "#phone"].map((at) => document.querySelector(at).getBoundingClientRect().right));
+    assert.ok(Math.abs(edges[0] - edges[1]) < 1, `the button ends at ${edges[0]}, the field above it at ${edges[1]}`);
     await page.locator("#testDate").fill(today().iso);
     await page.locator("#phone").fill(number());
     await page.locator("#agreement").check();
