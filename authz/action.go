@@ -47,6 +47,13 @@ const (
 	ExportRead Action = "export:read"
 	// ExportRegenerate is having export files made again.
 	ExportRegenerate Action = "export:regenerate"
+	// SharingOffer is offering the tenant's keys to another tenant, and withdrawing
+	// what was offered.
+	SharingOffer Action = "sharing:offer"
+	// SharingAccept is answering other tenants' offers, and ending what was accepted.
+	SharingAccept Action = "sharing:accept"
+	// SharingView is seeing who shares with whom, and how many keys went where.
+	SharingView Action = "sharing:view"
 	// SettingsRead is seeing the tenant's settings.
 	SettingsRead Action = "settings:read"
 	// SettingsWrite is changing them.
@@ -82,6 +89,7 @@ func staffActions() []Action {
 		APIKeyRead, APIKeyWrite,
 		KeyRead, KeyRequestRotation, KeyApproveRotation,
 		ExportRead, ExportRegenerate,
+		SharingOffer, SharingAccept, SharingView,
 		SettingsRead, SettingsWrite,
 		AuditRead,
 		TenantLeave,

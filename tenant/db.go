@@ -150,6 +150,13 @@ func (db *DB) InExclusive(ctx context.Context, id ID, lock Lock, fn func(*Tx) er
 	return db.run(ctx, setTenant(id)+lockSQL("pg_advisory_xact_lock", id, lock), fn)
 }
 
+// InSharing is [DB.InShared] for the role carillon_jobs, which takes on another for this
+// transaction: one that also sees the keys other tenants share with this one, and may do
+// little else. It alone does, and it changes no rows but the tenant's.
+func (db *DB) InSharing(ctx context.Context, id ID, lock Lock, fn func(*Tx) error) error {
+	return db.run(ctx, setTenant(id)+lockSQL("pg_advisory_xact_lock_shared", id, lock)+"; set local role carillon_sharing", fn)
+}
+
 // Platform runs fn in a transaction bound to no tenant: it sees the few tables
 // that have none (the directory, login sessions), and no row of any other.
 func (db *DB) Platform(ctx context.Context, fn func(*Tx) error) error {
@@ -288,6 +295,13 @@ func (tx *Tx) Exec(ctx context.Context, query string, args ...any) (int64, error
 		return 0, tx.note(err)
 	}
 	return result.RowsAffected()
+}
+
+// Rebind binds the transaction to another tenant: what follows sees that one's rows and
+// no others. It is for an act between two tenants, each of which keeps its own record.
+func (tx *Tx) Rebind(ctx context.Context, id ID) error {
+	_, err := tx.Exec(ctx, `select set_config('carillon.tenant_id', $1, true)`, id.String())
+	return err
 }
 
 // Each calls scan for every row of a query without holding them all.

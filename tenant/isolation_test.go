@@ -68,6 +68,12 @@ var fillSQL = []string{
 	`insert into publish_receipt (tenant_id, digest, expires_at) values ($1, sha256('receipt'), now())`,
 	`insert into export_batch (tenant_id, config_id, starts_at, ends_at)
 	 select tenant_id, config_id, now(), now() + interval '1 hour' from export_config where tenant_id = $1`,
+	`insert into share_offer (tenant_id, offer_id, recipient, travelers_only, offered_at)
+	 values ($1, gen_random_uuid(), 'nobody', false, now())`,
+	`insert into share_answer (tenant_id, donor, offer_id, accepted, answered_at, crossed_until)
+	 values ($1, gen_random_uuid(), gen_random_uuid(), true, now(), now())`,
+	`insert into share_crossing (tenant_id, donor, from_at, until_at, key_count, revised_count)
+	 values ($1, gen_random_uuid(), '2026-11-25 14:00Z', '2026-11-25 15:00Z', 1, 0)`,
 	`insert into batch (tenant_id, batch_id, created_at, issuer_kind, issuer_id, issuer_name, issuer_roles)
 	 values ($1, gen_random_uuid(), now(), 'api-key', 'id', 'name', '{key-admin}')`,
 	`insert into batch_row (tenant_id, batch_id, row_number, code_id, messaged, sealed_order)
@@ -107,7 +113,7 @@ func TestTenantsAreApart(t *testing.T) {
 	tables := tenantTables(t, w.Database.Super(), victim.ID)
 	before := contents(t, w.Database.Super(), tables, victim.ID)
 
-	roles := map[string]*tenant.DB{
+	roles := map[string]*tenant.DB{ // those that log in
 		"carillon_device": w.Device, "carillon_issuer": w.Issuer, "carillon_report": w.Report, "carillon_publish": w.Publish,
 		"carillon_portal": w.Portal, "carillon_jobs": w.Jobs, "carillon_operator": w.Operator,
 	}
@@ -128,6 +134,21 @@ func TestTenantsAreApart(t *testing.T) {
 				return db.ForLogin(ctx, "https://idp.example", "sam@health.example", fn)
 			})
 		}
+	}
+	// The role that fetches shared keys, while nothing is shared.
+	for _, tab := range tables {
+		p := prober{
+			t: t, role: "carillon_sharing", table: tab, victim: victim.ID,
+			grants: grantsOf(t, w.Database.Super(), "carillon_sharing", tab.name),
+		}
+		sharing := func(id tenant.ID) binding {
+			return func(ctx context.Context, fn func(*tenant.Tx) error) error {
+				return w.Jobs.InSharing(ctx, id, "probe", fn)
+			}
+		}
+		p.probe("bound to its own tenant", own, sharing(victim.ID))
+		p.probe("bound to another tenant", foreign, sharing(twin.ID))
+		p.probe("bound to a tenant that does not exist", foreign, sharing(tenant.NewID()))
 	}
 	if after := contents(t, w.Database.Super(), tables, victim.ID); after != before {
 		t.Error("the victim's rows changed")
@@ -346,7 +367,7 @@ func grantsOf(t *testing.T, super *sql.DB, role, table string) (g grants) {
 
 func processRoles(t *testing.T, super *sql.DB) (names []string) {
 	t.Helper()
-	err := super.QueryRowContext(t.Context(), `select array_agg(rolname order by rolname) from pg_roles where rolname like 'carillon\_%'`).Scan(pq.Array(&names))
+	err := super.QueryRowContext(t.Context(), `select array_agg(rolname order by rolname) from pg_roles where rolname like 'carillon\_%' and rolcanlogin`).Scan(pq.Array(&names))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -18,6 +18,7 @@ import (
 	"carillon/tenant/member"
 	"carillon/tenant/message/delivery"
 	"carillon/tenant/quota"
+	"carillon/tenant/sharing"
 	"carillon/tenant/stats"
 	"carillon/tenant/verification"
 )
@@ -92,6 +93,7 @@ func (s *Service) retentionJob(db *tenant.DB, directory *tenant.Directory, expor
 			guess.Cleanup(ctx, db, id, now),
 			quota.Cleanup(ctx, db, id, now),
 			batch.Cleanup(ctx, db, id, now),
+			sharing.Cleanup(ctx, db, id, now),
 			exposure.Cleanup(ctx, db, id, exposure.DefaultLimits(), now),
 			tendSuspended(ctx, exports, t))
 	})

@@ -40,6 +40,7 @@ import (
 
 	"carillon/tenant"
 	"carillon/tenant/key"
+	"carillon/tenant/sharing"
 )
 
 // Config is what a [Service] works with.
@@ -113,9 +114,9 @@ const (
 	indexCheck = 30 * time.Second
 )
 
-// Turn does what is due for one tenant: it closes windows, finishes what was left
-// staged, makes open batches, and retires old files. What fails does not keep the
-// rest from being done. A turn in which nothing is due is one round of questions to the
+// Turn does what is due for one tenant: it fetches shared keys and closes windows,
+// finishes what was left staged, makes open batches, and retires old files. What fails
+// does not keep the rest from being done. A turn in which nothing is due is one round of questions to the
 // database.
 func (s *Service) Turn(ctx context.Context, id tenant.ID) error {
 	t, err := s.directory.ByID(ctx, id)
@@ -128,7 +129,8 @@ func (s *Service) Turn(ctx context.Context, id tenant.ID) error {
 	}
 	var errs []error
 	if due.windows {
-		errs = append(errs, s.Cut(ctx, t))
+		// What others share comes first, so that it is in the windows about to be closed.
+		errs = append(errs, sharing.Receive(ctx, s.db, s.directory, t, s.now()), s.Cut(ctx, t))
 	}
 	if due.windows || due.batches {
 		errs = append(errs, s.Apply(ctx, t), s.work(ctx, t))
