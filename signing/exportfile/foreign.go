@@ -1,10 +1,12 @@
 package exportfile
 
 import (
+	"archive/zip"
 	"bytes"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/sha256"
+	"io"
 	"slices"
 	"strings"
 )
@@ -47,19 +49,25 @@ func OpenForeign(file []byte, trusted []TrustedKey) (*Foreign, error) {
 	if err != nil {
 		return nil, err
 	}
-	f := &Foreign{}
-	if f.bin, err = entry(z.File[0], min(MaxBin, maxRatio*int64(len(file)))); err != nil {
-		return nil, err
-	}
 	sig, err := entry(z.File[1], maxSig)
 	if err != nil {
 		return nil, err
 	}
+	f := &Foreign{}
 	if f.signatures, err = decodeSig(sig); err != nil {
 		return nil, err
 	}
-	if !f.signedBy(trusted) {
+	// Nothing is kept in memory that nobody has signed.
+	limit := min(MaxBin, maxRatio*int64(len(file)))
+	digest, err := digestOf(z.File[0], limit)
+	if err != nil {
+		return nil, err
+	}
+	if !f.signedBy(trusted, digest) {
 		return nil, ErrSignature
+	}
+	if f.bin, err = entry(z.File[0], limit); err != nil {
+		return nil, err
 	}
 	err = f.read(func(Entry) error {
 		f.Count++
@@ -71,12 +79,29 @@ func OpenForeign(file []byte, trusted []TrustedKey) (*Foreign, error) {
 	return f, nil
 }
 
-func (f *Foreign) signedBy(trusted []TrustedKey) bool {
-	digest := sha256.Sum256(f.bin)
+// digestOf is the SHA-256 of an entry of at most limit bytes.
+func digestOf(e *zip.File, limit int64) ([]byte, error) {
+	r, err := e.Open()
+	if err != nil {
+		return nil, malformed("unreadable entry")
+	}
+	defer r.Close()
+	h := sha256.New()
+	n, err := io.Copy(h, io.LimitReader(r, limit+1))
+	switch {
+	case err != nil:
+		return nil, malformed("unreadable entry")
+	case n > limit:
+		return nil, malformed("entry too large")
+	}
+	return h.Sum(nil), nil
+}
+
+func (f *Foreign) signedBy(trusted []TrustedKey, digest []byte) bool {
 	return slices.ContainsFunc(f.signatures, func(s Signature) bool {
 		return slices.ContainsFunc(trusted, func(k TrustedKey) bool {
 			return k.Key != nil && k.Key.Curve == elliptic.P256() &&
-				sameKey(s, Signature{KeyID: k.KeyID, KeyVersion: k.KeyVersion}) && ecdsa.VerifyASN1(k.Key, digest[:], s.DER)
+				sameKey(s, Signature{KeyID: k.KeyID, KeyVersion: k.KeyVersion}) && ecdsa.VerifyASN1(k.Key, digest, s.DER)
 		})
 	})
 }
