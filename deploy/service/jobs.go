@@ -10,11 +10,13 @@ import (
 	"time"
 
 	"carillon/tenant"
+	"carillon/tenant/audit/checkpoint"
 	"carillon/tenant/batch"
 	"carillon/tenant/export"
 	"carillon/tenant/exposure"
 	"carillon/tenant/guess"
 	"carillon/tenant/job"
+	"carillon/tenant/key"
 	"carillon/tenant/member"
 	"carillon/tenant/message/delivery"
 	"carillon/tenant/quota"
@@ -68,6 +70,20 @@ func (s *Service) statisticsJob(db *tenant.DB) job.Job {
 // quotaJob models the limits of tenants that issue codes.
 func (s *Service) quotaJob(db *tenant.DB) job.Job {
 	return upkeep("quota", func(ctx context.Context, id tenant.ID) error { return quota.CloseDays(ctx, db, id, s.config.Now()) })
+}
+
+// checkpointJob signs how far tenants' audit logs have come.
+func (s *Service) checkpointJob(db *tenant.DB, keys *key.Ring, directory *tenant.Directory) job.Job {
+	signer := checkpoint.NewSigner(db, keys, s.config.Log, s.config.Now)
+	j := upkeep("audit-checkpoint", func(ctx context.Context, id tenant.ID) error {
+		t, err := directory.ByID(ctx, id)
+		if err == nil {
+			_, err = signer.Sign(ctx, t)
+		}
+		return err
+	})
+	j.Every, j.Suspended = checkpoint.Interval, true
+	return j
 }
 
 // sessionJob forgets the sessions of browsers, which belong to no tenant.

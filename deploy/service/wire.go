@@ -171,15 +171,16 @@ func (s *Service) wireJobs(ctx context.Context, surface *api.Config) error {
 	if surface.Directory == nil {
 		surface.Directory = directory // for what /health says of maintenance
 	}
+	keys := key.NewRing(db, s.config.Root)
 	exports := export.New(export.Config{
-		DB: db, Keys: key.NewRing(db, s.config.Root), Directory: directory, Store: s.config.Files,
+		DB: db, Keys: keys, Directory: directory, Store: s.config.Files,
 		Log: s.config.Log, Now: s.config.Now,
 	})
 	if err := s.warnOfSameDay(ctx, directory); err != nil {
 		return err
 	}
 	s.schedule(db, s.exportJob(exports), s.statisticsJob(db), s.quotaJob(db), s.sessionJob(db),
-		s.retentionJob(db, directory, exports))
+		s.retentionJob(db, directory, exports), s.checkpointJob(db, keys, directory))
 	s.schedule(db, s.outsideJobs(db, directory)...)
 	s.jobs = append(s.jobs, guess.NewWatch(db, directory, s.recorder(db, "guessing"), s.metrics, s.config.Log, s.config.Now).Run)
 	return nil
