@@ -187,8 +187,9 @@ func (c auditVerifyCommand) print(to io.Writer, r *auditchain.Report) error {
 			Sealed   int64                `json:"sealed"`
 			SealedAt time.Time            `json:"sealed_at,omitzero"`
 			Believed bool                 `json:"keys_believed"`
+			Keyless  bool                 `json:"keyless"`
 			Findings []auditchain.Finding `json:"findings"`
-		}{r.Header.Tenant.String(), r.Header.Slug, r.Whole(), r.Entries, r.Sealed, r.SealedAt, r.Believed, append([]auditchain.Finding{}, r.Findings...)})
+		}{r.Header.Tenant.String(), r.Header.Slug, r.Whole(), r.Entries, r.Sealed, r.SealedAt, r.Believed, r.Keyless, append([]auditchain.Finding{}, r.Findings...)})
 	}
 	fmt.Fprintf(to, "Audit log of %s (%s), exported %s\n", r.Header.Slug, r.Header.Tenant, r.Header.At.Format(time.RFC3339))
 	if r.Entries > 0 {
@@ -202,6 +203,8 @@ func (c auditVerifyCommand) print(to io.Writer, r *auditchain.Report) error {
 		fmt.Fprintln(to, "This is NOT what was written; there may be more wrong than is listed.")
 	case !r.Whole():
 		fmt.Fprintln(to, "This is NOT what was written.")
+	case r.Keyless:
+		fmt.Fprintln(to, "The entries follow each other. Checkpoints were not checked: give --key.")
 	case r.Sealed == 0:
 		fmt.Fprintln(to, "The entries follow each other. No checkpoint says that they are what was written.")
 	default:

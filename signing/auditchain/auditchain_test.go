@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -253,6 +254,23 @@ func TestBelievedKeys(t *testing.T) {
 	honest := newLog(t, 3, 3)
 	if r := verify(t, forged.file(), auditchain.Trust{Keys: honest.keys()}); r.Whole() {
 		t.Error("checkpoints by a key that is not the log's passed")
+	}
+}
+
+// Without any keys the links are checked all the same, and the report says that nothing
+// else was.
+func TestNoKeysAtAll(t *testing.T) {
+	t.Parallel()
+	l := newLog(t, 4, 3)
+	keyless := regexp.MustCompile(`"keys":\{[^}]*\}`).ReplaceAllString(l.file(), `"keys":{}`)
+	if r := verify(t, keyless, auditchain.Trust{}); !r.Whole() || !r.Keyless || r.Believed || r.Sealed != 0 || r.Entries != 4 {
+		t.Errorf("report %+v", r)
+	}
+	if r := verify(t, keyless, auditchain.Trust{Keys: l.keys()}); !r.Whole() || r.Keyless || r.Sealed != 3 {
+		t.Errorf("report %+v", r)
+	}
+	if r := verify(t, strings.Replace(keyless, "target 2", "target 9", 1), auditchain.Trust{}); r.Whole() {
+		t.Error("a changed entry passes")
 	}
 }
 

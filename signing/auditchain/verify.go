@@ -13,7 +13,8 @@ import (
 // Trust is what a reader has from elsewhere than the file.
 type Trust struct {
 	// Keys are the log's public keys. If there are none, those in the file are
-	// believed, and whoever wrote the file could have signed anything.
+	// believed, and whoever wrote the file could have signed anything; if it has none
+	// either, checkpoints say nothing.
 	Keys Keys
 	// Kept are checkpoints that were kept outside the database: what they count must
 	// be in the file. Those of other tenants' logs do not matter.
@@ -41,8 +42,9 @@ type Report struct {
 	SealedAt time.Time
 	// Checkpoints are how many were valid, those that were kept outside included.
 	Checkpoints int
-	// Believed says that the checkpoints were checked with the file's own keys.
-	Believed bool
+	// Believed says that the checkpoints were checked with the file's own keys, and
+	// Keyless that there were no keys to check them with.
+	Believed, Keyless bool
 	// Findings are in the order of the file, at most [MaxFindings].
 	Findings []Finding
 }
@@ -64,7 +66,7 @@ func Verify(from io.Reader, trust Trust) (*Report, error) {
 	}
 	v := &verifier{report: &Report{Header: head}, keys: trust.Keys, kept: map[int64][]Checkpoint{}}
 	if len(v.keys) == 0 {
-		v.keys, v.report.Believed = head.Keys, true
+		v.keys, v.report.Believed, v.report.Keyless = head.Keys, len(head.Keys) > 0, len(head.Keys) == 0
 	}
 	for _, statement := range trust.Kept {
 		if ofAnother(statement, head.Tenant) {
@@ -137,6 +139,9 @@ func (v *verifier) entry(l line) {
 
 // open reads a checkpoint of this log.
 func (v *verifier) open(statement string) (Checkpoint, bool) {
+	if v.report.Keyless {
+		return Checkpoint{}, false
+	}
 	c, err := v.keys.OpenCheckpoint(statement)
 	switch {
 	case err != nil:

@@ -58,17 +58,49 @@ func Record(ctx context.Context, tx *tenant.Tx, at time.Time, by authz.Subject, 
 	return nil
 }
 
-const listSQL = `
+// Filter chooses entries. What is empty chooses all.
+type Filter struct {
+	// Who is part of an actor's name, or the whole of its ID.
+	Who string
+	// Action is the beginning of an action, Target part of what it was done to.
+	Action, Target string
+	// From is the first instant, Until the first after the last.
+	From, Until time.Time
+	// Before is the number of an entry: only older ones.
+	Before int64
+}
+
+const findSQL = `
   select entry_no, at, actor_kind, actor_id, actor_name, action, target, detail, request, because
     from audit_entry
+   where ($1 = '' or actor_id = $1 or strpos(lower(actor_name), lower($1)) > 0)
+     and starts_with(action, $2)
+     and ($3 = '' or strpos(lower(target), lower($3)) > 0)
+     and ($4::timestamptz is null or at >= $4)
+     and ($5::timestamptz is null or at < $5)
+     and ($6::bigint = 0 or entry_no < $6)
 order by entry_no desc
-   limit $1`
+   limit $7`
 
-// List returns the newest entries of tx's tenant, the newest first.
-func List(ctx context.Context, tx *tenant.Tx, limit int) ([]Entry, error) {
+// Find returns the newest entries of tx's tenant that a filter chooses, the newest
+// first.
+func Find(ctx context.Context, tx *tenant.Tx, f Filter, limit int) ([]Entry, error) {
 	var entries []Entry
-	if err := tx.Select(ctx, &entries, listSQL, limit); err != nil {
-		return nil, fmt.Errorf("list audit entries: %w", err)
+	err := tx.Select(ctx, &entries, findSQL, f.Who, f.Action, f.Target, instant(f.From), instant(f.Until), f.Before, limit)
+	if err != nil {
+		return nil, fmt.Errorf("find audit entries: %w", err)
 	}
 	return entries, nil
+}
+
+func instant(t time.Time) *time.Time {
+	if t.IsZero() {
+		return nil
+	}
+	return &t
+}
+
+// List is [Find] without a filter.
+func List(ctx context.Context, tx *tenant.Tx, limit int) ([]Entry, error) {
+	return Find(ctx, tx, Filter{}, limit)
 }

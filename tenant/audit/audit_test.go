@@ -158,3 +158,62 @@ func list(t *testing.T, db *tenant.DB, id tenant.ID, limit int) (entries []audit
 	}
 	return entries
 }
+
+// Each part of a filter chooses by itself; together they choose what all of them do.
+func TestFind(t *testing.T) {
+	t.Parallel()
+	w := tenanttest.New(t)
+	north := w.Create("north")
+	day := time.Date(2026, 11, 25, 0, 0, 0, 0, time.UTC)
+	for _, e := range []struct {
+		name, action, target string
+		at                   time.Time
+	}{
+		{"Robin Doe", "code:issue", "ABC", day.Add(-time.Second)},
+		{"Sam 100% Roe", "code:expire", "abd", day},
+		{"Robin Roe", "member:write", "b_d", day.Add(time.Hour)},
+	} {
+		by := authz.Subject{Kind: authz.Person, ID: "id-" + e.target, Name: e.name}
+		err := w.Portal.In(t.Context(), north.ID, func(tx *tenant.Tx) error {
+			return audit.Record(t.Context(), tx, e.at, by, e.action, e.target, nil)
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, tt := range map[string]struct {
+		filter audit.Filter
+		want   []int64
+	}{
+		"everything":            {audit.Filter{}, []int64{4, 3, 2, 1}},
+		"a name":                {audit.Filter{Who: "robin"}, []int64{4, 2}},
+		"no pattern in a name":  {audit.Filter{Who: "0% R"}, []int64{3}},
+		"nor any character":     {audit.Filter{Target: "b_"}, []int64{4}},
+		"an ID":                 {audit.Filter{Who: "id-abd"}, []int64{3}},
+		"part of an ID":         {audit.Filter{Who: "id-ab"}, nil},
+		"an action":             {audit.Filter{Action: "code:expire"}, []int64{3}},
+		"a kind of actions":     {audit.Filter{Action: "code:"}, []int64{3, 2}},
+		"a target in any case":  {audit.Filter{Target: "ab"}, []int64{3, 2}},
+		"from an instant":       {audit.Filter{From: day, Who: "o"}, []int64{4, 3, 1}},
+		"until an instant":      {audit.Filter{Until: day}, []int64{2}},
+		"between two":           {audit.Filter{From: day, Until: day.Add(time.Hour)}, []int64{3}},
+		"before an entry":       {audit.Filter{Before: 3}, []int64{2, 1}},
+		"all together":          {audit.Filter{Who: "robin", Action: "member", Target: "d", From: day, Before: 9}, []int64{4}},
+		"all together, nothing": {audit.Filter{Who: "sam", Action: "member"}, nil},
+	} {
+		var got []int64
+		err := w.Portal.In(t.Context(), north.ID, func(tx *tenant.Tx) error {
+			entries, err := audit.Find(t.Context(), tx, tt.filter, 10)
+			for _, e := range entries {
+				got = append(got, e.No)
+			}
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(tt.want, got); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", name, diff)
+		}
+	}
+}
