@@ -15,6 +15,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/http"
 	"net/url"
@@ -27,6 +28,7 @@ import (
 	"carillon/authz"
 	"carillon/authz/oidc"
 	"carillon/tenant"
+	"carillon/tenant/audit"
 	"carillon/tenant/limit"
 	"carillon/tenant/member"
 	"carillon/tenant/verification"
@@ -59,6 +61,14 @@ type Codes interface {
 	Expire(ctx context.Context, t *tenant.Tenant, by authz.Subject, id string) (verification.Status, error)
 }
 
+// AuditLog reads what was done to a health authority.
+type AuditLog interface {
+	// Find lists the newest entries that a filter chooses, the newest first.
+	Find(ctx context.Context, t *tenant.Tenant, f audit.Filter, limit int) ([]audit.Entry, error)
+	// Export writes the whole log as of now, in the form of package auditchain.
+	Export(ctx context.Context, t *tenant.Tenant, now time.Time, to io.Writer) error
+}
+
 // Directory finds the health authority that a URL names: [tenant.ErrUnknown] if
 // there is none.
 type Directory interface {
@@ -79,6 +89,7 @@ type Config struct {
 	Login     Login
 	Staff     Staff
 	Codes     Codes
+	Audit     AuditLog
 	Directory Directory
 	Policies  *authz.Policies
 	Sessions  SessionStore
@@ -97,7 +108,7 @@ func (c Config) validate() error {
 	switch {
 	case err != nil || u.Host == "" || u.Path != "":
 		return errors.New("base URL must be scheme and host, without a trailing slash")
-	case c.Login == nil || c.Staff == nil || c.Codes == nil || c.Directory == nil || c.Policies == nil || c.Sessions == nil:
+	case c.Login == nil || c.Staff == nil || c.Codes == nil || c.Audit == nil || c.Directory == nil || c.Policies == nil || c.Sessions == nil:
 		return errors.New("a part that the portal needs is missing")
 	case c.Log == nil || c.Now == nil:
 		return errors.New("log or clock is missing")

@@ -140,3 +140,15 @@ func (c *catalogue) role(r authz.Role) string {
 	}
 	return string(r)
 }
+
+// actorKind says what acted, for what is not a person.
+func (c *catalogue) actorKind(kind string) string {
+	switch authz.Kind(kind) {
+	case authz.APIKey:
+		return c.text("audit.kind.key")
+	case authz.System:
+		return c.text("audit.kind.system")
+	case authz.Person:
+	}
+	return ""
+}

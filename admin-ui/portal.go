@@ -36,6 +36,8 @@ func (s *Server) home(v *visit) (answer, error) {
 		return redirect(v.path("/codes/new"))
 	case v.may(authz.CodeRead):
 		return redirect(v.path("/codes"))
+	case v.may(authz.AuditRead):
+		return redirect(v.path("/audit"))
 	}
 	var p homePage
 	for _, r := range v.by.Roles {

@@ -34,6 +34,9 @@ func (s *Server) routes() []route {
 		staffed("GET /portal/:tenant/codes", authz.CodeRead, limitPortal, s.lookUpCode),
 		staffed("GET /portal/:tenant/codes/:id/expire", authz.CodeExpire, limitPortal, s.confirmExpiry),
 		staffed("POST /portal/:tenant/codes/:id/expire", authz.CodeExpire, limitPortal, s.expireCode),
+
+		staffed("GET /portal/:tenant/audit", authz.AuditRead, limitPortal, s.showAudit),
+		staffed("GET /portal/:tenant/audit/log", authz.AuditRead, limitPortal, s.exportAudit),
 	}
 }
 

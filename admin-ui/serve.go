@@ -192,6 +192,8 @@ func (s *Server) send(ctx context.Context, w http.ResponseWriter, v *visit, a an
 		http.Redirect(w, v.r, a.redirect, a.code())
 	case a.file != nil:
 		a.file.Send(w)
+	case a.download != nil:
+		s.sendDownload(ctx, w, v, a.download)
 	default:
 		s.sendPage(ctx, w, v, a)
 	}
@@ -212,6 +214,30 @@ func (s *Server) sendPage(ctx context.Context, w http.ResponseWriter, v *visit, 
 	}
 	w.WriteHeader(a.code())
 	_, _ = body.WriteTo(w) // the browser may have gone
+}
+
+// sendDownload sends a file while it is made. One that fails after its beginning was
+// sent is broken off, so that nobody takes a part for the whole.
+func (s *Server) sendDownload(ctx context.Context, w http.ResponseWriter, v *visit, d *download) {
+	body := &delayed{to: w, start: func() {
+		h := w.Header()
+		h.Set("Content-Type", d.kind)
+		h.Set("Content-Disposition", `attachment; filename="`+d.name+`"`)
+		h.Set("Cache-Control", "no-store")
+		w.WriteHeader(http.StatusOK)
+	}}
+	err := d.write(body)
+	if err == nil {
+		err = body.flush()
+	}
+	switch {
+	case err == nil:
+	case !body.begun:
+		s.sendPage(ctx, w, v, s.answerError(ctx, w, v, err))
+	default:
+		s.logFailure(ctx, requestID(w), err)
+		panic(http.ErrAbortHandler)
+	}
 }
 
 // fail answers for a request that reached no handler.

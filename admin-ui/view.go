@@ -104,6 +104,7 @@ func (s *Server) nav(v *visit) []navItem {
 	issuing := strings.HasSuffix(v.route.Path, "/codes/new")
 	add(authz.CodeIssue, "nav.issue", "/codes/new", issuing)
 	add(authz.CodeRead, "nav.lookup", "/codes", !issuing && strings.Contains(v.route.Path, "/codes"))
+	add(authz.AuditRead, "nav.audit", "/audit", strings.HasSuffix(v.route.Path, "/audit"))
 	return items
 }
 

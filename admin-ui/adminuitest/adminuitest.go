@@ -5,7 +5,9 @@ package adminuitest
 
 import (
 	"context"
+	"io"
 	"net/url"
+	"strings"
 	"sync"
 	"time"
 
@@ -14,6 +16,7 @@ import (
 	"carillon/authz"
 	"carillon/authz/oidc"
 	"carillon/tenant"
+	"carillon/tenant/audit"
 	"carillon/tenant/member"
 	"carillon/tenant/verification"
 )
@@ -113,6 +116,40 @@ func (c *Codes) Claim(id string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.issued[uuid.MustParse(id)].status.Claimed = true
+}
+
+// Audit is a stand-in for audit logs: each tenant has the entries that it is given.
+type Audit struct {
+	Entries map[tenant.ID][]audit.Entry
+	// Fail is what Find returns, and Export after it has written Head bytes.
+	Fail error
+	Head int
+
+	mu sync.Mutex
+	// Asked is the last filter.
+	Asked audit.Filter
+}
+
+// Find returns entries older than the filter's Before, and remembers the filter.
+func (a *Audit) Find(_ context.Context, t *tenant.Tenant, f audit.Filter, limit int) ([]audit.Entry, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.Asked = f
+	var found []audit.Entry
+	for _, e := range a.Entries[t.ID] {
+		if len(found) < limit && (f.Before == 0 || e.No < f.Before) {
+			found = append(found, e)
+		}
+	}
+	return found, a.Fail
+}
+
+// Export writes Head bytes.
+func (a *Audit) Export(_ context.Context, _ *tenant.Tenant, _ time.Time, to io.Writer) error {
+	if _, err := io.WriteString(to, strings.Repeat("x", a.Head)); err != nil {
+		return err
+	}
+	return a.Fail
 }
 
 // Staff is a stand-in for the members of tenants. It is also the directory.

@@ -3,12 +3,15 @@ package service
 import (
 	"context"
 	"fmt"
+	"io"
+	"time"
 
 	adminui "carillon/admin-ui"
 	"carillon/api"
 	"carillon/authz"
 	"carillon/authz/oidc"
 	"carillon/tenant"
+	"carillon/tenant/audit"
 	"carillon/tenant/member"
 )
 
@@ -31,7 +34,7 @@ func (s *Service) wirePortal(ctx context.Context, surface *api.Config) error {
 		return err
 	}
 	portal, err := adminui.New(adminui.Config{
-		BaseURL: s.config.BaseURL, Login: login, Staff: staff{db}, Codes: s.verification(db, surface.Policies, post),
+		BaseURL: s.config.BaseURL, Login: login, Staff: staff{db}, Codes: s.verification(db, surface.Policies, post), Audit: auditLog{db},
 		Directory: s.directory(db), Policies: surface.Policies,
 		Sessions: member.NewSessions(db, s.config.Now),
 		Proxies:  s.config.Proxies, NoLimits: s.config.NoLimits, NotFound: s.config.Extra,
@@ -54,4 +57,20 @@ func (s staff) Memberships(ctx context.Context, who oidc.Identity) ([]member.Mem
 
 func (s staff) Authenticate(ctx context.Context, t *tenant.Tenant, who oidc.Identity) (authz.Subject, error) {
 	return member.Authenticate(ctx, s.db, t, who)
+}
+
+// auditLog is the audit logs of all tenants. The portal's role has no keys of theirs, so
+// the files that it gives out name none.
+type auditLog struct{ db *tenant.DB }
+
+func (l auditLog) Find(ctx context.Context, t *tenant.Tenant, f audit.Filter, limit int) (entries []audit.Entry, err error) {
+	err = l.db.In(ctx, t.ID, func(tx *tenant.Tx) error {
+		entries, err = audit.Find(ctx, tx, f, limit)
+		return err
+	})
+	return entries, err
+}
+
+func (l auditLog) Export(ctx context.Context, t *tenant.Tenant, now time.Time, to io.Writer) error {
+	return l.db.In(ctx, t.ID, func(tx *tenant.Tx) error { return audit.Export(ctx, tx, t, nil, now, to) })
 }

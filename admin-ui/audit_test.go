@@ -1,0 +1,138 @@
+package adminui_test
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	adminui "carillon/admin-ui"
+	"carillon/tenant"
+	"carillon/tenant/audit"
+)
+
+// auditWorld is a portal whose first authority has so many entries.
+func auditWorld(t *testing.T, entries int, changes ...func(*adminui.Config)) *world {
+	t.Helper()
+	w := newWorld(t, changes...)
+	w.audit.Entries = map[tenant.ID][]audit.Entry{}
+	north := w.staff.Tenants[0].ID
+	for n := entries; n > 0; n-- {
+		w.audit.Entries[north] = append(w.audit.Entries[north], audit.Entry{
+			No: int64(n), At: noon, ActorKind: "person", ActorID: "77aa", ActorName: "Robin <Doe>",
+			Action: "code:issue", Target: "0b6c4b7e", Detail: json.RawMessage(`{"state": "active", "a": "é"}`),
+			Request: "R1", Because: "role owner allows code:issue (built in)",
+		})
+	}
+	return w
+}
+
+func TestAuditLogIsShownPageByPage(t *testing.T) {
+	t.Parallel()
+	w := auditWorld(t, 120)
+	w.signIn(auditor).wants(200, "Choose a health authority")
+	p := w.get("/portal/north-shore/audit").wants(200, "Audit log").contains("Robin <Doe>").
+		contains("role owner allows code:issue (built in)").contains("November 26, 2026, 12:00 UTC")
+	rows := 0
+	for older := 2; older > 0; older-- {
+		rows += strings.Count(p.body, "<tr>") - 1
+		p = w.get(p.link("Older entries"))
+	}
+	rows += strings.Count(p.body, "<tr>") - 1
+	if rows != 120 {
+		t.Errorf("%d entries on three pages, want 120", rows)
+	}
+	if strings.Contains(p.body, "Older entries") {
+		t.Error("the last page leads on")
+	}
+	w.get(p.link("Back to the newest")).wants(200, "Audit log").lacks("Back to the newest")
+	w.get("/portal/north-shore/audit?before=1").contains("There are no older entries")
+}
+
+func TestAuditLogIsFiltered(t *testing.T) {
+	t.Parallel()
+	w := auditWorld(t, 60)
+	w.signIn(auditor)
+	p := w.get("/portal/north-shore/audit?"+url.Values{
+		"who": {" Robin\x00 "}, "action": {"code:"}, "target": {"0b6c"}, "from": {"2026-11-01"}, "until": {"2026-11-30"}, "before": {"nonsense"},
+	}.Encode()).wants(200, "Audit log")
+	want := audit.Filter{
+		Who: "Robin", Action: "code:", Target: "0b6c",
+		From: time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC), Until: time.Date(2026, 12, 1, 0, 0, 0, 0, time.UTC),
+	}
+	if diff := cmp.Diff(want, w.audit.Asked); diff != "" {
+		t.Errorf("filter (-want +got):\n%s", diff)
+	}
+	older, err := url.Parse(p.link("Older entries"))
+	if err != nil || older.Query().Get("action") != "code:" || older.Query().Get("before") != "11" {
+		t.Errorf("older entries are at %v, %v", older, err)
+	}
+	if p.value("target") != "0b6c" || p.value("until") != "2026-11-30" {
+		t.Error("what was asked for is not in the form")
+	}
+	w.get(p.link("Show all entries")).lacks("Show all entries")
+}
+
+func TestAuditLogSaysWhatIsWrongOrMissing(t *testing.T) {
+	t.Parallel()
+	w := auditWorld(t, 0)
+	w.signIn(auditor)
+	w.get("/portal/north-shore/audit?from=yesterday&until=2026-11-30").wants(http.StatusUnprocessableEntity, "Audit log").
+		contains("Enter a date with day, month and year").lacks("No entry is like that")
+	w.get("/portal/north-shore/audit").wants(200, "Audit log").contains("No entry is like that")
+	w.get("/portal/north-shore/audit?who="+strings.Repeat("é", 2000)).wants(200, "Audit log")
+	if len(w.audit.Asked.Who) > 200 {
+		t.Errorf("a search of %d bytes", len(w.audit.Asked.Who))
+	}
+	w.audit.Fail = errors.New("broken")
+	w.get("/portal/north-shore/audit").wants(500, "Something went wrong")
+}
+
+// Whoever may not read the log, or belongs elsewhere, does not.
+func TestAuditLogIsForThoseWhoMayReadIt(t *testing.T) {
+	t.Parallel()
+	for _, path := range []string{"/audit", "/audit/log"} {
+		w := auditWorld(t, 1)
+		w.signIn(caseworker)
+		w.get("/portal/north-shore"+path).wants(403, "You may not do this").lacks("0b6c4b7e")
+		w.get("/portal/river-valley"+path).wants(404, "Page not found")
+		w.get("/portal/nowhere"+path).wants(404, "Page not found")
+	}
+}
+
+func TestAuditLogIsDownloaded(t *testing.T) {
+	t.Parallel()
+	w := auditWorld(t, 1)
+	w.signIn(auditor)
+	w.audit.Head = 300_000
+	p := w.get(w.get("/portal/north-shore/audit").link("Download the whole log"))
+	if p.status != 200 || len(p.body) != 300_000 || p.header.Get("Cache-Control") != "no-store" ||
+		p.header.Get("Content-Disposition") != `attachment; filename="audit-north-shore-20261126-1200.jsonl"` {
+		t.Errorf("%d, %d bytes, %v", p.status, len(p.body), p.header)
+	}
+}
+
+// A download that fails early is an error page, and one that fails late is no whole file.
+func TestBrokenDownloadIsNotTakenForAWholeOne(t *testing.T) {
+	t.Parallel()
+	w := auditWorld(t, 1)
+	w.signIn(auditor)
+	w.audit.Fail, w.audit.Head = errors.New("broken"), 100
+	w.get("/portal/north-shore/audit/log").wants(500, "Something went wrong")
+
+	w.audit.Head = 300_000
+	resp, err := w.client.Do(w.request(http.MethodGet, "/portal/north-shore/audit/log", nil))
+	if err == nil {
+		_, err = io.Copy(io.Discard, resp.Body)
+		_ = resp.Body.Close()
+	}
+	if err == nil {
+		t.Error("the client was not told that the file is a part")
+	}
+}
