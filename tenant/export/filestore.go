@@ -19,9 +19,12 @@ import (
 // processes may use the folder at once.
 type FileStore struct {
 	dir string
-	// swept are the folders in which this process has looked for leftovers.
+	// swept says when this process last looked for leftovers in a folder, a time.Time by
+	// the file system's clock.
 	swept sync.Map
 
+	// writeTo writes to a file; tests have it fail as a full disk does.
+	writeTo func(f *os.File, b []byte) (int, error)
 	// step is called after each system call that another process could see; tests
 	// stop there.
 	step func(name string) error
@@ -40,7 +43,7 @@ func NewFileStore(dir string) (*FileStore, error) {
 	if err := os.MkdirAll(dir, dirMode); err != nil {
 		return nil, fmt.Errorf("folder of files: %w", err)
 	}
-	return &FileStore{dir: dir, step: func(string) error { return nil }}, nil
+	return &FileStore{dir: dir, writeTo: (*os.File).Write, step: func(string) error { return nil }}, nil
 }
 
 func (s *FileStore) path(name string) (string, error) {
@@ -112,7 +115,7 @@ func (s *FileStore) write(path string, body []byte) (temporary string, err error
 	if err != nil {
 		return "", err
 	}
-	_, err = f.Write(body)
+	_, err = s.writeTo(f, body)
 	if err = errors.Join(err, f.Chmod(fileMode), f.Sync(), f.Close()); err == nil {
 		err = s.step("written")
 	}
@@ -146,17 +149,18 @@ func syncDir(dir string) error {
 }
 
 // sweep removes what processes that died have left beside a file that was just
-// written, once for each folder. Ages are by the file system's own clock. It is a
-// courtesy: leftovers harm nobody.
+// written, for each folder once in leftoverAge. Ages are by the file system's own
+// clock. It is a courtesy: leftovers harm nobody.
 func (s *FileStore) sweep(fresh string) {
 	dir := filepath.Dir(fresh)
-	if _, done := s.swept.LoadOrStore(dir, true); done {
-		return
-	}
 	info, err := os.Stat(fresh)
 	if err != nil {
 		return
 	}
+	if last, swept := s.swept.Load(dir); swept && info.ModTime().Sub(last.(time.Time)) < leftoverAge {
+		return
+	}
+	s.swept.Store(dir, info.ModTime())
 	leftovers, _ := filepath.Glob(filepath.Join(dir, temporaryPrefix+"*")) // the pattern is well formed
 	for _, path := range leftovers {
 		old, err := os.Stat(path)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -84,48 +85,56 @@ func (f transport) RoundTrip(r *http.Request) (*http.Response, error) { return f
 
 var errBroken = errors.New("connection broken")
 
-// A put that failed, and one that succeeded but whose answer was lost, are both an
-// error or a success that is true; putting again mends either.
-func TestFaultsOfTheNetwork(t *testing.T) {
+// A network or a server that fails, is slow or full.
+func TestFaults(t *testing.T) {
 	t.Parallel()
-	c := s3test.Start(t)
-	var fault atomic.Pointer[transport]
-	c.Transport = transport(func(r *http.Request) (*http.Response, error) {
-		if f := fault.Load(); f != nil && r.Method == http.MethodPut {
-			return (*f)(r)
+	server := s3test.Start(t)
+	var places atomic.Int32
+	storetest.RunFaults(t, func(t *testing.T) (storetest.Faulty, export.Store) {
+		t.Helper()
+		c := server
+		c.Prefix = "place-" + string('a'+places.Add(1)) + "/"
+		var fault atomic.Value
+		fault.Store(storetest.None)
+		f := storetest.Faulty{Reached: make(chan struct{}), Release: make(chan struct{})}
+		f.Set = func(how storetest.Fault) { fault.Store(how) }
+		refusals := []func(*http.Request) *http.Response{
+			refusal(http.StatusInsufficientStorage, "507 Insufficient Storage", ""),
+			refusal(http.StatusServiceUnavailable, "503 Slow Down", "<Error><Code>SlowDown</Code></Error>"),
 		}
-		return http.DefaultTransport.RoundTrip(r)
-	})
-	s := open(t, c)
-	for name, f := range map[string]transport{
-		"failed": func(*http.Request) (*http.Response, error) { return nil, errBroken },
-		"succeeded-but-said-failed": func(r *http.Request) (*http.Response, error) {
-			response, err := http.DefaultTransport.RoundTrip(r)
-			if err == nil {
-				response.Body.Close()
-				err = errBroken
+		var refused atomic.Int32
+		c.Transport = transport(func(r *http.Request) (*http.Response, error) {
+			if r.Method != http.MethodPut {
+				return http.DefaultTransport.RoundTrip(r)
 			}
-			return nil, err
-		},
-		"full": func(r *http.Request) (*http.Response, error) {
-			return &http.Response{
-				StatusCode: http.StatusInsufficientStorage, Status: "507 Insufficient Storage", Request: r,
-				Header: http.Header{}, Body: io.NopCloser(bytes.NewReader(nil)),
-			}, nil
-		},
-	} {
-		object, body := "faults/"+name, []byte("body of "+name)
-		fault.Store(&f)
-		first := s.PutIfAbsent(t.Context(), object, body)
-		fault.Store(nil)
-		if name != "succeeded-but-said-failed" && first == nil {
-			t.Errorf("%s: said to have succeeded", name)
-		}
-		if err := s.PutIfAbsent(t.Context(), object, body); err != nil {
-			t.Errorf("%s: again: %v", name, err)
-		}
-		if err := s.PutIfAbsent(t.Context(), object, []byte("other")); !errors.Is(err, export.ErrConflict) {
-			t.Errorf("%s: other bytes: %v, want ErrConflict", name, err)
+			switch fault.Load() {
+			case storetest.Failed:
+				return nil, errBroken
+			case storetest.Full:
+				return refusals[int(refused.Add(1))%len(refusals)](r), nil
+			case storetest.Slow:
+				fault.Store(storetest.None)
+				f.Reached <- struct{}{}
+				<-f.Release
+			case storetest.SaidFailed:
+				response, err := http.DefaultTransport.RoundTrip(r)
+				if err == nil {
+					response.Body.Close()
+				}
+				return nil, errors.Join(err, errBroken)
+			}
+			return http.DefaultTransport.RoundTrip(r)
+		})
+		f.Store = open(t, c)
+		c.Transport = nil
+		return f, open(t, c)
+	})
+}
+
+func refusal(status int, text, body string) func(*http.Request) *http.Response {
+	return func(r *http.Request) *http.Response {
+		return &http.Response{
+			StatusCode: status, Status: text, Request: r, Header: http.Header{}, Body: io.NopCloser(strings.NewReader(body)),
 		}
 	}
 }
