@@ -19,6 +19,7 @@ import (
 	"carillon/signing/certificate"
 	"carillon/signing/exportfile"
 	"carillon/tenant"
+	exportplan "carillon/tenant/export/plan"
 	"carillon/tenant/exposure"
 	"carillon/tenant/exposure/exposuretest"
 	"carillon/tenant/job"
@@ -859,4 +860,53 @@ func TestFilesRetire(t *testing.T) {
 	f.world.Advance(period)
 	f.turn(t, s)
 	f.wantOnce(t, more)
+}
+
+// After days without a worker every window's keys are in their own files, the oldest
+// first, for each configuration; revisions come after what they revise.
+func TestCatchingUpAfterDays(t *testing.T) {
+	t.Parallel()
+	f := setUp(t)
+	f.operate(t, func(tx *tenant.Tx) error {
+		return exportplan.Add(t.Context(), tx, f.tenant, custodian, "daily/", map[string]string{"period": "24h", "min-records": "0"}, f.world.Now())
+	})
+	f.turn(t, f.service(nil))
+	var keys []tek
+	const days, perDay = 5, 3
+	for range days * perDay {
+		uploaded := f.phone.Keys(2)
+		r, err := f.send(t.Context(), certificate.Likely, uploaded, "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		f.world.Advance(24 * time.Hour / perDay)
+		if _, err := f.send(t.Context(), certificate.Confirmed, uploaded[:1], r.RevisionToken); err != nil {
+			t.Fatal(err)
+		}
+		keys = append(keys, bytesOf(uploaded)...)
+	}
+	f.world.Advance(26 * time.Hour)
+	s := f.service(nil)
+	for f.count(t, `select count(*) from export_batch where state <> 'published'`) > 0 || len(f.index(t)) == 0 {
+		f.turn(t, s)
+	}
+	f.wantOnce(t, keys)
+	if index := f.index(t); len(index) != days*perDay+1 || !slices.IsSorted(index) {
+		t.Errorf("%d files: %q", len(index), index)
+	}
+	fresh := map[tek]bool{}
+	for _, file := range f.files(t) {
+		for _, k := range file.Keys {
+			fresh[k.Data] = true
+		}
+		for _, k := range file.Revised {
+			if !fresh[k.Data] {
+				t.Error("a key is revised before it is there")
+			}
+		}
+	}
+	daily, err := f.object(t.Context(), Prefix(f.tenant)+"daily/"+IndexName)
+	if n := len(strings.Fields(string(daily))); err != nil || n < days || n > days+2 {
+		t.Errorf("%d daily files, %v", n, err)
+	}
 }
