@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 	"time"
 
 	"carillon/deploy/phone"
@@ -21,17 +22,25 @@ type phoneCommands struct {
 // phoneFiles is how a phone reaches export files, and whom it believes.
 type phoneFiles struct {
 	Index      string `help:"URL of the index." placeholder:"URL"`
-	Base       string `help:"What precedes each name in the index, ending in a slash." placeholder:"URL"`
+	Base       string `help:"What precedes each name in the index, ending in a slash (default: the index's own folder)." placeholder:"URL"`
 	Key        string `help:"File with the authority's public export key, PEM." placeholder:"PEM"`
 	KeyID      string `name:"key-id" help:"Key ID that a signature must name."`
 	KeyVersion string `name:"key-version" default:"v1" help:"Key version that a signature must name."`
 }
 
-var errNoFiles = errors.New("downloading needs --index, --base, --key and --key-id")
+var errNoFiles = errors.New("downloading needs --index, --key and --key-id")
+
+// base is what precedes names.
+func (c phoneFiles) base() string {
+	if c.Base != "" {
+		return c.Base
+	}
+	return c.Index[:strings.LastIndex(c.Index, "/")+1]
+}
 
 // trust is whom to believe: errNoFiles unless all is given.
 func (c phoneFiles) trust() (phone.Trust, error) {
-	if c.Index == "" || c.Base == "" || c.Key == "" || c.KeyID == "" {
+	if c.Index == "" || c.Key == "" || c.KeyID == "" {
 		return phone.Trust{}, errNoFiles
 	}
 	text, err := os.ReadFile(c.Key)
@@ -74,7 +83,7 @@ func (c phoneServer) run(ctx context.Context, plan phone.Plan) error {
 	p := phone.Phone{
 		Server: phone.Server{
 			DeviceBase: c.DeviceBase, DeviceKey: c.DeviceKey, PublishURL: c.PublishURL,
-			HealthAuthorityID: c.HealthAuthorityID, IndexURL: c.Index, DownloadBase: c.Base,
+			HealthAuthorityID: c.HealthAuthorityID, IndexURL: c.Index, DownloadBase: c.base(),
 		},
 		Now: time.Now,
 	}
@@ -133,7 +142,7 @@ func (c phoneDownloadCommand) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	p := phone.Phone{Server: phone.Server{IndexURL: c.Index, DownloadBase: c.Base}, Now: time.Now}
+	p := phone.Phone{Server: phone.Server{IndexURL: c.Index, DownloadBase: c.base()}, Now: time.Now}
 	files, err := p.Download(ctx, trust, nil)
 	if err != nil {
 		return err
@@ -163,7 +172,7 @@ func (c phoneWatchCommand) Run(ctx context.Context) error {
 			return err
 		}
 	}
-	p := phone.Phone{Server: phone.Server{IndexURL: c.Index, DownloadBase: c.Base}, Now: time.Now}
+	p := phone.Phone{Server: phone.Server{IndexURL: c.Index, DownloadBase: c.base()}, Now: time.Now}
 	visit := func(d phone.Downloaded) error {
 		fmt.Printf("%s  %s  %6d keys  %d revised\n", time.Now().UTC().Format(time.DateTime), d.Name, len(d.File.Keys), len(d.File.Revised))
 		if c.State == "" {
