@@ -7,9 +7,11 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
+	"golang.org/x/sync/errgroup"
 	"golang.org/x/time/rate"
 
 	"carillon/tenant"
@@ -26,7 +28,8 @@ type Config struct {
 	Keys *key.Ring
 	// Directory lists the tenants.
 	Directory *tenant.Directory
-	// Sender delivers the messages, one at a time for each tenant.
+	// Sender delivers the messages, a few at a time for each tenant, and keeps the pace
+	// of the tenant's provider.
 	Sender message.Sender
 	// Recorder is told how turns end.
 	Recorder *job.Recorder
@@ -47,8 +50,13 @@ type Dispatcher struct {
 func NewDispatcher(c Config) *Dispatcher { return &Dispatcher{c: c, busy: map[tenant.ID]bool{}} }
 
 const (
-	// turnSize is how many messages of a tenant go before another's turn may come.
-	turnSize = 20
+	// turnLength is for how long a tenant's messages go before another's turn may come:
+	// a long queue goes as fast as its provider takes it, and still lets the others by.
+	turnLength = 5 * time.Second
+	// hands is how many messages of a tenant are on their way at the same time, if they
+	// go fast: a provider's answer may take longer than its pace.
+	hands = 8
+	fast  = time.Second
 	// atOnce bounds the tenants that are served at the same time.
 	atOnce = 32
 	// looksPerSecond bounds how many outboxes are looked into, empty ones included: of
@@ -125,19 +133,59 @@ func (d *Dispatcher) turn(ctx context.Context, id tenant.ID) {
 	d.c.Recorder.Note(ctx, id, err)
 }
 
-// Turn tidies a tenant's outbox and sends some of what is due. It reports how many
-// messages it took to the provider, whatever became of them.
+// Turn tidies a tenant's outbox and sends what is due, for as long as a turn may last.
+// It reports how many messages it took to the provider, whatever became of them.
 func (d *Dispatcher) Turn(ctx context.Context, t *tenant.Tenant) (int, error) {
-	for n := range turnSize {
-		m, err := d.take(ctx, t, n == 0)
-		if err != nil || m == nil {
-			return n, err
+	m, err := d.take(ctx, t, true)
+	if err != nil || m == nil {
+		return 0, err
+	}
+	over, cancel := context.WithTimeout(ctx, turnLength)
+	defer cancel()
+	u := &turn{dispatcher: d, tenant: t, over: over}
+	err = u.serve(ctx, m)
+	err = errors.Join(err, u.others.Wait())
+	return int(u.count.Load()), err
+}
+
+// turn is one of a tenant's.
+type turn struct {
+	dispatcher *Dispatcher
+	tenant     *tenant.Tenant
+	over       context.Context //nolint:containedctx // when the turn ends, not what its work is done under
+	others     errgroup.Group
+	hands      atomic.Int64 // beside the first
+	count      atomic.Int64
+}
+
+// serve sends a message, and then what is due until the turn is over. Each message that
+// went fast gets one more hand: a provider whose pace is slow keeps to one or two, or
+// messages would wait for it longer than they may.
+func (u *turn) serve(ctx context.Context, m *taken) error {
+	for d := u.dispatcher; m != nil; {
+		began := d.c.Now()
+		u.count.Add(1)
+		if err := d.deliver(ctx, u.tenant, m); err != nil || stopped(u.over) {
+			return err
 		}
-		if err := d.deliver(ctx, t, m); err != nil || stopped(ctx) {
-			return n + 1, err
+		if d.c.Now().Sub(began) < fast && u.hands.Add(1) < hands {
+			u.others.Go(func() error { return u.next(ctx) })
+		}
+		var err error
+		if m, err = d.take(ctx, u.tenant, false); err != nil {
+			return err
 		}
 	}
-	return turnSize, nil
+	return nil
+}
+
+// next is serve for whatever is due.
+func (u *turn) next(ctx context.Context) error {
+	m, err := u.dispatcher.take(ctx, u.tenant, false)
+	if err != nil || m == nil {
+		return err
+	}
+	return u.serve(ctx, m)
 }
 
 // stopped reports whether the process is to end, which is no failure.
