@@ -29,7 +29,7 @@ import (
 func keyServerRules() []rule {
 	return slices.Concat(
 		transportRules(), orderRules(), keyFieldRules(), keySetRules(), receiptRules(), idempotencyRules(), voucherRules(), onsetRules(),
-		tokenRules(), revisionRules(), arrivalRules(), exportRules(), fileRules(), uploadChaffRules(), keyStatsRules(), healthRules(),
+		tokenRules(), revisionRules(), arrivalRules(), planRules(), exportRules(), fileRules(), uploadChaffRules(), keyStatsRules(), healthRules(),
 	)
 }
 

@@ -129,7 +129,7 @@ const insideKeyServer = `| 2.3 | HMACs over exposure keys, by the vector | ` + "
 | 2.7 | key sets of outside verification servers | ` + "`signing/jws`, `tenant/issuer`" + ` |
 | 3.1 | revision keys rotate; the tokens of earlier ones open | ` + "`tenant/exposure`" + ` |
 | 4 | arrival times as they are stored; retention | ` + "`tenant/exposure`" + ` |
-| 5.1 | regions and travellers | ` + "`tenant/export`" + ` |
+| 5.1 | regions, in every combination | ` + "`tenant/export`" + ` |
 | 5.3 | who makes a file, and what a killed process leaves | ` + "`tenant/export`" + ` |
 | 6.2 | files, byte for byte by the vectors | ` + "`signing/exportfile`" + ` |
 | 10.3 | import of other servers' files | ` + "`tenant/importer`, `tenant/exposure`, `signing/exportfile`" + ` |
