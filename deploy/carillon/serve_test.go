@@ -137,7 +137,9 @@ func TestServeFromNothing(t *testing.T) {
 		t.Error("metrics do not count requests")
 	}
 	eventually(t, "http://"+listen+"/portal/north/", http.StatusNotFound) // not a role of this process
-	jobs := func(args ...string) int { return run(t.Context(), append(append([]string{"jobs"}, args...), "--database", database)) }
+	jobs := func(args ...string) int {
+		return run(t.Context(), append(append([]string{"jobs"}, args...), "--database", database))
+	}
 	for _, step := range []struct {
 		args []string
 		want int

@@ -102,6 +102,7 @@ func TestPublishCrash(t *testing.T) {
 	t.Parallel()
 	f := setUp(t)
 	f.atEachCut(t, func(t *testing.T, s *exposure.Service) error {
+		t.Helper()
 		const n = 14
 		before := f.count(t)
 		u := f.phone.Upload(likely, f.phone.Keys(n))
@@ -132,6 +133,7 @@ func TestRevisionCrash(t *testing.T) {
 	t.Parallel()
 	f := setUp(t)
 	f.atEachCut(t, func(t *testing.T, s *exposure.Service) error {
+		t.Helper()
 		const n = 5
 		keys := f.phone.Keys(n)
 		u := f.phone.Upload(confirmed, keys)
