@@ -2,7 +2,6 @@ package exposure
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
 	"github.com/lib/pq"
@@ -13,10 +12,17 @@ import (
 // A key is dated no earlier than the horizon, and rows are inserted in key order: see
 // insertSQL.
 //
-// The statement inserts all keys or none. If others are stored already, or are just
-// being stored by someone else, it divides by zero, which undoes what it has inserted.
+// The statement inserts all keys, or nothing. It does nothing if the upload has a receipt,
+// and fails if any of the keys is stored without one. That fails whoever shares the
+// transaction, too, and they run again by themselves; but it is rare, where a look for
+// each key before it is inserted would be a tenth of the whole.
 const freshSQL = `
-with fresh as (
+with receipt as (
+    insert into publish_receipt (tenant_id, digest, expires_at)
+    values (current_tenant(), $10, $11)
+        on conflict (tenant_id, digest) do nothing
+ returning true
+), fresh as (
     insert into exposure
            (tenant_id, tek, rolling_start, rolling_period, transmission_risk, report_type,
             days_since_onset, traveler, region, created_at)
@@ -24,39 +30,27 @@ with fresh as (
              k.days, $8, $9, greatest(to_timestamp(k.created_at), (select settled_until from export_horizon))
         from unnest($1::bytea[], $2::integer[], $3::smallint[], $4::smallint[], $5::smallint[], $6::bigint[])
           as k (tek, rolling_start, rolling_period, risk, days, created_at)
+       where exists (select from receipt)
     order by k.tek
-          on conflict (tenant_id, tek) do nothing
-   returning tek
-), receipt as (
-    insert into publish_receipt (tenant_id, digest, expires_at)
-    select current_tenant(), $10, $11
-     where exists (select from fresh)
-        on conflict (tenant_id, digest) do nothing
 )
-select f.inserted / (f.inserted in (0, cardinality($1)))::integer as inserted,
-       exists (select from publish_receipt where digest = $10) as repeated
-  from (select count(*) as inserted from fresh) f`
-
-// divisionByZero is Postgres's answer for it.
-const divisionByZero = "22012"
+select exists (select from receipt)`
 
 // storeFresh inserts keys if all of them are new, and finds out if they were stored by
 // the same upload before. It reports false if it was neither, and then has done nothing.
 func (s *Service) storeFresh(ctx context.Context, id tenant.ID, in *intake, done *outcome, r receipt) (settled bool, err error) {
-	var inserted int64
+	stored := false
 	err = s.db.Do(ctx, id, tenant.Statement{SQL: freshSQL, Args: in.freshArgs(r), Share: Arrivals}, func(row tenant.Row) error {
-		return row.Scan(&inserted, &done.repeated)
+		return row.Scan(&stored)
 	})
-	var answer *pq.Error
 	switch {
-	case errors.As(err, &answer) && answer.Code == divisionByZero:
+	case tenant.Violates(err, "exposure_pkey"):
 		return false, nil
 	case err != nil:
 		return false, fmt.Errorf("insert keys: %w", err)
-	case inserted == 0:
-		return done.repeated, nil
 	}
-	done.insertedAll(in.records)
+	if done.repeated = !stored; stored {
+		done.insertedAll(in.records)
+	}
 	return true, nil
 }
 
