@@ -26,6 +26,7 @@ type commands struct {
 	Export      exportCommands     `cmd:"" help:"Examine export files."`
 	Audit       auditCommands      `cmd:"" help:"Export audit logs, and tell whether they were tampered with."`
 	ChaffCheck  chaffCheckCommand  `cmd:"" name:"chaff-check" help:"Try to tell cover traffic from real requests, at a running server without rate limits."`
+	GuessRun    guessRunCommand    `cmd:"" name:"guess-run" help:"Guess codes of a server on this machine from many addresses, beside honest phones, and tell what it came to."`
 	developing
 }
 
