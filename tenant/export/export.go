@@ -130,7 +130,7 @@ func (s *Service) Turn(ctx context.Context, id tenant.ID) error {
 	var errs []error
 	if due.windows {
 		// What others share comes first, so that it is in the windows about to be closed.
-		errs = append(errs, sharing.Receive(ctx, s.db, s.directory, t, s.now()), s.Cut(ctx, t))
+		errs = append(errs, sharing.Receive(ctx, s.db, s.directory, t, s.hide, s.now()), s.Cut(ctx, t))
 	}
 	if due.windows || due.batches {
 		errs = append(errs, s.Apply(ctx, t), s.work(ctx, t))

@@ -28,6 +28,7 @@ import (
 //     has the original's arrival time, regions and traveler flag, and because the short
 //     windows within a window are padded before its keys are read.
 //   - When the original is revised, so are its copies.
+//   - Tenants with whom the original is shared get the copies, too.
 //   - A repeated attempt finds the padding of the one before and adds none.
 //
 // Batches of one tenant are padded one after the other, so that each finds what the
@@ -46,6 +47,7 @@ type stored struct {
 	Region         string
 	OtherRegions   pq.StringArray
 	ImportNo       *int32
+	SharedBy       *string
 	CreatedAt      time.Time
 	RevisedType    *string
 	RevisedAt      *time.Time
@@ -59,14 +61,14 @@ type stored struct {
 
 func (k *stored) scan(rows *sqlx.Rows) error {
 	return rows.Scan(&k.TEK, &k.RollingStart, &k.RollingPeriod, &k.Risk, &k.ReportType,
-		&k.DaysSinceOnset, &k.Traveler, &k.Region, &k.OtherRegions, &k.ImportNo, &k.CreatedAt,
+		&k.DaysSinceOnset, &k.Traveler, &k.Region, &k.OtherRegions, &k.ImportNo, &k.SharedBy, &k.CreatedAt,
 		&k.RevisedType, &k.RevisedAt, &k.RevisedDays, &k.RevisedRisk, &k.Copied)
 }
 
 const (
 	realSQL = `
 select tek, rolling_start, rolling_period, transmission_risk, report_type, days_since_onset,
-       traveler, region, other_regions, import_no, created_at,
+       traveler, region, other_regions, import_no, shared_by, created_at,
        revised_type, revised_at, revised_days, revised_risk,
        exists (select
                  from exposure c
@@ -123,6 +125,31 @@ func (s *Service) pad(ctx context.Context, t *tenant.Tenant, b batch) error {
 		}
 		for _, b := range append(within, b) {
 			if err := s.padWindow(ctx, tx, b); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+const plansSQL = `
+  select region, input_regions, exclude_regions, travelers, include_imported, min_records, padding_range, max_records
+    from export_config
+order by period_seconds, path`
+
+// hide pads what a donor shares, before it crosses: keys that go to others without copies
+// would be found by that.
+func (s *Service) hide(ctx context.Context, donor *tenant.Tenant, from, until time.Time) error {
+	return s.db.InExclusive(ctx, donor.ID, padding, func(tx *tenant.Tx) error {
+		if _, err := tx.Exec(ctx, reviseCopiesSQL, from, until); err != nil {
+			return fmt.Errorf("revise copies: %w", err)
+		}
+		var plans []plan
+		if err := tx.Select(ctx, &plans, plansSQL); err != nil {
+			return fmt.Errorf("read export configurations: %w", err)
+		}
+		for _, p := range plans {
+			if err := s.padWindow(ctx, tx, batch{Start: from, End: until, plan: p}); err != nil {
 				return err
 			}
 		}
@@ -305,29 +332,29 @@ update exposure g
 	generatedSQL = `
 insert into exposure
        (tenant_id, tek, rolling_start, rolling_period, transmission_risk, report_type,
-        days_since_onset, traveler, region, other_regions, import_no, created_at,
+        days_since_onset, traveler, region, other_regions, import_no, shared_by, created_at,
         revised_type, revised_at, revised_days, revised_risk, generated, copy_of)
   select current_tenant(), k.tek, k.rolling_start, k.rolling_period, k.risk, k.report_type,
-         k.days, k.traveler, k.region, nullif(string_to_array(k.other_regions, ','), '{}'), k.import_no, k.created_at,
+         k.days, k.traveler, k.region, nullif(string_to_array(k.other_regions, ','), '{}'), k.import_no, k.shared_by, k.created_at,
          k.revised_type, k.revised_at, k.revised_days, k.revised_risk, true, k.copy_of
     from unnest($1::bytea[], $2::integer[], $3::smallint[], $4::smallint[], $5::report_type[],
-                $6::smallint[], $7::boolean[], $8::text[], $9::text[], $10::smallint[], $11::timestamptz[],
-                $12::report_type[], $13::timestamptz[], $14::smallint[], $15::smallint[], $16::bytea[])
+                $6::smallint[], $7::boolean[], $8::text[], $9::text[], $10::smallint[], $11::uuid[], $12::timestamptz[],
+                $13::report_type[], $14::timestamptz[], $15::smallint[], $16::smallint[], $17::bytea[])
       as k (tek, rolling_start, rolling_period, risk, report_type, days,
-            traveler, region, other_regions, import_no, created_at,
+            traveler, region, other_regions, import_no, shared_by, created_at,
             revised_type, revised_at, revised_days, revised_risk, copy_of)
 order by k.tek`
 )
 
 func storeGenerated(ctx context.Context, tx *tenant.Tx, generated []stored) error {
 	var (
-		teks, originals                   pq.ByteaArray
-		starts, periods, risks            pq.Int32Array
-		types, regions, others            pq.StringArray
-		travelers                         pq.BoolArray
-		days, revisedDays, revisedRisks   []*int32
-		imports                           []*int32
-		dates, revisedDates, revisedTypes []*string
+		teks, originals                             pq.ByteaArray
+		starts, periods, risks                      pq.Int32Array
+		types, regions, others                      pq.StringArray
+		travelers                                   pq.BoolArray
+		days, revisedDays, revisedRisks             []*int32
+		imports                                     []*int32
+		dates, revisedDates, revisedTypes, sharedBy []*string
 	)
 	for _, k := range generated {
 		teks, originals = append(teks, k.TEK), append(originals, k.Original)
@@ -339,14 +366,14 @@ func storeGenerated(ctx context.Context, tx *tenant.Tx, generated []stored) erro
 		travelers = append(travelers, k.Traveler)
 		regions = append(regions, k.Region)
 		others = append(others, strings.Join(k.OtherRegions, ",")) // codes have no commas
-		imports = append(imports, k.ImportNo)
+		imports, sharedBy = append(imports, k.ImportNo), append(sharedBy, k.SharedBy)
 		dates = append(dates, date(&k.CreatedAt))
 		revisedTypes = append(revisedTypes, k.RevisedType)
 		revisedDates = append(revisedDates, date(k.RevisedAt))
 		revisedDays = append(revisedDays, k.RevisedDays)
 		revisedRisks = append(revisedRisks, k.RevisedRisk)
 	}
-	_, err := tx.Exec(ctx, generatedSQL, teks, starts, periods, risks, types, pq.Array(days), travelers, regions, others, pq.Array(imports), pq.Array(dates),
+	_, err := tx.Exec(ctx, generatedSQL, teks, starts, periods, risks, types, pq.Array(days), travelers, regions, others, pq.Array(imports), pq.Array(sharedBy), pq.Array(dates),
 		pq.Array(revisedTypes), pq.Array(revisedDates), pq.Array(revisedDays), pq.Array(revisedRisks), originals)
 	if err != nil {
 		return fmt.Errorf("store padding: %w", err)

@@ -2,6 +2,7 @@ package export
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -110,7 +111,7 @@ func TestKeyOfBothIsExportedOnce(t *testing.T) {
 	recipient.wantOnce(t, bytesOf(both))
 	for _, file := range recipient.files(t) {
 		for _, k := range file.Keys {
-			if k.ReportType != exportfile.Confirmed {
+			if slices.Contains(bytesOf(both), k.Data) && k.ReportType != exportfile.Confirmed {
 				t.Errorf("a key is exported as %v", k.ReportType)
 			}
 		}
@@ -189,6 +190,54 @@ func TestSharedKeysAreExportedOnceWhileTheyArrive(t *testing.T) {
 			}
 			donor.wantOnce(t, sent)
 			recipient.wantOnce(t, sent)
+		})
+	}
+}
+
+// What the files of donor and recipient have in common are not just the real keys, neither
+// when they arrive nor when they are revised, whoever works first.
+func TestSharedKeysHideInBothTenantsFiles(t *testing.T) {
+	t.Parallel()
+	for name, first := range map[string]int{"the donor works first": 0, "the recipient works first": 1} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			donor, recipient, _ := neighbours(t, sharing.Terms{})
+			both := []*fixture{donor, recipient}
+			turns := func() {
+				donor.world.Advance(5 * time.Hour)
+				for i := range 4 {
+					of := both[(first+i)%2]
+					of.turn(t, of.service(nil))
+				}
+			}
+			keys := donor.phone.Keys(3)
+			r, err := donor.send(t.Context(), certificate.Likely, keys, "")
+			if err != nil {
+				t.Fatal(err)
+			}
+			turns()
+			if _, err := donor.send(t.Context(), certificate.Confirmed, keys, r.RevisionToken); err != nil {
+				t.Fatal(err)
+			}
+			turns()
+			fresh, revised := donor.observe(t)
+			alsoFresh, alsoRevised := recipient.observe(t)
+			for what, lists := range map[string][2]map[tek]int{"keys": {fresh, alsoFresh}, "revised keys": {revised, alsoRevised}} {
+				common := 0
+				for k := range lists[0] {
+					if lists[1][k] > 0 {
+						common++
+					}
+				}
+				if common < 20 {
+					t.Errorf("%d %s are in files of both, want real ones and copies, at least 20", common, what)
+				}
+			}
+			for _, k := range bytesOf(keys) {
+				if fresh[k] != 1 || alsoFresh[k] != 1 || revised[k] != 1 || alsoRevised[k] != 1 {
+					t.Errorf("a key is in %d and %d files, revised in %d and %d", fresh[k], alsoFresh[k], revised[k], alsoRevised[k])
+				}
+			}
 		})
 	}
 }

@@ -26,6 +26,9 @@ const inForceSQL = `
 order by donor
    limit 1000`
 
+// Hide pads a donor's keys that are dated from one time to another.
+type Hide func(ctx context.Context, donor *tenant.Tenant, from, until time.Time) error
+
 // Receive fetches the keys that other tenants share with t and that have not been
 // fetched before. What fails for one donor keeps no other's keys from coming.
 //
@@ -35,11 +38,13 @@ order by donor
 // its phones do: under its [exposure.Arrivals] lock, dated no earlier than its own
 // horizon and never before they arrived at the donor. So they are in exactly one file
 // of each configuration, whatever the windows of either side are. A key that the
-// recipient knows already stays as it is.
+// recipient knows already stays as it is. Before keys cross, hide pads those of the donor
+// that are dated in a span, and copies cross with their originals: what the files of both
+// tenants have in common would otherwise be the real keys. Copies are not counted.
 //
 // db is a handle under the role carillon_jobs. Any number of processes may do this at
 // once, and may die at any moment.
-func Receive(ctx context.Context, db *tenant.DB, directory *tenant.Directory, t *tenant.Tenant, now time.Time) error {
+func Receive(ctx context.Context, db *tenant.DB, directory *tenant.Directory, t *tenant.Tenant, hide Hide, now time.Time) error {
 	var shares []inForce
 	err := db.InSharing(ctx, t.ID, exposure.Arrivals, func(tx *tenant.Tx) error {
 		return tx.Select(ctx, &shares, inForceSQL)
@@ -49,14 +54,14 @@ func Receive(ctx context.Context, db *tenant.DB, directory *tenant.Directory, t 
 	}
 	var errs []error
 	for _, s := range shares {
-		if err := fetch(ctx, db, directory, t, s, now); err != nil {
+		if err := fetch(ctx, db, directory, t, s, hide, now); err != nil {
 			errs = append(errs, fmt.Errorf("fetch shared keys: %w", err))
 		}
 	}
 	return errors.Join(errs...)
 }
 
-func fetch(ctx context.Context, db *tenant.DB, directory *tenant.Directory, t *tenant.Tenant, s inForce, now time.Time) error {
+func fetch(ctx context.Context, db *tenant.DB, directory *tenant.Directory, t *tenant.Tenant, s inForce, hide Hide, now time.Time) error {
 	donor, err := directory.ByID(ctx, s.Donor)
 	if err != nil {
 		return fmt.Errorf("find donor: %w", err)
@@ -68,6 +73,9 @@ func fetch(ctx context.Context, db *tenant.DB, directory *tenant.Directory, t *t
 	until, err := settle(ctx, db, donor, s.OfferID, horizon)
 	if err != nil {
 		return fmt.Errorf("settle donor: %w", err)
+	}
+	if err := hide(ctx, donor, s.CrossedUntil, until); err != nil {
+		return fmt.Errorf("pad donor's keys: %w", err)
 	}
 	return cross(ctx, db, t, s, until)
 }
@@ -121,23 +129,28 @@ update share_answer
 	// The policy through_a_share admits what the donor shares and nothing else. A shared
 	// key is for the recipient's region too, by which its configurations choose.
 	crossSQL = `
+with crossed as (
 insert into exposure
        (tenant_id, tek, rolling_start, rolling_period, transmission_risk, report_type, days_since_onset,
-        traveler, region, other_regions, created_at, shared_by)
+        traveler, region, other_regions, created_at, shared_by, generated, copy_of)
   select current_tenant(), e.tek, e.rolling_start, e.rolling_period, e.transmission_risk, e.report_type, e.days_since_onset,
          e.traveler, e.region,
          (select array_agg(distinct r order by r)
             from unnest(e.other_regions || (select d.region from tenant_directory d where d.tenant = current_tenant())) as u (r)),
-         greatest(e.created_at, (select h.settled_until from export_horizon h where h.tenant_id = current_tenant())), e.tenant_id
+         greatest(e.created_at, (select h.settled_until from export_horizon h where h.tenant_id = current_tenant())), e.tenant_id,
+         e.generated, e.copy_of
     from exposure e
    where e.tenant_id = $1
      and e.created_at >= $2
      and e.created_at < $3
 order by e.tek
-      on conflict (tenant_id, tek) do nothing`
+      on conflict (tenant_id, tek) do nothing
+returning generated)
+select count(*) from crossed where not generated`
 
 	// Only a key that came from this donor is revised by it.
 	reviseSQL = `
+with crossed as (
 update exposure k
    set revised_type  = e.revised_type,
        revised_at    = greatest(e.revised_at, k.created_at, (select h.settled_until from export_horizon h where h.tenant_id = current_tenant())),
@@ -151,7 +164,9 @@ update exposure k
    and k.tenant_id = current_tenant()
    and k.tek = e.tek
    and k.shared_by = e.tenant_id
-   and k.revised_at is null`
+   and k.revised_at is null
+returning k.generated)
+select count(*) from crossed where not generated`
 
 	crossingSQL = `
 insert into share_crossing (tenant_id, donor, from_at, until_at, key_count, revised_count)
@@ -166,12 +181,11 @@ func cross(ctx context.Context, db *tenant.DB, t *tenant.Tenant, s inForce, unti
 		if err != nil || moved == 0 {
 			return err // another process was faster
 		}
-		keys, err := tx.Exec(ctx, crossSQL, s.Donor, s.CrossedUntil, until)
-		if err != nil {
+		var keys, revised int
+		if err := tx.Get(ctx, &keys, crossSQL, s.Donor, s.CrossedUntil, until); err != nil {
 			return err
 		}
-		revised, err := tx.Exec(ctx, reviseSQL, s.Donor, s.CrossedUntil, until)
-		if err != nil || keys+revised == 0 {
+		if err := tx.Get(ctx, &revised, reviseSQL, s.Donor, s.CrossedUntil, until); err != nil || keys+revised == 0 {
 			return err
 		}
 		_, err = tx.Exec(ctx, crossingSQL, s.Donor, s.CrossedUntil, until, keys, revised)
