@@ -5,7 +5,6 @@ import (
 	"database/sql"
 	"encoding/binary"
 	"errors"
-	"fmt"
 	"time"
 
 	"github.com/jmoiron/sqlx"
@@ -30,19 +29,26 @@ select tek || int4send(rolling_start) || int2send(rolling_period) || int2send(ri
        || case report when 'confirmed' then '\x01'::bytea when 'likely' then '\x02' when 'user-report' then '\x03' else '\x05' end
   from (`
 
-	newSQL = recordSQL + `
-select tek, rolling_start, rolling_period, transmission_risk as risk, days_since_onset as days, report_type as report
+	newWhere = `
   from exposure
  where created_at >= $1
-   and created_at < $2` + matching + `) k
+   and created_at < $2` + matching
+
+	revisedWhere = `
+  from exposure
+ where revised_at >= $1
+   and revised_at < $2` + matching
+
+	newSQL = recordSQL + `
+select tek, rolling_start, rolling_period, transmission_risk as risk, days_since_onset as days, report_type as report` + newWhere + `) k
 order by 1`
 
 	revisedSQL = recordSQL + `
-select tek, rolling_start, rolling_period, revised_risk as risk, revised_days as days, revised_type as report
-  from exposure
- where revised_at >= $1
-   and revised_at < $2` + matching + `) k
+select tek, rolling_start, rolling_period, revised_risk as risk, revised_days as days, revised_type as report` + revisedWhere + `) k
 order by 1`
+
+	countNewSQL     = `select count(*)` + newWhere
+	countRevisedSQL = `select count(*)` + revisedWhere
 
 	recordSize = 27
 	noDays     = 99
@@ -75,88 +81,50 @@ func parseRecord(r []byte) (k exportfile.Key, err error) {
 	return k, nil
 }
 
-// list is one of the lists of keys of a batch, which is read once and in part after
-// part. The database holds it in order, as it stood when the list was opened.
-type list struct {
-	tx    *tenant.Tx
-	name  string
-	count int
+// snapshotSQL begins reading. What is counted is then what is read, whatever else is
+// stored or revised meanwhile. Large windows are planned as such, and sorted in larger
+// pieces than the default's.
+const snapshotSQL = `
+set transaction isolation level repeatable read, read only;
+set local plan_cache_mode = force_custom_plan;
+set local work_mem = '32MB'`
+
+// count counts the keys of a batch.
+func (b batch) count(ctx context.Context, tx *tenant.Tx) (n share, err error) {
+	if err = tx.Get(ctx, &n.keys, countNewSQL, b.arguments()...); err == nil {
+		err = tx.Get(ctx, &n.revised, countRevisedSQL, b.arguments()...)
+	}
+	return n, err
 }
 
-const (
-	// The default would sort a large window on disk in many small pieces.
-	memorySQL = `set local work_mem = '32MB'`
-
-	// block is how many keys are fetched in a round trip.
-	block = 5000
-)
-
-// open has the database put a list in order, and counts it.
-func open(ctx context.Context, tx *tenant.Tx, name, query string, args []any) (*list, error) {
-	if _, err := tx.Exec(ctx, "declare "+name+" binary scroll cursor for "+query, args...); err != nil {
-		return nil, err
-	}
-	n, err := tx.Exec(ctx, "move forward all in "+name)
-	if err != nil {
-		return nil, err
-	}
-	_, err = tx.Exec(ctx, "move absolute 0 in "+name)
-	return &list{tx: tx, name: name, count: int(n)}, err
-}
-
-// next passes on the next n keys, which there must be.
-func (l *list) next(ctx context.Context, n int, add func(exportfile.Key) error) error {
-	for n > 0 {
-		want, got := min(n, block), 0
-		err := l.tx.Each(ctx, func(rows *sqlx.Rows) error {
-			var record sql.RawBytes
-			if err := rows.Scan(&record); err != nil {
-				return err
-			}
-			k, err := parseRecord(record)
-			if err != nil {
-				return err
-			}
-			got++
-			return add(k)
-		}, fmt.Sprintf("fetch %d from %s", want, l.name))
+// each passes on the keys that a query finds, in the order of their bytes, as they come
+// from the database.
+func (b batch) each(ctx context.Context, tx *tenant.Tx, query string, add func(exportfile.Key) error) error {
+	return tx.Each(ctx, func(rows *sqlx.Rows) error {
+		var record sql.RawBytes
+		if err := rows.Scan(&record); err != nil {
+			return err
+		}
+		k, err := parseRecord(record)
 		if err != nil {
 			return err
 		}
-		if got < want {
-			return fmt.Errorf("%d keys of %d: %w", got, want, errRecord)
-		}
-		n -= want
-	}
-	return nil
+		return add(k)
+	}, query, b.arguments()...)
 }
 
-// lists are all keys of a batch.
-type lists struct{ fresh, revised *list }
-
-func openLists(ctx context.Context, tx *tenant.Tx, b batch) (l lists, err error) {
-	if _, err = tx.Exec(ctx, memorySQL); err != nil {
-		return l, err
-	}
-	if l.fresh, err = open(ctx, tx, "new_keys", newSQL, b.arguments()); err != nil {
-		return l, err
-	}
-	l.revised, err = open(ctx, tx, "revised_keys", revisedSQL, b.arguments())
-	return l, err
-}
-
-// share is what one file has of each list.
+// share is how many keys of each list a batch has, or one file of it.
 type share struct{ keys, revised int }
 
 // divide fills files, new keys first, and cuts one each time it has the most that it
 // may have (§5.3).
-func divide(keys, revised, most int) []share {
+func divide(n share, most int) []share {
 	var all []share
-	for keys+revised > 0 {
-		n := min(keys, most)
-		m := min(revised, most-n)
-		all = append(all, share{keys: n, revised: m})
-		keys, revised = keys-n, revised-m
+	for n.keys+n.revised > 0 {
+		keys := min(n.keys, most)
+		revised := min(n.revised, most-keys)
+		all = append(all, share{keys, revised})
+		n.keys, n.revised = n.keys-keys, n.revised-revised
 	}
 	return all
 }

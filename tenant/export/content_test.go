@@ -32,7 +32,7 @@ func TestFilesAreCutWhenFull(t *testing.T) {
 		{20, 0, []share{{10, 0}, {10, 0}}},
 		{0, 12, []share{{0, 10}, {0, 2}}},
 	} {
-		if diff := cmp.Diff(test.want, divide(test.keys, test.revised, 10), cmp.AllowUnexported(share{})); diff != "" {
+		if diff := cmp.Diff(test.want, divide(share{test.keys, test.revised}, 10), cmp.AllowUnexported(share{})); diff != "" {
 			t.Errorf("%d and %d keys (-want +got):\n%s", test.keys, test.revised, diff)
 		}
 	}
@@ -53,15 +53,11 @@ func TestSplitFilesDifferInTheirEnd(t *testing.T) {
 	}
 }
 
-// newKeys are the new keys of a batch, as its files get them.
-func (f *fixture) newKeys(tb testing.TB, b batch) (keys []exportfile.Key) {
+// keys are the new or the revised keys of a batch, as its files get them.
+func (f *fixture) keys(tb testing.TB, b batch, query string) (keys []exportfile.Key) {
 	tb.Helper()
 	err := f.world.Jobs.In(tb.Context(), f.tenant.ID, func(tx *tenant.Tx) error {
-		l, err := openLists(tb.Context(), tx, b)
-		if err != nil {
-			return err
-		}
-		return l.fresh.next(tb.Context(), l.fresh.count, func(k exportfile.Key) error {
+		return b.each(tb.Context(), tx, query, func(k exportfile.Key) error {
 			keys = append(keys, k)
 			return nil
 		})
@@ -103,39 +99,57 @@ values ($1, '\x000102030405060708090a0b0c0d0e0f', 2147483647, 1, 0, 'user-report
 	}
 	wantNew[0].Data, wantRevised[0].Data = counting, counting
 	b := batch{Start: start, End: start.Add(period), plan: plan{Region: "XA", Travelers: "region"}}
+	if !slices.Equal(f.keys(t, b, newSQL), wantNew) || !slices.Equal(f.keys(t, b, revisedSQL), wantRevised) {
+		t.Error("other keys than those stored")
+	}
 	err := f.world.Jobs.In(t.Context(), f.tenant.ID, func(tx *tenant.Tx) error {
-		l, err := openLists(t.Context(), tx, b)
-		if err != nil {
-			return err
+		n, err := b.count(t.Context(), tx)
+		if want := (share{len(wantNew), len(wantRevised)}); n != want {
+			t.Errorf("%+v are counted, want %+v", n, want)
 		}
-		for _, list := range []struct {
-			*list
-			want []exportfile.Key
-		}{{l.fresh, wantNew}, {l.revised, wantRevised}} {
-			var got []exportfile.Key
-			add := func(k exportfile.Key) error {
-				got = append(got, k)
-				return nil
-			}
-			if list.count != len(list.want) {
-				t.Errorf("%s: %d are counted, want %d", list.name, list.count, len(list.want))
-			}
-			for range list.want { // one by one, as if each began a file
-				if err := list.next(t.Context(), 1, add); err != nil {
-					return err
-				}
-			}
-			if !slices.Equal(got, list.want) {
-				t.Errorf("%s: other keys than those stored", list.name)
-			}
-			if err := list.next(t.Context(), 1, add); !errors.Is(err, errRecord) {
-				t.Errorf("%s: a key more than there are: %v", list.name, err)
-			}
-		}
-		return nil
+		return err
 	})
 	if err != nil {
 		t.Fatal(err)
+	}
+}
+
+// More or fewer keys than were counted are no file.
+func TestFillingCounts(t *testing.T) {
+	t.Parallel()
+	stored := 0
+	f := &filling{
+		batch: batch{Start: at("09:00:00"), End: at("10:00:00")}, shares: []share{{keys: 1}, {keys: 1, revised: 1}},
+		store: func(file, []byte) error { stored++; return nil }, step: func(string) error { return nil },
+	}
+	k := exportfile.Key{RollingPeriod: 144}
+	for i, step := range []struct {
+		add  func(exportfile.Key) error
+		want error
+		done int
+	}{{f.add, nil, 1}, {f.add, nil, 1}, {f.addRevised, nil, 2}, {f.addRevised, errCount, 2}} {
+		if err := step.add(k); !errors.Is(err, step.want) || len(f.done) != step.done || stored != step.done {
+			t.Errorf("key %d: %v, %d files, %d stored", i, err, len(f.done), stored)
+		}
+	}
+}
+
+// What is stored or revised after a batch's keys were counted does not change its files:
+// they have the keys of the moment when reading began.
+func TestSnapshot(t *testing.T) {
+	t.Parallel()
+	f := setUp(t)
+	f.exec(t, `update export_config set max_records = 5, min_records = 0`)
+	start := f.world.Now().Truncate(period)
+	f.fill(t, 10)
+	b := batch{Start: start, End: start.Add(period), plan: plan{Region: f.tenant.Region, Travelers: "region", MaxRecords: 5}}
+	filling := &filling{batch: b, store: func(file, []byte) error { return nil }, step: func(string) error {
+		f.exec(t, `update exposure set revised_type = 'confirmed', revised_at = created_at, revised_risk = 1`)
+		return nil
+	}}
+	err := f.world.Jobs.In(t.Context(), f.tenant.ID, func(tx *tenant.Tx) error { return filling.all(t.Context(), tx, false) })
+	if err != nil || len(filling.done) != 2 {
+		t.Errorf("%d files, %v", len(filling.done), err)
 	}
 }
 
@@ -148,13 +162,13 @@ func TestParseRecordRefuses(t *testing.T) {
 	}
 }
 
-// More keys than are fetched at once, in files that end within what is fetched.
+// Each of many keys is in one of the files.
 func TestManyKeysInManyFiles(t *testing.T) {
 	t.Parallel()
 	f := setUp(t)
 	s := f.service(nil)
 	f.turn(t, s)
-	const keys, most = 2*block + 7, block - 1
+	const keys, most = 10_007, 4999
 	f.exec(t, `update export_config set max_records = $1`, most)
 	f.fill(t, keys)
 	f.world.Advance(period)

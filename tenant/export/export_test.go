@@ -234,7 +234,7 @@ values ($1, $2, 1, 144, 0, 'confirmed', $3, $4, nullif($5::text[], '{}'), $6)`
 			Region: test.region, InputRegions: test.input, ExcludeRegions: test.exclude, Travelers: test.travelers, IncludeImported: true,
 		}}
 		var got []string
-		for _, k := range f.newKeys(t, b) {
+		for _, k := range f.keys(t, b, newSQL) {
 			got = append(got, keys[k.Data[0]].name)
 		}
 		if strings.Join(got, " ") != test.want {
@@ -254,7 +254,7 @@ func TestImportedKeys(t *testing.T) {
 		b := batch{Start: start, End: start.Add(period), plan: plan{
 			Region: f.tenant.Region, ExcludeRegions: pq.StringArray{}, Travelers: "region", IncludeImported: included,
 		}}
-		if n := len(f.newKeys(t, b)); n != want {
+		if n := len(f.keys(t, b, newSQL)); n != want {
 			t.Errorf("included %t: %d keys, want %d", included, n, want)
 		}
 	}

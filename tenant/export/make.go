@@ -90,10 +90,10 @@ values (current_tenant(), $1, $2, $3, $4, $5, $6, $7, $8)`
 // commit point: after it the batch's files are these bytes, whatever happens, and
 // before it nothing of them is there. A batch without keys has no files and is done.
 //
-// Keys go from the database through the encoder into the file that is being made; what
-// is in memory is that file and no keys. The lease is looked at first, to do nothing in
-// vain, and taken hold of last: who has lost it meanwhile commits nothing, and nobody
-// waits for it until then.
+// Another transaction reads meanwhile. Keys go from it through the encoder into the file
+// that is being made; what is in memory is that file and no keys. The lease is looked at
+// first, to do nothing in vain, and taken hold of last: who has lost it meanwhile
+// commits nothing, and nobody waits for it until then.
 func (s *Service) stage(ctx context.Context, t *tenant.Tenant, b batch, signers []exportfile.Signer, padded bool) error {
 	return s.db.In(ctx, t.ID, func(tx *tenant.Tx) error {
 		var leased int
@@ -103,41 +103,94 @@ func (s *Service) stage(ctx context.Context, t *tenant.Tenant, b batch, signers 
 		if leased == 0 {
 			return errFenced
 		}
-		keys, err := openLists(ctx, tx, b)
-		if err != nil {
-			return fmt.Errorf("read keys: %w", err)
+		f := &filling{
+			batch: b, signers: signers, step: s.step,
+			store: func(f file, body []byte) error { return storeBody(ctx, tx, b, f, body) },
 		}
-		shares := divide(keys.fresh.count, keys.revised.count, b.MaxRecords)
-		if lack := short(shares, b); lack > 0 && !padded {
-			return shortError{lack}
-		}
-		files, err := s.encode(ctx, tx, b, keys, shares, signers)
+		err := s.db.In(ctx, t.ID, func(reading *tenant.Tx) error { return f.all(ctx, reading, padded) })
 		if err != nil {
 			return err
 		}
-		return s.commit(ctx, tx, b, files)
+		return s.commit(ctx, tx, b, f.done)
 	})
 }
 
-// encode makes the files one after the other.
-func (s *Service) encode(ctx context.Context, tx *tenant.Tx, b batch, keys lists, shares []share, signers []exportfile.Signer) ([]file, error) {
-	var files []file
-	var body bytes.Buffer
-	for i, part := range shares {
-		body.Reset()
-		if err := encodeFile(ctx, &body, b.frame(i, len(shares)), part, keys, signers); err != nil {
-			return nil, fmt.Errorf("encode: %w", err)
-		}
-		f := file{share: part, number: i + 1, name: fileName(b, i+1), size: body.Len(), sha256: sha256.Sum256(body.Bytes())}
-		if err := storeBody(ctx, tx, b, f, body.Bytes()); err != nil {
-			return nil, fmt.Errorf("store file: %w", err)
-		}
-		files = append(files, f)
-		if err := s.step("encoded"); err != nil {
-			return nil, err
+// filling makes the files of a batch one after the other.
+type filling struct {
+	batch   batch
+	signers []exportfile.Signer
+	store   func(file, []byte) error
+	step    func(string) error
+
+	shares []share // of all files
+	done   []file
+	// The file in the making.
+	writer *exportfile.Writer
+	body   bytes.Buffer
+	part   share
+}
+
+// all fills files with all keys of the batch.
+func (f *filling) all(ctx context.Context, tx *tenant.Tx, padded bool) error {
+	if _, err := tx.Exec(ctx, snapshotSQL); err != nil {
+		return fmt.Errorf("read keys: %w", err)
+	}
+	n, err := f.batch.count(ctx, tx)
+	if err != nil {
+		return fmt.Errorf("count keys: %w", err)
+	}
+	f.shares = divide(n, f.batch.MaxRecords)
+	if lack := short(f.shares, f.batch); lack > 0 && !padded {
+		return shortError{lack}
+	}
+	if err := f.batch.each(ctx, tx, newSQL, f.add); err != nil {
+		return fmt.Errorf("new keys: %w", err)
+	}
+	if err := f.batch.each(ctx, tx, revisedSQL, f.addRevised); err != nil {
+		return fmt.Errorf("revised keys: %w", err)
+	}
+	if len(f.done) < len(f.shares) {
+		return errCount
+	}
+	return nil
+}
+
+// errCount means that there are not as many keys as were counted.
+var errCount = errors.New("the database counts its keys otherwise")
+
+func (f *filling) add(k exportfile.Key) error {
+	return f.put(func() error {
+		f.part.keys++
+		return f.writer.Add(k)
+	})
+}
+
+func (f *filling) addRevised(k exportfile.Key) error {
+	return f.put(func() error {
+		f.part.revised++
+		return f.writer.AddRevised(k)
+	})
+}
+
+// put puts one key into a file, begins the file before its first key and ends it after
+// its last.
+func (f *filling) put(key func() error) error {
+	if len(f.done) == len(f.shares) {
+		return errCount
+	}
+	want := f.shares[len(f.done)]
+	if f.writer == nil {
+		if err := f.begin(want); err != nil {
+			return err
 		}
 	}
-	return files, nil
+	if err := key(); err != nil {
+		return fmt.Errorf("encode: %w", err)
+	}
+	if f.part == want {
+		return f.end()
+	}
+	return nil
 }
 
 // perKey is what a key takes in a file at most, as a rule, in bytes; perFile the rest.
@@ -146,31 +199,36 @@ const (
 	perFile = 4 << 10
 )
 
-// encodeFile makes a file's bytes, and believes them only after reading them as a phone
-// would.
-func encodeFile(ctx context.Context, body *bytes.Buffer, frame exportfile.Frame, part share, keys lists, signers []exportfile.Signer) error {
-	body.Grow(min(maxFile, perFile+perKey*(part.keys+part.revised)))
-	w, err := exportfile.NewWriter(bounded{body}, frame, signers)
+func (f *filling) begin(want share) (err error) {
+	f.body.Reset()
+	f.body.Grow(min(maxFile, perFile+perKey*(want.keys+want.revised)))
+	f.part = share{}
+	f.writer, err = exportfile.NewWriter(bounded{&f.body}, f.batch.frame(len(f.done), len(f.shares)), f.signers)
+	return err
+}
+
+// end believes a file's bytes only after reading them as a phone would, and stores them.
+func (f *filling) end() error {
+	err := f.writer.Close()
+	f.writer = nil
 	if err != nil {
-		return err
+		return fmt.Errorf("encode: %w", err)
 	}
-	if err := keys.fresh.next(ctx, part.keys, w.Add); err != nil {
-		return err
-	}
-	if err := keys.revised.next(ctx, part.revised, w.AddRevised); err != nil {
-		return err
-	}
-	if err := w.Close(); err != nil {
-		return err
-	}
-	fresh, revised, err := exportfile.Check(body.Bytes(), signers)
-	if err == nil && (share{fresh, revised}) != part {
-		err = exportfile.ErrMalformed
+	body := f.body.Bytes()
+	keys, revised, err := exportfile.Check(body, f.signers)
+	if err == nil && (share{keys, revised}) != f.part {
+		err = errCount
 	}
 	if err != nil {
 		return fmt.Errorf("verify own output: %w", err)
 	}
-	return nil
+	number := len(f.done) + 1
+	made := file{share: f.part, number: number, name: fileName(f.batch, number), size: len(body), sha256: sha256.Sum256(body)}
+	if err := f.store(made, body); err != nil {
+		return fmt.Errorf("store file: %w", err)
+	}
+	f.done = append(f.done, made)
+	return f.step("encoded")
 }
 
 // bounded takes a file that phones take.

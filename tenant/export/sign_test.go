@@ -1,7 +1,6 @@
 package export
 
 import (
-	"bytes"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -104,9 +103,12 @@ func TestOwnOutputIsVerifiedByEachKey(t *testing.T) {
 		t.Fatal(err)
 	}
 	signers = append(signers, exportfile.Signer{KeyID: "310", KeyVersion: "v2", Key: other})
-	var none list
 	encode := func() error {
-		return encodeFile(t.Context(), &bytes.Buffer{}, batch{Start: at("09:00:00"), End: at("10:00:00")}.frame(0, 1), share{}, lists{fresh: &none, revised: &none}, signers)
+		f := &filling{
+			batch: batch{Start: at("09:00:00"), End: at("10:00:00")}, signers: signers, shares: []share{{keys: 1}},
+			store: func(file, []byte) error { return nil }, step: func(string) error { return nil },
+		}
+		return f.add(exportfile.Key{RollingPeriod: 144})
 	}
 	if err := encode(); err != nil {
 		t.Error(err)
