@@ -27,6 +27,7 @@ type tenantCommands struct {
 	PurgePhone         tenantPurgePhoneCommand          `cmd:"" help:"Let a telephone number report again, and end its unused code. The number is read from standard input."`
 	VerificationServer tenantVerificationServerCommands `cmd:"" help:"Outside verification servers whose certificates are accepted."`
 	Import             tenantImportCommands             `cmd:"" help:"Keys of outside key servers."`
+	Share              tenantShareCommands              `cmd:"" help:"Exposure keys that health authorities give each other."`
 	App                tenantAppCommands                `cmd:"" help:"The apps to which a health authority's links lead."`
 }
 
