@@ -23,6 +23,7 @@ import (
 
 	"github.com/alexedwards/scs/v2"
 	"github.com/gin-gonic/gin"
+	"github.com/google/uuid"
 
 	"carillon/admin-ui/assets"
 	"carillon/authz"
@@ -31,6 +32,7 @@ import (
 	"carillon/tenant/audit"
 	"carillon/tenant/limit"
 	"carillon/tenant/member"
+	"carillon/tenant/sharing"
 	"carillon/tenant/verification"
 )
 
@@ -69,6 +71,17 @@ type AuditLog interface {
 	Export(ctx context.Context, t *tenant.Tenant, now time.Time, to io.Writer) error
 }
 
+// Sharing is what staff do about keys that health authorities give each other. The
+// promises and errors are those of [sharing.Staff].
+type Sharing interface {
+	Board(ctx context.Context, t *tenant.Tenant, by authz.Subject) (outgoing, incoming []sharing.Share, err error)
+	Seen(ctx context.Context, t *tenant.Tenant, by authz.Subject, limit int) (sharing.Seen, error)
+	Offer(ctx context.Context, t *tenant.Tenant, by authz.Subject, to string, terms sharing.Terms) error
+	Answer(ctx context.Context, t *tenant.Tenant, by authz.Subject, offer uuid.UUID, accept bool) error
+	Withdraw(ctx context.Context, t *tenant.Tenant, by authz.Subject, offer uuid.UUID) error
+	End(ctx context.Context, t *tenant.Tenant, by authz.Subject, offer uuid.UUID) error
+}
+
 // Directory finds the health authority that a URL names: [tenant.ErrUnknown] if
 // there is none.
 type Directory interface {
@@ -90,6 +103,7 @@ type Config struct {
 	Staff     Staff
 	Codes     Codes
 	Audit     AuditLog
+	Sharing   Sharing
 	Directory Directory
 	Policies  *authz.Policies
 	Sessions  SessionStore
@@ -108,7 +122,7 @@ func (c Config) validate() error {
 	switch {
 	case err != nil || u.Host == "" || u.Path != "":
 		return errors.New("base URL must be scheme and host, without a trailing slash")
-	case c.Login == nil || c.Staff == nil || c.Codes == nil || c.Audit == nil || c.Directory == nil || c.Policies == nil || c.Sessions == nil:
+	case c.Login == nil || c.Staff == nil || c.Codes == nil || c.Audit == nil || c.Sharing == nil || c.Directory == nil || c.Policies == nil || c.Sessions == nil:
 		return errors.New("a part that the portal needs is missing")
 	case c.Log == nil || c.Now == nil:
 		return errors.New("log or clock is missing")

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"carillon/authz"
+	"carillon/tenant/sharing"
 )
 
 //go:embed messages/en.json
@@ -120,6 +121,23 @@ func (c *catalogue) state(s state) (label, advice string) {
 		return c.text("state.unused"), c.text("state.unused.advice")
 	}
 	return string(s), ""
+}
+
+// sharing says how an offer of keys stands.
+func (c *catalogue) sharing(s sharing.State) string {
+	switch s {
+	case sharing.Waiting:
+		return c.text("sharing.state.waiting")
+	case sharing.InForce:
+		return c.text("sharing.state.in_force")
+	case sharing.Declined:
+		return c.text("sharing.state.declined")
+	case sharing.Ended:
+		return c.text("sharing.state.ended")
+	case sharing.Withdrawn:
+		return c.text("sharing.state.withdrawn")
+	}
+	return string(s)
 }
 
 // role names a role; one that the authority defined itself has no other name.

@@ -10,6 +10,7 @@ import (
 	"carillon/authz/oidc"
 	"carillon/tenant"
 	"carillon/tenant/member"
+	"carillon/tenant/sharing"
 	"carillon/tenant/verification"
 )
 
@@ -77,6 +78,11 @@ func knownErrors() []known {
 		{verification.ErrSMSFailed, http.StatusUnprocessableEntity, fieldPhone, "issue.error.sms", ""},
 		{verification.ErrSMSQueueFull, http.StatusUnprocessableEntity, fieldPhone, "issue.error.sms", ""},
 		{verification.ErrCodeNotFound, http.StatusNotFound, fieldID, "lookup.error.missing", ""},
+
+		{sharing.ErrRecipient, http.StatusUnprocessableEntity, fieldRecipient, "sharing.error.recipient", ""},
+		{sharing.ErrOffered, http.StatusUnprocessableEntity, fieldRecipient, "sharing.error.offered", ""},
+		{sharing.ErrRegions, http.StatusUnprocessableEntity, fieldRegions, "sharing.error.regions", ""},
+		{sharing.ErrNoOffer, http.StatusNotFound, "", "sharing.error.missing", "sharing.error.missing.advice"},
 
 		{verification.ErrUUIDExists, http.StatusConflict, "", "repeated.heading", "repeated.text"},
 		{verification.ErrAlreadyClaimed, http.StatusConflict, "", "error.claimed", "error.claimed.advice"},

@@ -38,6 +38,8 @@ func (s *Server) home(v *visit) (answer, error) {
 		return redirect(v.path("/codes"))
 	case v.may(authz.AuditRead):
 		return redirect(v.path("/audit"))
+	case v.may(authz.SharingView):
+		return redirect(v.path("/sharing"))
 	}
 	var p homePage
 	for _, r := range v.by.Roles {

@@ -34,6 +34,8 @@ const (
 	caseworker = "caseworker@north-shore.example"
 	analyst    = "analyst@north-shore.example"
 	auditor    = "auditor@north-shore.example"
+	custodian  = "custodian@north-shore.example"
+	owner      = "owner@north-shore.example"
 	stranger   = "stranger@elsewhere.example"
 )
 
@@ -45,6 +47,7 @@ type world struct {
 	server   *httptest.Server
 	portal   *adminui.Server
 	codes    *adminuitest.Codes
+	sharing  *adminuitest.Sharing
 	audit    *adminuitest.Audit
 	staff    *adminuitest.Staff
 	login    *adminuitest.Login
@@ -97,14 +100,17 @@ func newWorld(t *testing.T, changes ...func(*adminui.Config)) *world {
 			Roles: map[string]map[tenant.Slug][]authz.Role{
 				caseworker: {"north-shore": {authz.Caseworker}},
 				auditor:    {"north-shore": {authz.Auditor}},
+				custodian:  {"north-shore": {authz.KeyCustodian}},
+				owner:      {"north-shore": {authz.Owner}},
 				analyst:    {"north-shore": {authz.Analyst}, "river-valley": {authz.Analyst}},
 			},
 		},
 	}
+	w.sharing = &adminuitest.Sharing{Now: w.clock}
 	w.codes, w.audit = &adminuitest.Codes{Now: w.clock}, &adminuitest.Audit{}
 	w.login = &adminuitest.Login{As: identity(caseworker)}
 	config := adminui.Config{
-		BaseURL: "https://carillon.example", Login: w.login, Staff: w.staff, Codes: w.codes, Audit: w.audit, Directory: w.staff,
+		BaseURL: "https://carillon.example", Login: w.login, Staff: w.staff, Codes: w.codes, Audit: w.audit, Sharing: w.sharing, Directory: w.staff,
 		Policies: authz.NewPolicies(nil, 8), Sessions: w.sessions, Log: slog.New(slog.NewTextHandler(w.log, nil)), Now: w.clock,
 	}
 	for _, change := range changes {
@@ -632,7 +638,7 @@ func TestNoRouteForgetsItsGuard(t *testing.T) {
 func TestNewRefusesWhatMakesNoSense(t *testing.T) {
 	t.Parallel()
 	good := adminui.Config{
-		BaseURL: "https://carillon.example", Login: &adminuitest.Login{}, Staff: &adminuitest.Staff{}, Codes: &adminuitest.Codes{}, Audit: &adminuitest.Audit{},
+		BaseURL: "https://carillon.example", Login: &adminuitest.Login{}, Staff: &adminuitest.Staff{}, Codes: &adminuitest.Codes{}, Audit: &adminuitest.Audit{}, Sharing: &adminuitest.Sharing{},
 		Directory: &adminuitest.Staff{}, Policies: authz.NewPolicies(nil, 1), Sessions: &adminuitest.Sessions{},
 		Log: slog.New(slog.DiscardHandler), Now: time.Now,
 	}
@@ -643,6 +649,7 @@ func TestNewRefusesWhatMakesNoSense(t *testing.T) {
 		"base URL with a slash": func(c *adminui.Config) { c.BaseURL += "/" },
 		"no base URL":           func(c *adminui.Config) { c.BaseURL = "" },
 		"no codes":              func(c *adminui.Config) { c.Codes = nil },
+		"no sharing":            func(c *adminui.Config) { c.Sharing = nil },
 		"no audit log":          func(c *adminui.Config) { c.Audit = nil },
 		"no clock":              func(c *adminui.Config) { c.Now = nil },
 	} {

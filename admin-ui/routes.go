@@ -35,6 +35,18 @@ func (s *Server) routes() []route {
 		staffed("GET /portal/:tenant/codes/:id/expire", authz.CodeExpire, limitPortal, s.confirmExpiry),
 		staffed("POST /portal/:tenant/codes/:id/expire", authz.CodeExpire, limitPortal, s.expireCode),
 
+		staffed("GET /portal/:tenant/sharing", authz.SharingView, limitPortal, s.showSharing),
+		staffed("GET /portal/:tenant/sharing/seen", authz.SharingView, limitPortal, s.showSeen),
+		staffed("GET /portal/:tenant/sharing/new", authz.SharingOffer, limitPortal, s.newOffer),
+		staffed("POST /portal/:tenant/sharing/new", authz.SharingOffer, limitPortal, s.makeOffer),
+		staffed("GET /portal/:tenant/sharing/:id/withdraw", authz.SharingOffer, limitPortal, s.askWithdrawal),
+		staffed("POST /portal/:tenant/sharing/:id/withdraw", authz.SharingOffer, limitPortal, s.withdrawOffer),
+		staffed("GET /portal/:tenant/sharing/:id/answer", authz.SharingAccept, limitPortal, s.askAnswer),
+		staffed("POST /portal/:tenant/sharing/:id/accept", authz.SharingAccept, limitPortal, s.acceptOffer),
+		staffed("POST /portal/:tenant/sharing/:id/decline", authz.SharingAccept, limitPortal, s.declineOffer),
+		staffed("GET /portal/:tenant/sharing/:id/end", authz.SharingAccept, limitPortal, s.askEnd),
+		staffed("POST /portal/:tenant/sharing/:id/end", authz.SharingAccept, limitPortal, s.endShare),
+
 		staffed("GET /portal/:tenant/audit", authz.AuditRead, limitPortal, s.showAudit),
 		staffed("GET /portal/:tenant/audit/log", authz.AuditRead, limitPortal, s.exportAudit),
 	}

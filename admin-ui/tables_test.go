@@ -14,12 +14,13 @@ import (
 	"carillon/authz/oidc"
 	"carillon/tenant"
 	"carillon/tenant/member"
+	"carillon/tenant/sharing"
 	"carillon/tenant/verification"
 )
 
 func TestEveryErrorOfTheDomainHasAnAnswer(t *testing.T) {
 	t.Parallel()
-	sentinels := slices.Concat(authz.Sentinels(), oidc.Sentinels(), member.Sentinels(), verification.Sentinels(),
+	sentinels := slices.Concat(authz.Sentinels(), oidc.Sentinels(), member.Sentinels(), verification.Sentinels(), sharing.Sentinels(),
 		[]error{tenant.ErrUnknown, errNoPage, errMethod, errCrossOrigin, errForm, errSuspended, errOutside})
 	for _, sentinel := range sentinels {
 		k, found := lookUp(sentinel)

@@ -105,6 +105,7 @@ func (s *Server) nav(v *visit) []navItem {
 	add(authz.CodeIssue, "nav.issue", "/codes/new", issuing)
 	add(authz.CodeRead, "nav.lookup", "/codes", !issuing && strings.Contains(v.route.Path, "/codes"))
 	add(authz.AuditRead, "nav.audit", "/audit", strings.HasSuffix(v.route.Path, "/audit"))
+	add(authz.SharingView, "nav.sharing", "/sharing", strings.Contains(v.route.Path, "/sharing"))
 	return items
 }
 

@@ -18,6 +18,7 @@ import (
 	"carillon/tenant"
 	"carillon/tenant/audit"
 	"carillon/tenant/member"
+	"carillon/tenant/sharing"
 	"carillon/tenant/verification"
 )
 
@@ -150,6 +151,66 @@ func (a *Audit) Export(_ context.Context, _ *tenant.Tenant, _ time.Time, to io.W
 		return err
 	}
 	return a.Fail
+}
+
+// Sharing is a stand-in for what authorities share. It keeps what one of them offers and
+// is offered, whoever asks.
+type Sharing struct {
+	Now                func() time.Time
+	Outgoing, Incoming []sharing.Share
+	Windows            sharing.Seen
+}
+
+// Board lists both directions.
+func (s *Sharing) Board(context.Context, *tenant.Tenant, authz.Subject) (outgoing, incoming []sharing.Share, err error) {
+	return s.Outgoing, s.Incoming, nil
+}
+
+// Seen returns Windows.
+func (s *Sharing) Seen(context.Context, *tenant.Tenant, authz.Subject, int) (sharing.Seen, error) {
+	return s.Windows, nil
+}
+
+// Offer adds to Outgoing; "taken" has an offer already.
+func (s *Sharing) Offer(_ context.Context, _ *tenant.Tenant, _ authz.Subject, to string, terms sharing.Terms) error {
+	switch to {
+	case "":
+		return sharing.ErrRecipient
+	case "taken":
+		return sharing.ErrOffered
+	}
+	s.Outgoing = append(s.Outgoing, sharing.Share{
+		Offer: uuid.New(), Peer: tenant.Slug(to), TravelersOnly: terms.TravelersOnly, Regions: terms.Regions, OfferedAt: s.Now(),
+	})
+	return nil
+}
+
+// Answer changes an offer of Incoming.
+func (s *Sharing) Answer(_ context.Context, _ *tenant.Tenant, _ authz.Subject, offer uuid.UUID, accept bool) error {
+	now := s.Now()
+	return change(s.Incoming, offer, sharing.Waiting, func(o *sharing.Share) { o.Answered, o.Accepted = &now, accept })
+}
+
+// Withdraw ends an offer of Outgoing that waits.
+func (s *Sharing) Withdraw(_ context.Context, _ *tenant.Tenant, _ authz.Subject, offer uuid.UUID) error {
+	now := s.Now()
+	return change(s.Outgoing, offer, sharing.Waiting, func(o *sharing.Share) { o.Over, o.Withdrawn = &now, true })
+}
+
+// End ends one of Incoming.
+func (s *Sharing) End(_ context.Context, _ *tenant.Tenant, _ authz.Subject, offer uuid.UUID) error {
+	now := s.Now()
+	return change(s.Incoming, offer, sharing.InForce, func(o *sharing.Share) { o.Over = &now })
+}
+
+func change(list []sharing.Share, offer uuid.UUID, from sharing.State, to func(*sharing.Share)) error {
+	for i := range list {
+		if list[i].Offer == offer && list[i].State() == from {
+			to(&list[i])
+			return nil
+		}
+	}
+	return sharing.ErrNoOffer
 }
 
 // Staff is a stand-in for the members of tenants. It is also the directory.

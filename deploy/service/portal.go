@@ -13,6 +13,7 @@ import (
 	"carillon/tenant"
 	"carillon/tenant/audit"
 	"carillon/tenant/member"
+	"carillon/tenant/sharing"
 )
 
 // wirePortal puts the staff portal behind the API: what the API does not know is
@@ -35,6 +36,7 @@ func (s *Service) wirePortal(ctx context.Context, surface *api.Config) error {
 	}
 	portal, err := adminui.New(adminui.Config{
 		BaseURL: s.config.BaseURL, Login: login, Staff: staff{db}, Codes: s.verification(db, surface.Policies, post), Audit: auditLog{db},
+		Sharing:   sharing.NewStaff(db, surface.Policies, s.config.Now),
 		Directory: s.directory(db), Policies: surface.Policies,
 		Sessions: member.NewSessions(db, s.config.Now),
 		Proxies:  s.config.Proxies, NoLimits: s.config.NoLimits, NotFound: s.config.Extra,
