@@ -108,6 +108,9 @@ func wantNoSecrets(t *testing.T, log string, e endpoints) {
 		delete(entry, "took")
 		delete(entry, "time")
 		delete(entry, "request") // a random ID
+		if entry["msg"] == "audit checkpoint" {
+			delete(entry, "statement") // signed for whoever keeps the log, with counts and a digest
+		}
 		rest, err := json.Marshal(entry)
 		if err != nil {
 			t.Fatal(err)

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -117,6 +118,21 @@ func TestRetention(t *testing.T) {
 	var left string
 	if err := w.Database.Super().QueryRowContext(t.Context(), `select string_agg(token_digest, ' ') from login_session`).Scan(&left); err != nil || left != "new" {
 		t.Errorf("sessions left: %q (%v)", left, err)
+	}
+}
+
+// The page for operators has every job.
+func TestJobsAreDocumented(t *testing.T) {
+	t.Parallel()
+	s := open(t, config(t, tenanttest.New(t), Roles()...))
+	page, err := os.ReadFile("../docs/jobs.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, j := range s.scheduled {
+		if !strings.Contains(string(page), "| `"+j.Name+"` | ") {
+			t.Errorf("%s is not on the page", j.Name)
+		}
 	}
 }
 
