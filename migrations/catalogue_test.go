@@ -281,6 +281,11 @@ var schemaQueries = []struct{ title, query string }{
     from pg_constraint con
     join pg_class c on c.oid = con.conrelid
    where c.relnamespace = 'public'::regnamespace and c.relname <> 'goose_db_version'`},
+	{"domains", `
+  select format('%s is %s, %s %s', t.typname, format_type(t.typbasetype, t.typtypmod), con.conname, pg_get_constraintdef(con.oid))
+    from pg_type t
+    join pg_constraint con on con.contypid = t.oid
+   where t.typnamespace = 'public'::regnamespace`},
 	{"indexes", `
   select pg_get_indexdef(i.indexrelid)
     from pg_index i
