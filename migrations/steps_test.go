@@ -90,3 +90,42 @@ select concat_ws(' ', left(tenant_id::text, 2), left(encode(tek, 'hex'), 2), rol
 		t.Errorf("rows (-want +got):\n%s", diff)
 	}
 }
+
+// Files that are staged keep their bytes when these are cut into parts.
+func TestStagedFilesMove(t *testing.T) {
+	t.Parallel()
+	dsn, db := owned(t)
+	if err := migrations.UpSteps(t.Context(), dsn, before(t, "00020")); err != nil {
+		t.Fatal(err)
+	}
+	// Rows that these refer to are not needed, only in the way.
+	const insert = `
+set session_replication_role = replica;
+insert into export_batch (tenant_id, config_id, starts_at, ends_at, state, fence)
+values (md5('a')::uuid, md5('c')::uuid, '2026-11-25 15:00Z', '2026-11-25 16:00Z', 'staged', 7);
+insert into export_file (tenant_id, config_id, starts_at, file_no, name, state, key_count, revised_count, size, sha256, body)
+select md5('a')::uuid, md5('c')::uuid, '2026-11-25 15:00Z', n, n || '.zip', case when body is null then 'published' else 'staged' end,
+       0, 0, 0, sha256(body::text::bytea), body
+  from (values (1, decode(repeat('0123456789abcdef', 300000), 'hex')), (2, 'short'::bytea), (3, decode(repeat('77', 1048576), 'hex'))) as f (n, body);
+set session_replication_role = origin`
+	if _, err := db.ExecContext(t.Context(), insert); err != nil {
+		t.Fatal(err)
+	}
+	const whole = `select concat_ws(' ', file_no, 7, md5(body)) from export_file order by file_no`
+	want := texts(t, db, whole)
+	if err := migrations.UpSteps(t.Context(), dsn, before(t, "00021")); err != nil {
+		t.Fatal(err)
+	}
+	const after = `
+  select concat_ws(' ', file_no, fence, md5(string_agg(body, '' order by part_no)))
+    from export_part
+group by file_no, fence
+order by file_no`
+	if diff := cmp.Diff(want, texts(t, db, after)); diff != "" {
+		t.Errorf("files (-want +got):\n%s", diff)
+	}
+	parts := texts(t, db, `select file_no || ':' || count(*) from export_part group by file_no order by file_no`)
+	if diff := cmp.Diff([]string{"1:3", "2:1", "3:1"}, parts); diff != "" {
+		t.Errorf("parts (-want +got):\n%s", diff)
+	}
+}

@@ -137,8 +137,9 @@ func TestExportTargets(t *testing.T) {
 		"memory":  {[]exportFigure{one(100_000, func(f *exportFigure) { f.peak += 1 << 20 })}, "151 MB above idle"},
 		"tenants": {[]exportFigure{one(1000, func(f *exportFigure) { f.tenants, f.took = 200, time.Minute+1 })}, "200 tenants: 60.0 s"},
 		"pair":    {[]exportFigure{one(1_000_000, same), one(1_000_000, pair(2*time.Second))}, "2 workers do 1.50 times"},
-		"curve": {[]exportFigure{one(1_000_000, same), one(5_000_000, func(f *exportFigure) { f.took, f.floor = 2*f.took, 2*f.floor })},
-			"a key among 5000000 takes 2.00 times"},
+		"curve": {[]exportFigure{
+			one(1_000_000, same), one(5_000_000, func(f *exportFigure) { f.took, f.floor = 2*f.took, 2*f.floor }),
+		}, "a key among 5000000 takes 2.00 times"},
 	} {
 		missed := strings.Join((&exportRun{figures: test.figures}).missed(), "; ")
 		if (missed == "") != (test.want == "") || !strings.Contains(missed, test.want) {

@@ -233,7 +233,7 @@ func (r *exportRun) floor(ctx context.Context, f *exportFigure, id tenant.ID) er
 	if err != nil {
 		return err
 	}
-	defer conn.Close()
+	defer func() { _ = conn.Close() }()
 	if _, err := conn.ExecContext(ctx, floorPlanSQL); err != nil {
 		return err
 	}
@@ -241,7 +241,7 @@ func (r *exportRun) floor(ctx context.Context, f *exportFigure, id tenant.ID) er
 	if err != nil {
 		return err
 	}
-	defer query.Close()
+	defer func() { _ = query.Close() }()
 	before, err := usage()
 	if err != nil {
 		return err
