@@ -128,7 +128,7 @@ func many(n int) iter.Seq2[batch.Order, error] {
 		for i := range n {
 			o := batch.Order{TestType: "confirmed", ExternalIssuerID: fmt.Sprint("row ", i+1)}
 			if i%2 == 1 {
-				o.Phone = fmt.Sprintf("+1206555%04d", i)
+				o.Phone = fmt.Sprintf("+1206%07d", 5_550_000+i)
 			}
 			if !yield(o, nil) {
 				return

@@ -5,10 +5,12 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/json"
+	"flag"
 	"fmt"
 	"log/slog"
 	"os"
 	"os/exec"
+	"syscall"
 	"testing"
 	"time"
 
@@ -33,6 +35,9 @@ type orders struct {
 	Tenant    uuid.UUID
 	Now       time.Time
 }
+
+// killedRows is how long the batch is whose workers are killed.
+var killedRows = flag.Int("rows", 2000, "rows of the batch in TestKilledWorkers, at most 50000")
 
 // TestMain can also be a worker, which works until it is killed.
 func TestMain(m *testing.M) {
@@ -99,17 +104,25 @@ func (f *fixture) startWorker(t *testing.T) (kill func()) {
 			t.Errorf("the worker ended by itself: %v", err)
 		}
 		_ = worker.Wait() // it was killed
+		if usage, ok := worker.ProcessState.SysUsage().(*syscall.Rusage); ok {
+			t.Logf("a worker has used %d MB at most", usage.Maxrss/kilobytes)
+		}
 	}
 }
+
+const kilobytes = 1024 // in a megabyte
 
 // However often its workers are killed, a batch issues each code once and sends each
 // message once.
 func TestKilledWorkers(t *testing.T) {
 	t.Parallel()
 	f := setUp(t)
-	const rows = 2000
+	rows := *killedRows
+	began := time.Now()
 	b := f.create(t, "kill", many(rows))
-	for _, issued := range []int{150, 500, 1000, 1400} {
+	t.Logf("%d rows are stored after %v", rows, time.Since(began).Round(time.Millisecond))
+	for _, percent := range []int{7, 25, 50, 70} {
+		issued := rows * percent / 100
 		kill := f.startWorker(t)
 		for f.progress(t, b).Counts[batch.Issued] < issued {
 			f.send(t, f.north)
@@ -124,5 +137,6 @@ func TestKilledWorkers(t *testing.T) {
 		f.work(t, f.north)
 		f.world.Advance(5 * time.Second)
 	}
+	t.Logf("%d codes are issued and %d messages sent after %v", rows, rows/2, time.Since(began).Round(time.Millisecond))
 	f.wantEachOnce(t, b, rows)
 }
