@@ -15,6 +15,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"carillon/deploy/service"
 	"carillon/tenant/limit"
@@ -139,7 +140,72 @@ func (w *world) wholeRun(t *testing.T) canaries {
 	w.post(t, w.open, "/api/verify", object{"code": seen["guess"]})
 	w.post(t, w.strict, "/api/issue", object{"testType": "confirmed", "phone": "+1" + seen["telephone number"]})
 	w.must(t, w.open, "/api/checkcodestatus", object{"uuid": issued.text("uuid")})
+	w.runUpload(t, seen)
+	w.runBatch(t, seen)
+	w.runLabFeed(t, seen)
+	w.seeMessages(t, seen, "batch number", "laboratory number")
 	return seen
+}
+
+// runUpload publishes keys, twice, and asks in vain with a token that is not theirs.
+func (w *world) runUpload(t *testing.T, seen canaries) {
+	t.Helper()
+	keys := w.teks(2)
+	d := w.draft(t, w.open, "confirmed", keys)
+	body := w.signed(t, w.open, d)
+	seen["exposure key"], seen["phone's secret"] = keys[0].text, d.body["hmacKey"].(string)
+	vouched := body["verificationPayload"].(string)
+	seen["upload's certificate"] = vouched[strings.LastIndexByte(vouched, '.')+1:]
+	seen["revision token"] = wantReceipt(t, w.send(t, w.open, body.String()), 2)
+	w.publish(t, w.open, "likely", keys, with("revisionToken", seen["revision token"]))
+	w.publish(t, w.other, "confirmed", keys, with("revisionToken", seen["revision token"]))
+}
+
+// runBatch hands in a batch whose code goes to a number.
+func (w *world) runBatch(t *testing.T, seen canaries) {
+	t.Helper()
+	seen["batch number"] = "2065550145"
+	a := w.ask(t, http.MethodPost, "/t/open/api/codes/batches", header{"Idempotency-Key": "canary", "Content-Type": jsonType, "X-API-Key": w.open.admin},
+		object{"codes": []object{{"testType": "confirmed", "phone": "+1" + seen["batch number"]}, {"testType": "x", "phone": "x"}}}.String())
+	if a.StatusCode/100 != 2 {
+		t.Fatalf("batch: %v", a)
+	}
+}
+
+// runLabFeed hands in a document of two people, of whom one has no number.
+func (w *world) runLabFeed(t *testing.T, seen canaries) {
+	t.Helper()
+	seen["laboratory number"], seen["name"], seen["accession"] = "2065550146", "Winterbourne", "ACC-2026-777"
+	a := w.ask(t, http.MethodPost, "/t/open/api/lab-feed", header{"Content-Type": "text/csv", "X-API-Key": w.open.admin},
+		"test_code,result,phone,accession,collected,patient_name\n"+
+			"94500-6,260373001,+1"+seen["laboratory number"]+","+seen["accession"]+","+w.day(-1)+",\""+seen["name"]+", Ivy\"\n"+
+			"94500-6,260373001,,"+seen["accession"]+"x,"+w.day(-1)+",\""+seen["name"]+", Max\"\n")
+	if a.StatusCode != http.StatusAccepted {
+		t.Fatalf("laboratory: %v", a)
+	}
+}
+
+// seeMessages waits until messages to these numbers have gone out, and adds their codes.
+func (w *world) seeMessages(t *testing.T, seen canaries, numbers ...string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for _, number := range numbers {
+		for seen["code to the "+number] == "" {
+			for _, m := range w.sms.Delivered() {
+				if strings.HasSuffix(m.To, seen[number]) {
+					seen["code to the "+number] = w.codeIn(t, m.Body)
+				}
+			}
+			select {
+			case <-tick.C:
+			case <-ctx.Done():
+				t.Fatalf("no message to the %s", number)
+			}
+		}
+	}
 }
 
 func (w *world) seek(t *testing.T, seen canaries, where, text string) {

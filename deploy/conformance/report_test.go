@@ -97,7 +97,13 @@ func (w *world) lastMessage(t *testing.T) string {
 
 func (w *world) reportedCode(t *testing.T) string {
 	t.Helper()
-	for _, word := range strings.FieldsFunc(w.lastMessage(t), notInCode) {
+	return w.codeIn(t, w.lastMessage(t))
+}
+
+// codeIn is the code in a message.
+func (w *world) codeIn(t *testing.T, body string) string {
+	t.Helper()
+	for _, word := range strings.FieldsFunc(body, notInCode) {
 		if len(word) == w.open.Settings.CodeDigits && strings.Trim(word, "0123456789") == "" || len(word) == w.open.Settings.LongCodeLength {
 			return word
 		}

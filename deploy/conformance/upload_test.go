@@ -426,6 +426,14 @@ func idempotencyRules() []rule {
 			token := wantReceipt(t, w.send(t, w.open, body.String()), 2)
 			wantReceipt(t, w.send(t, w.open, body.merge(object{"revisionToken": token}).String()), 0)
 		}},
+		{"1.9", "v1alpha1 is not offered: no client of Express sends it, and it would be a second way in", "off by default; at / if it is on", func(t *testing.T, w *world) {
+			body := w.signed(t, w.open, w.draft(t, w.open, "confirmed", w.teks(1))).String()
+			for _, path := range []string{"/", "/t/open/", "/v1alpha1/publish", "/t/open/v1alpha1/publish"} {
+				if a := w.ask(t, http.MethodPost, path, header{"Content-Type": jsonType}, body); a.StatusCode != http.StatusNotFound && a.StatusCode != http.StatusMethodNotAllowed {
+					t.Errorf("%s: %v", path, a)
+				}
+			}
+		}},
 		{"1.8", "the same upload at once, often: every answer is a success, and every key is counted once in all of them", "identical uploads deadlock, or are each told that they inserted all", simultaneousUploads},
 	}
 }
