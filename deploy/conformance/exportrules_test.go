@@ -182,18 +182,18 @@ func retired(t *testing.T, w *world) {
 
 // fileRules are §6: the form of a file, by a reader that shares no code with its writer.
 func fileRules() []rule {
-	file := func(t *testing.T, w *world) (account, []tek, exported) {
+	file := func(t *testing.T, w *world) (account, exported) {
 		t.Helper()
 		of := w.newcomer()
 		keys := w.teks(3)
 		keys[1].start, keys[1].period = keys[1].start+1, 100
 		wantReceipt(t, w.publish(t, of, "confirmed", keys), 3)
 		w.export(t, of, untilExported)
-		return of, keys, w.files(t, of)[0]
+		return of, w.files(t, of)[0]
 	}
 	return []rule{
 		{"6.1", "a file is a zip of export.bin and export.sig, without a time of its own", "", func(t *testing.T, w *world) {
-			_, _, f := file(t, w)
+			_, f := file(t, w)
 			z, err := zip.NewReader(bytes.NewReader(f.body), int64(len(f.body)))
 			if err != nil {
 				t.Fatal(err)
@@ -205,7 +205,7 @@ func fileRules() []rule {
 			}
 		}},
 		{"6.1", "export.bin has region, window and batch 1 of 1, in the order of the fields and without unknown ones", "", func(t *testing.T, w *world) {
-			of, _, f := file(t, w)
+			of, f := file(t, w)
 			if f.Region != of.Region || f.BatchNum != 1 || f.BatchSize != 1 || f.End <= f.Start {
 				t.Errorf("region %q, batch %d of %d, %d to %d", f.Region, f.BatchNum, f.BatchSize, f.Start, f.End)
 			}
@@ -217,13 +217,13 @@ func fileRules() []rule {
 			wantReceipt(t, w.publish(t, of, "user-report", keys, with("symptomOnsetInterval", int(keys[0].start))), 3)
 			w.export(t, of, untilExported)
 			for i, want := range []struct{ period, days int32 }{{-99, 0}, {-99, -1}, {100, -2}} {
-				if k, _ := w.once(t, of, keys[i]); valued(k.Risk) != 0 || valued(k.RollingPeriod) != want.period || valued(k.Days) != want.days || valued(k.RollingStart) != keys[i].start {
+				if k := w.once(t, of, keys[i]); valued(k.Risk) != 0 || valued(k.RollingPeriod) != want.period || valued(k.Days) != want.days || valued(k.RollingStart) != keys[i].start {
 					t.Errorf("key %d: risk %d, period %d, days %d", i, valued(k.Risk), valued(k.RollingPeriod), valued(k.Days))
 				}
 			}
 		}},
 		{"6.1", "export.sig names the same signer as export.bin, and signs all of it: ECDSA with SHA-256, DER", "", func(t *testing.T, w *world) {
-			_, _, f := file(t, w)
+			_, f := file(t, w)
 			want := exportfiletest.Info{KeyID: "310", KeyVersion: "v1", Algorithm: "1.2.840.10045.4.3.2"}
 			if len(f.Infos) != 1 || len(f.Signatures) != 1 || f.Infos[0] != want || f.Signatures[0].Info != want ||
 				f.Signatures[0].BatchNum != 1 || f.Signatures[0].BatchSize != 1 {
@@ -231,7 +231,7 @@ func fileRules() []rule {
 			}
 		}},
 		{"7", "a file has no more than the 16 MB and 750,000 keys that phones take", "", func(t *testing.T, w *world) {
-			_, _, f := file(t, w)
+			_, f := file(t, w)
 			if length, err := strconv.Atoi(f.Header.Get("Content-Length")); err != nil || length != len(f.body) || length > 16<<20 || len(f.Keys) > 750_000 {
 				t.Errorf("%d bytes, %d keys, %v", length, len(f.Keys), err)
 			}

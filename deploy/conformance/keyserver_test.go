@@ -317,13 +317,13 @@ func find(t *testing.T, k tek, among []exported) (fresh, revised []exportfiletes
 }
 
 // once is the one entry of a key among the new keys of all files.
-func (w *world) once(t *testing.T, of account, k tek) (exportfiletest.Key, exported) {
+func (w *world) once(t *testing.T, of account, k tek) exportfiletest.Key {
 	t.Helper()
-	fresh, _, in := find(t, k, w.files(t, of))
+	fresh, _, _ := find(t, k, w.files(t, of))
 	if len(fresh) != 1 {
 		t.Fatalf("the key is in %d files", len(fresh))
 	}
-	return fresh[0], in[0]
+	return fresh[0]
 }
 
 // valued is what a field says; -99 stands for one that is not there.

@@ -204,10 +204,10 @@ func threeFields(t *testing.T, w *world) {
 }
 
 // newcomer is a tenant of its own, with the defaults of a real one.
-func (w *world) newcomer(change ...func(*onboarding.Spec)) account {
+func (w *world) newcomer() account {
 	w.newcomers++
 	defaults := func(s *onboarding.Spec) { s.ExportMinAge = -1 }
-	return account{Tenant: w.Create(fmt.Sprintf("newcomer-%d", w.newcomers), append([]func(*onboarding.Spec){defaults}, change...)...)}
+	return account{Tenant: w.Create(fmt.Sprintf("newcomer-%d", w.newcomers), defaults)}
 }
 
 // untilExported is how many hours it takes at most until a key of an earlier day is in
@@ -232,7 +232,7 @@ func onsetRules() []rule {
 			}
 			w.export(t, of, untilExported)
 			for _, s := range all {
-				if k, _ := w.once(t, of, s.key); valued(k.Type) != s.want[0] || valued(k.Risk) != s.want[1] {
+				if k := w.once(t, of, s.key); valued(k.Type) != s.want[0] || valued(k.Risk) != s.want[1] {
 					t.Errorf("type %d and risk %d, want %v", valued(k.Type), valued(k.Risk), s.want)
 				}
 			}
@@ -255,7 +255,7 @@ func onsetRules() []rule {
 			}
 			w.export(t, of, untilExported)
 			for k, days := range want {
-				if got, _ := w.once(t, of, k); valued(got.Days) != days {
+				if got := w.once(t, of, k); valued(got.Days) != days {
 					t.Errorf("%d days, want %d", valued(got.Days), days)
 				}
 			}
@@ -276,7 +276,7 @@ func onsetRules() []rule {
 			want[k] = 14
 			w.export(t, of, untilExported)
 			for k, days := range want {
-				if got, _ := w.once(t, of, k); valued(got.Days) != days {
+				if got := w.once(t, of, k); valued(got.Days) != days {
 					t.Errorf("%d days, want %d", valued(got.Days), days)
 				}
 			}

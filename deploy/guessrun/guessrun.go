@@ -221,12 +221,12 @@ func (r *run) attack(ctx context.Context) error {
 // proxy says; the others come past it, with a forged header alone.
 func (r *run) guess(ctx context.Context, i int) error {
 	digits := []int64{usualDigits, r.digits.Load()}[i%2]
-	code := fmt.Sprintf("%0*d", digits, rand.Int64N(pow10(digits)))
-	story := fmt.Sprintf("10.%d.%d.%d", rand.IntN(256), rand.IntN(256), rand.IntN(256))
+	code := fmt.Sprintf("%0*d", digits, rand.Int64N(pow10(digits)))                     //nolint:gosec // any guess will do
+	story := fmt.Sprintf("10.%d.%d.%d", rand.IntN(256), rand.IntN(256), rand.IntN(256)) //nolint:gosec // any address will do
 	c, forwarded := r.strangers[i%len(r.strangers)], story
 	if i%4 != 0 {
-		n := rand.IntN(r.Networks)
-		c, forwarded = r.proxy, fmt.Sprintf("%s, 100.%d.%d.%d", story, 64+n>>8, n&255, 1+rand.IntN(10))
+		n := rand.IntN(r.Networks) //nolint:gosec // any network will do
+		c, forwarded = r.proxy, fmt.Sprintf("%s, 100.%d.%d.%d", story, 64+n>>8, n&255, 1+i%10)
 	}
 	status, _, err := r.post(ctx, c, "api/verify", r.DeviceKey, forwarded, `{"code":"`+code+`"}`)
 	if err == nil {

@@ -142,7 +142,7 @@ func (d *Dispatcher) Turn(ctx context.Context, t *tenant.Tenant) (int, error) {
 	}
 	over, cancel := context.WithTimeout(ctx, turnLength)
 	defer cancel()
-	u := &turn{dispatcher: d, tenant: t, over: over}
+	u := &turn{dispatcher: d, tenant: t, over: over.Done()}
 	err = u.serve(ctx, m)
 	err = errors.Join(err, u.others.Wait())
 	return int(u.count.Load()), err
@@ -152,10 +152,19 @@ func (d *Dispatcher) Turn(ctx context.Context, t *tenant.Tenant) (int, error) {
 type turn struct {
 	dispatcher *Dispatcher
 	tenant     *tenant.Tenant
-	over       context.Context //nolint:containedctx // when the turn ends, not what its work is done under
+	over       <-chan struct{} // closed when its time is up, or the process ends
 	others     errgroup.Group
 	hands      atomic.Int64 // beside the first
 	count      atomic.Int64
+}
+
+func (u *turn) ended() bool {
+	select {
+	case <-u.over:
+		return true
+	default:
+		return false
+	}
 }
 
 // serve sends a message, and then what is due until the turn is over. Each message that
@@ -165,13 +174,13 @@ func (u *turn) serve(ctx context.Context, m *taken) error {
 	for d := u.dispatcher; m != nil; {
 		began := d.c.Now()
 		u.count.Add(1)
-		if err := d.deliver(ctx, u.tenant, m); err != nil || stopped(u.over) {
+		err := d.deliver(ctx, u.tenant, m)
+		if err != nil || u.ended() {
 			return err
 		}
 		if d.c.Now().Sub(began) < fast && u.hands.Add(1) < hands {
 			u.others.Go(func() error { return u.next(ctx) })
 		}
-		var err error
 		if m, err = d.take(ctx, u.tenant, false); err != nil {
 			return err
 		}
@@ -187,9 +196,6 @@ func (u *turn) next(ctx context.Context) error {
 	}
 	return u.serve(ctx, m)
 }
-
-// stopped reports whether the process is to end, which is no failure.
-func stopped(ctx context.Context) bool { return ctx.Err() != nil }
 
 const (
 	// Messages of codes that ended go. Those that a dead process was sending have
