@@ -3,8 +3,10 @@ package migrations_test
 import (
 	"context"
 	"database/sql"
+	"fmt"
 	"os"
 	"path"
+	"strings"
 	"testing"
 	"testing/fstest"
 
@@ -40,20 +42,21 @@ func before(t *testing.T, number string) fstest.MapFS {
 func owned(t *testing.T) (dsn string, super *sql.DB) {
 	t.Helper()
 	fresh := testdb.New(t)
-	const sql = `
-create role schema_owner login createrole;
+	role := "schema_owner_" + strings.ToLower(t.Name()) // roles are common to all databases
+	sql := fmt.Sprintf(`
+create role %[1]s login createrole;
 drop schema public cascade;
-create schema public authorization schema_owner`
+create schema public authorization %[1]s`, role)
 	if _, err := fresh.Super().ExecContext(t.Context(), sql); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		_, err := fresh.Super().ExecContext(context.Background(), `drop owned by schema_owner cascade; drop role schema_owner`)
+		_, err := fresh.Super().ExecContext(context.Background(), fmt.Sprintf(`drop owned by %[1]s cascade; drop role %[1]s`, role))
 		if err != nil {
 			t.Error(err)
 		}
 	})
-	return fresh.DSN("schema_owner"), fresh.Super()
+	return fresh.DSN(role), fresh.Super()
 }
 
 // Keys keep all that was stored of them when their rows are made narrow.
