@@ -18,13 +18,13 @@ import (
 )
 
 // neighbours are a donor and a recipient in one world, with a share in force.
-func neighbours(t *testing.T, terms sharing.Terms, change ...func(*onboarding.Spec)) (donor, recipient *fixture, offer uuid.UUID) {
+func neighbours(t *testing.T, change ...func(*onboarding.Spec)) (donor, recipient *fixture, offer uuid.UUID) {
 	t.Helper()
 	donor = setUp(t)
 	recipient = donor.of(t, donor.world.Create("south", append([]func(*onboarding.Spec){hourly}, change...)...))
 	by := authz.Subject{Kind: authz.System, ID: "test"}
 	donor.staff(t, func(ctx context.Context, tx *tenant.Tx) (err error) {
-		offer, err = sharing.Offer(ctx, tx, donor.tenant, by, "south", terms, donor.world.Now())
+		offer, err = sharing.Offer(ctx, tx, donor.tenant, by, "south", sharing.Terms{}, donor.world.Now())
 		return err
 	})
 	recipient.staff(t, func(ctx context.Context, tx *tenant.Tx) error {
@@ -45,7 +45,7 @@ func (f *fixture) staff(tb testing.TB, act func(context.Context, *tenant.Tx) err
 // window on; a revision follows; what comes after the withdrawal does not.
 func TestSharedKeysAreExported(t *testing.T) {
 	t.Parallel()
-	donor, recipient, offer := neighbours(t, sharing.Terms{}, func(s *onboarding.Spec) { s.ExportPeriod = 4 * time.Hour })
+	donor, recipient, offer := neighbours(t, func(s *onboarding.Spec) { s.ExportPeriod = 4 * time.Hour })
 	uploaded := donor.phone.Keys(6)
 	receipt, err := donor.send(t.Context(), certificate.Likely, uploaded, "")
 	if err != nil {
@@ -98,7 +98,7 @@ func TestSharedKeysAreExported(t *testing.T) {
 // are what is said of it.
 func TestKeyOfBothIsExportedOnce(t *testing.T) {
 	t.Parallel()
-	donor, recipient, _ := neighbours(t, sharing.Terms{})
+	donor, recipient, _ := neighbours(t)
 	both := donor.phone.Keys(4)
 	if _, err := recipient.send(t.Context(), certificate.Confirmed, both, ""); err != nil {
 		t.Fatal(err)
@@ -129,7 +129,7 @@ func TestSharedKeysAreExportedOnceWhileTheyArrive(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			donor, recipient, _ := neighbours(t, sharing.Terms{}, func(s *onboarding.Spec) {
+			donor, recipient, _ := neighbours(t, func(s *onboarding.Spec) {
 				s.ExportPeriod, s.Truncate = c.recipient, c.recipient
 			})
 			donor.exec(t, `update tenant_setting set truncate_seconds = $2 where tenant_id = $1`, donor.tenant.ID, int(c.donor.Seconds()))
@@ -201,7 +201,7 @@ func TestSharedKeysHideInBothTenantsFiles(t *testing.T) {
 	for name, first := range map[string]int{"the donor works first": 0, "the recipient works first": 1} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			donor, recipient, _ := neighbours(t, sharing.Terms{})
+			donor, recipient, _ := neighbours(t)
 			both := []*fixture{donor, recipient}
 			turns := func() {
 				donor.world.Advance(5 * time.Hour)
