@@ -219,6 +219,7 @@ func (s *Server) askAnswer(v *visit) (answer, error) {
 func (s *Server) acceptOffer(v *visit) (answer, error) {
 	return s.answerOffer(v, true, "sharing.accepted")
 }
+
 func (s *Server) declineOffer(v *visit) (answer, error) {
 	return s.answerOffer(v, false, "sharing.declined")
 }

@@ -56,7 +56,7 @@ test("an offer is withdrawn in two steps without scripts", async () => {
     await page.getByRole("link", { name: "Offer our keys" }).click();
     await page.getByLabel("Name of the health authority in URLs").fill("no-such-department");
     await page.getByRole("button", { name: "Make the offer" }).click();
-    await page.getByText("Waits for an answer. No keys").waitFor();
+    await page.getByText("Your offer was made").waitFor();
     await page.getByRole("link", { name: "Withdraw the offer to no-such-department" }).click();
     assert.equal(await page.locator("h1").textContent(), "Withdraw the offer to no-such-department?");
     await page.getByRole("button", { name: "Withdraw the offer" }).click();
