@@ -27,14 +27,14 @@ func tokens(d *json.Decoder, depth int, name string) (good bool, t json.Token) {
 	}
 	seen := map[string]bool{}
 	for depth++; depth <= MaxDepth; {
-		inner, isName := "", false
+		var inner string
 		if t == json.Delim('{') {
 			good, next := tokens(d, -1, "")
 			if !good || next == json.Delim('}') {
 				return good, t
 			}
-			inner, isName = next.(string)
-			inner = fold(inner)
+			name, isName := next.(string)
+			inner = fold(name)
 			if !isName || seen[inner] {
 				return false, t
 			}

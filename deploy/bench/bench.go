@@ -104,8 +104,8 @@ func (r *run) table(ctx context.Context) error {
 func (r *run) level(ctx context.Context, callers int) error {
 	var earlier *harvest
 	var before float64
-	var of *least // what before was measured with
-	for _, k := range kinds() {
+	var of *least               // what before was measured with
+	for _, k := range kinds() { //nolint:contextcheck // a connection outlives its requests
 		var err error
 		if of == nil || *of != k.floor {
 			if before, err = r.floor(ctx, k.floor, callers); err != nil {

@@ -86,8 +86,7 @@ func flow() kind {
 // download gets a file of a tenant.
 func download(name, file string) kind {
 	return kind{name: name, requests: 1, share: 50, floor: least{file: file}, once: func(c *caller, s *stack, _, _ *harvest) error {
-		_, err := c.get(s.anyone().path + "exports/" + file)
-		return err
+		return c.get(s.anyone().path + "exports/" + file)
 	}}
 }
 
