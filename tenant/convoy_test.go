@@ -66,9 +66,12 @@ func TestDoIsBoundToItsTenant(t *testing.T) {
 	north, south := w.Create("north"), w.Create("south")
 	db := one(t, w, "carillon_operator")
 	all := []*errand{
-		{id: north.ID, statement: note("N")}, {id: south.ID, statement: note("S")},
-		{id: tenant.NewID(), statement: note("X")}, {id: tenant.ID{}, statement: note("Y")},
-		{id: north.ID, statement: note("N")}, {id: tenant.NewID(), statement: tenant.Statement{SQL: readSQL}},
+		{id: north.ID, statement: note("N")},
+		{id: south.ID, statement: note("S")},
+		{id: tenant.NewID(), statement: note("X")},
+		{id: tenant.ID{}, statement: note("Y")},
+		{id: north.ID, statement: note("N")},
+		{id: tenant.NewID(), statement: tenant.Statement{SQL: readSQL}},
 		{id: south.ID, statement: tenant.Statement{SQL: `select current_tenant()::text`}},
 	}
 	together(t, db, all...)

@@ -58,6 +58,25 @@ func TestVerifyContended(t *testing.T) {
 	}
 }
 
+// A thousand phones show one code at once.
+func TestThousandClaims(t *testing.T) {
+	t.Parallel()
+	f := setUp(t)
+	issued := f.issue(t, f.north, verification.IssueRequest{})
+	errs := make([]error, 1000)
+	var group sync.WaitGroup
+	for i := range errs {
+		group.Go(func() {
+			_, errs[i] = f.device.Verify(t.Context(), f.north, verification.VerifyRequest{Code: issued.Code})
+		})
+	}
+	group.Wait()
+	wantOneWinner(t, errs, verification.ErrCodeInvalid)
+	if n := f.countTokens(t, f.north); n != 1 {
+		t.Errorf("%d tokens, want 1", n)
+	}
+}
+
 func TestCertificateContended(t *testing.T) {
 	t.Parallel()
 	f := setUp(t)
