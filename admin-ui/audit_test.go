@@ -12,15 +12,14 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	adminui "carillon/admin-ui"
 	"carillon/tenant"
 	"carillon/tenant/audit"
 )
 
 // auditWorld is a portal whose first authority has so many entries.
-func auditWorld(t *testing.T, entries int, changes ...func(*adminui.Config)) *world {
+func auditWorld(t *testing.T, entries int) *world {
 	t.Helper()
-	w := newWorld(t, changes...)
+	w := newWorld(t)
 	w.audit.Entries = map[tenant.ID][]audit.Entry{}
 	north := w.staff.Tenants[0].ID
 	for n := entries; n > 0; n-- {
