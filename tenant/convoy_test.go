@@ -284,7 +284,8 @@ func TestConvoyIsLost(t *testing.T) {
 	north, south := w.Create("north"), w.Create("south")
 	db := one(t, w, "carillon_operator")
 	all := []*errand{
-		{id: north.ID, statement: note("n")}, {id: south.ID, statement: note("s")},
+		{id: north.ID, statement: note("n")},
+		{id: south.ID, statement: note("s")},
 		{id: north.ID, statement: tenant.Statement{SQL: `select pg_terminate_backend(pg_backend_pid())::text`}},
 	}
 	for range 2 {
