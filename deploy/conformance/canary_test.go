@@ -17,8 +17,12 @@ import (
 	"testing"
 	"time"
 
+	"carillon/authz"
 	"carillon/deploy/service"
+	"carillon/tenant/key"
 	"carillon/tenant/limit"
+	"carillon/tenant/message/provider"
+	"carillon/tenant/message/provider/providertest"
 )
 
 // canaries are what nobody may find again after a run: of people, and of secrets.
@@ -39,7 +43,7 @@ func TestNothingPersonalIsKept(t *testing.T) {
 	log := &locked{}
 	w := newWorld(t, func(c *service.Config) {
 		c.Log = slog.New(slog.NewJSONHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug}))
-		c.Proxies = limit.Proxies{netip.MustParsePrefix("127.0.0.0/8")}
+		c.Proxies, c.Loopback = limit.Proxies{netip.MustParsePrefix("127.0.0.0/8")}, true
 	})
 	operations := w.run(t)
 	seen := w.wholeRun(t)
@@ -51,8 +55,10 @@ func TestNothingPersonalIsKept(t *testing.T) {
 	w.seek(t, seen, "the log", log.String())
 	w.seek(t, seen, "the metrics", operations())
 	w.seekTables(t, seen)
-	if !strings.Contains(log.String(), "/api/verify") {
-		t.Error("the log is empty: the search proves nothing")
+	for _, logged := range []string{"/api/verify", `"provider":"webhook 1"`} {
+		if !strings.Contains(log.String(), logged) {
+			t.Errorf("the log does not have %s: the search proves nothing", logged)
+		}
 	}
 }
 
@@ -141,9 +147,10 @@ func (w *world) wholeRun(t *testing.T) canaries {
 	w.post(t, w.strict, "/api/issue", object{"testType": "confirmed", "phone": "+1" + seen["telephone number"]})
 	w.must(t, w.open, "/api/checkcodestatus", object{"uuid": issued.text("uuid")})
 	w.runUpload(t, seen)
-	w.runBatch(t, seen)
+	w.runBatch(t, w.open, seen, "batch number", "2065550145")
 	w.runLabFeed(t, seen)
-	w.seeMessages(t, seen, "batch number", "laboratory number")
+	w.seeMessages(t, seen, w.smsTexts, "batch number", "laboratory number")
+	w.runWebhook(t, seen)
 	return seen
 }
 
@@ -161,12 +168,13 @@ func (w *world) runUpload(t *testing.T, seen canaries) {
 	w.publish(t, w.other, "confirmed", keys, with("revisionToken", seen["revision token"]))
 }
 
-// runBatch hands in a batch whose code goes to a number.
-func (w *world) runBatch(t *testing.T, seen canaries) {
+// runBatch hands in an account's batch whose code goes to a number, a canary of that name.
+func (w *world) runBatch(t *testing.T, of account, seen canaries, name, number string) {
 	t.Helper()
-	seen["batch number"] = "2065550145"
-	a := w.ask(t, http.MethodPost, "/t/open/api/codes/batches", header{"Idempotency-Key": "canary", "Content-Type": jsonType, "X-API-Key": w.open.admin},
-		object{"codes": []object{{"testType": "confirmed", "phone": "+1" + seen["batch number"]}, {"testType": "x", "phone": "x"}}}.String())
+	seen[name] = number
+	a := w.ask(t, http.MethodPost, "/t/"+string(of.Slug)+"/api/codes/batches",
+		header{"Idempotency-Key": "canary", "Content-Type": jsonType, "X-API-Key": of.admin},
+		object{"codes": []object{{"testType": "confirmed", "phone": "+1" + number}, {"testType": "x", "phone": "x"}}}.String())
 	if a.StatusCode/100 != 2 {
 		t.Fatalf("batch: %v", a)
 	}
@@ -185,8 +193,47 @@ func (w *world) runLabFeed(t *testing.T, seen canaries) {
 	}
 }
 
-// seeMessages waits until messages to these numbers have gone out, and adds their codes.
-func (w *world) seeMessages(t *testing.T, seen canaries, numbers ...string) {
+// runWebhook has the messages of a tenant sent by a system of its own: one at once, one
+// of a batch, and one that the system refuses in words that have the number.
+func (w *world) runWebhook(t *testing.T, seen canaries) {
+	t.Helper()
+	hook := providertest.New(t)
+	hooked := w.account(t, "hooked", map[string]string{"require-date": "off", "sms": "on", "batch-issue": "on"})
+	err := provider.Set(t.Context(), w.Operator, key.NewRing(w.Operator, w.Root), provider.NewNetworks(true), hooked.ID,
+		authz.Subject{Kind: authz.System, ID: "test"}, 1, provider.Settings{
+			Kind: provider.Webhook, Secret: providertest.Secret,
+			Options: json.RawMessage(object{"url": hook.URL + "/hook"}.String()),
+		}, w.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen["webhook's secret"] = providertest.Secret
+	seen["webhook number"], seen["refused number"] = "2065550147", "2065550148"
+	seen["webhook's short code"] = w.issue(t, hooked, object{"phone": "+1" + seen["webhook number"]}).text("code")
+	w.runBatch(t, hooked, seen, "webhook batch's number", "2065550149")
+	w.seeMessages(t, seen, func() map[string]string {
+		texts := map[string]string{}
+		for _, m := range hook.Taken() {
+			texts[m.To] = m.Body
+		}
+		return texts
+	}, "webhook number", "webhook batch's number")
+	hook.Behave(providertest.Refuse)
+	wantRefusal(t, w.post(t, hooked, "/api/issue", object{"testType": "confirmed", "phone": "+1" + seen["refused number"]}),
+		refusal{status: bad, code: "sms_failure", text: "failed to send sms"})
+}
+
+// smsTexts are the texts of the service's own sender, by number.
+func (w *world) smsTexts() map[string]string {
+	texts := map[string]string{}
+	for _, m := range w.sms.Delivered() {
+		texts[m.To] = m.Body
+	}
+	return texts
+}
+
+// seeMessages waits until texts have gone out to these numbers, and adds their codes.
+func (w *world) seeMessages(t *testing.T, seen canaries, texts func() map[string]string, numbers ...string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
@@ -194,10 +241,8 @@ func (w *world) seeMessages(t *testing.T, seen canaries, numbers ...string) {
 	defer tick.Stop()
 	for _, number := range numbers {
 		for seen["code to the "+number] == "" {
-			for _, m := range w.sms.Delivered() {
-				if strings.HasSuffix(m.To, seen[number]) {
-					seen["code to the "+number] = w.codeIn(t, m.Body)
-				}
+			if text, sent := texts()["+1"+seen[number]]; sent {
+				seen["code to the "+number] = w.codeIn(t, text)
 			}
 			select {
 			case <-tick.C:
