@@ -325,8 +325,12 @@ func TestWhoSends(t *testing.T) {
 	if m, err := f.send(t, f.north); err != nil || f.state(t, f.north, m.Code) != "twilio 2 sent" {
 		t.Errorf("north: %v, %q", err, f.state(t, f.north, m.Code))
 	}
-	if _, err := f.send(t, f.south); err != nil || len(f.fallback.Delivered()) != 1 {
-		t.Errorf("south uses the fallback: %v", err)
+	if m, err := f.send(t, f.south); err != nil || len(f.fallback.Delivered()) != 1 || f.state(t, f.south, m.Code) != "platform sent" {
+		t.Errorf("south uses the fallback: %v, %q", err, f.state(t, f.south, m.Code))
+	}
+	f.fallback.Break(messagetest.QueueFull)
+	if m, err := f.send(t, f.south); !errors.Is(err, message.ErrQueueFull) || f.state(t, f.south, m.Code) != "platform failed queue-full" {
+		t.Errorf("the fallback is full: %v, %q", err, f.state(t, f.south, m.Code))
 	}
 	platform := twilio(f.first)
 	f.restart(t, &platform)

@@ -62,6 +62,23 @@ type line struct {
 	pace     *rate.Limiter // nil for none
 }
 
+// platformName is what deliveries through the platform's provider, or through Fallback,
+// are recorded with.
+const platformName = "platform"
+
+// own is Fallback as the carrier of one tenant's messages.
+type own struct {
+	sender message.Sender
+	tenant *tenant.Tenant
+}
+
+func (o own) send(ctx context.Context, m message.Message, _ string) error {
+	if err := o.sender.Send(ctx, o.tenant, m); err != nil {
+		return message.AsFailure(err)
+	}
+	return nil
+}
+
 // NewRouter returns a router: [ErrSettings] if the platform's provider cannot be used.
 func NewRouter(c Config) (*Router, error) {
 	if c.Fallback == nil {
@@ -69,7 +86,7 @@ func NewRouter(c Config) (*Router, error) {
 	}
 	r := &Router{c: c, paces: cache.NewAged[string, *rate.Limiter](routesKept, pacesKept)}
 	if c.Platform != nil {
-		l, err := r.newLine("platform", "platform", *c.Platform)
+		l, err := r.newLine(platformName, platformName, *c.Platform)
 		if err != nil {
 			return nil, fmt.Errorf("the platform's: %w", err)
 		}
@@ -134,12 +151,16 @@ func (r *Router) linesOf(ctx context.Context, id tenant.ID) ([]line, error) {
 
 // Provided reports whether there is anybody to send the tenant's messages.
 func (r *Router) Provided(ctx context.Context, t *tenant.Tenant) (bool, error) {
-	_, nobody := r.c.Fallback.(message.None)
-	if !nobody || r.platform != nil {
+	if r.hasFallback() || r.platform != nil {
 		return true, nil
 	}
 	lines, err := r.linesOf(ctx, t.ID)
 	return len(lines) > 0, err
+}
+
+func (r *Router) hasFallback() bool {
+	_, nobody := r.c.Fallback.(message.None)
+	return !nobody
 }
 
 // Send gives the message to the tenant's first provider and, if that surely did not
@@ -152,7 +173,10 @@ func (r *Router) Send(ctx context.Context, t *tenant.Tenant, m message.Message) 
 		return failure(message.Unavailable, true)
 	}
 	if len(lines) == 0 {
-		return r.c.Fallback.Send(ctx, t, m)
+		if !r.hasFallback() {
+			return failure(message.NoProvider, true)
+		}
+		lines = []line{{name: platformName, carrier: own{r.c.Fallback, t}}}
 	}
 	for i, l := range lines {
 		err = r.try(ctx, t, l, m)
