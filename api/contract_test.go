@@ -3,9 +3,11 @@ package api_test
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"mime"
 	"net/http"
 	"slices"
@@ -137,6 +139,76 @@ func TestDocumentIsServed(t *testing.T) {
 	for _, path := range []string{"/t/nowhere/docs", "/t/nowhere/openapi.json"} {
 		if a := f.ask(t, http.MethodGet, path, nil, ""); a.StatusCode != http.StatusNotFound {
 			t.Errorf("%s: %v", path, a)
+		}
+	}
+}
+
+// The document has every member of the statistics and of the mapping of laboratory results:
+// none can be missing that is not named here, and none be one too many.
+func TestDocumentIsExact(t *testing.T) {
+	t.Parallel()
+	f := setUp(t)
+	newWeek(t, f)
+	f.rollup(t)
+	c, err := theContract()
+	if err != nil {
+		t.Fatal(err)
+	}
+	mayMiss := []string{
+		".version", ".onset", ".fhir.collected", ".csv.assigner", ".csv.collected", ".csv.onset", ".csv.status",
+		".outcomes.positive", ".outcomes.likely", ".outcomes.negative", ".outcomes.none",
+	}
+	answers := map[string]answer{"/api/lab-feed/mapping": f.labAsk(t, http.MethodGet, "/mapping", "")}
+	for _, r := range reports {
+		documented := "/api/stats/" + r + ".json"
+		if dir, id, _ := strings.Cut(r, "/2"); id != "" {
+			documented = "/api/stats/" + dir + "/{file}"
+		}
+		answers[documented] = f.statistics(t, f.north, r+".json")
+	}
+	for path, a := range answers {
+		schema := place("paths", path, "get", "responses", "200", "content", contentJSON, "schema")
+		var whole any
+		if err := json.Unmarshal(a.body, &whole); err != nil {
+			t.Fatalf("%s: %v", path, err)
+		}
+		holds := func() bool {
+			text, err := json.Marshal(whole)
+			return err == nil && c.holds(schema, text) == nil
+		}
+		if !holds() {
+			t.Errorf("%s: the document does not have the answer itself", path)
+		}
+		eachObject(whole, "", func(at string, o map[string]any) {
+			o["stray"] = 1
+			if holds() {
+				t.Errorf("%s: the document has any member of %q", path, at)
+			}
+			delete(o, "stray")
+			for name, value := range maps.Clone(o) {
+				member := at + "." + name
+				optional := slices.Contains(mayMiss, member) || name == "delay_distribution"
+				if delete(o, name); holds() != optional {
+					t.Errorf("%s: without %q the answer holds: %t, want %t", path, member, !optional, optional)
+				}
+				o[name] = value
+			}
+		})
+	}
+}
+
+// eachObject calls fn with each object in a value and its place; with the first one of
+// a list alone.
+func eachObject(value any, at string, fn func(at string, o map[string]any)) {
+	switch v := value.(type) {
+	case map[string]any:
+		fn(at, v)
+		for name, inner := range v {
+			eachObject(inner, at+"."+name, fn)
+		}
+	case []any:
+		if len(v) > 0 {
+			eachObject(v[0], at, fn)
 		}
 	}
 }
