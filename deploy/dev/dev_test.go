@@ -152,7 +152,7 @@ func TestEndpointsFile(t *testing.T) {
 	dir := dataDir(t)
 	var out, log buffer
 	if err := Run(t.Context(), options(dir, &out, &log)); err != nil {
-		t.Fatal(err)
+		t.Fatalf("%v\n%s", err, out.String())
 	}
 	path := filepath.Join(dir, endpointsFile)
 	info, err := os.Stat(path)
