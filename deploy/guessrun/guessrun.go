@@ -193,7 +193,8 @@ var errNoCode = errors.New("the answer has none")
 
 // issue makes a code; the request comes from one of many back ends.
 func (r *run) issue(ctx context.Context, i int) (string, error) {
-	status, code, err := r.post(ctx, r.proxy, "api/issue", r.AdminKey, fmt.Sprintf("203.0.%d.1", i%50), `{"testType":"confirmed"}`)
+	status, code, err := r.post(ctx, r.proxy, "api/issue", r.AdminKey, fmt.Sprintf("203.0.%d.1", i%50),
+		fmt.Sprintf(`{"testType":"confirmed","testDate":%q,"tzOffset":0}`, time.Now().UTC().Format(time.DateOnly)))
 	if err != nil || code == "" {
 		return "", fmt.Errorf("issue a code: status %d, %w", status, cmp.Or(err, errNoCode))
 	}
