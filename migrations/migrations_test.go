@@ -94,7 +94,7 @@ func TestRealStepsApplyTwiceInOneCluster(t *testing.T) {
 func TestOlderAuditEntriesAreChained(t *testing.T) {
 	t.Parallel()
 	dsn, db := empty(t)
-	earlier, err := migrations.Before("00027_audit_chain.sql")
+	earlier, err := migrations.Before("00026_audit_chain.sql")
 	if err != nil {
 		t.Fatal(err)
 	}
