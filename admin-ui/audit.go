@@ -77,8 +77,8 @@ func readAuditQuery(values url.Values) auditQuery {
 const longestSearch = 200
 
 func (q *auditQuery) text(name string) string {
-	text := strings.ToValidUTF8(strings.ReplaceAll(strings.TrimSpace(q.values.Get(name)), "\x00", ""), "")
-	return text[:min(len(text), longestSearch)]
+	text := strings.ReplaceAll(strings.TrimSpace(q.values.Get(name)), "\x00", "")
+	return strings.ToValidUTF8(text[:min(len(text), longestSearch)], "")
 }
 
 func (q *auditQuery) day(name string) time.Time {

@@ -246,6 +246,7 @@ func (db *DB) escort(ctx context.Context, all []*passenger) error {
 		if err != nil {
 			return fmt.Errorf("database connection: %w", err)
 		}
+		err = errUnsent // until something was sent
 		_ = conn.Raw(func(c any) error {
 			var again bool
 			if again, err = c.(*preparing).convoy(ctx, all); !again {

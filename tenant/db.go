@@ -93,7 +93,7 @@ select exists (select
 
 // A convoy's statements have their arguments in their text, which the server would
 // write into its log if one of them failed, unless it is told to keep them out.
-const discreetSQL = `select current_setting('log_min_error_statement') in ('fatal', 'panic')`
+const discreetSQL = `select current_setting('log_min_error_statement') = 'panic'`
 
 // Shares reports whether statements of [DB.Do] share their transactions: not if the server
 // would log those that fail, with what stands in them.
