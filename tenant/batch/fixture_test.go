@@ -164,14 +164,21 @@ func (f *fixture) work(tb testing.TB, of *tenant.Tenant) {
 func (f *fixture) send(tb testing.TB, of *tenant.Tenant) (sent int) {
 	tb.Helper()
 	for {
-		n, err := f.dispatcher.Turn(tb.Context(), of)
-		if err != nil {
-			tb.Fatalf("dispatcher: %v", err)
-		}
+		n := f.sendSome(tb, of)
 		if sent += n; n == 0 {
 			return sent
 		}
 	}
+}
+
+// sendSome lets the outbox take one turn.
+func (f *fixture) sendSome(tb testing.TB, of *tenant.Tenant) (sent int) {
+	tb.Helper()
+	sent, err := f.dispatcher.Turn(tb.Context(), of)
+	if err != nil {
+		tb.Fatalf("dispatcher: %v", err)
+	}
+	return sent
 }
 
 func (f *fixture) progress(tb testing.TB, b *batch.Batch) *batch.Progress {

@@ -34,6 +34,7 @@ type orders struct {
 	DSN, Root string
 	Tenant    uuid.UUID
 	Now       time.Time
+	Rows      int // how many it works on before it stands still, a turn more at most
 }
 
 // killedRows is how long the batch is whose workers are killed.
@@ -72,23 +73,26 @@ func (o orders) obey(ctx context.Context) error {
 			Outbox: outbox.New(keys, now), Now: now, Rand: rand.Reader,
 		}),
 	})
-	for {
+	for worked := 0; worked < o.Rows; {
 		t, err := directory.ByID(ctx, tenant.ID(o.Tenant))
 		if err != nil {
 			return err
 		}
-		if _, err := worker.Turn(ctx, t); err != nil {
+		n, err := worker.Turn(ctx, t)
+		if err != nil {
 			return err
 		}
+		worked += n
 	}
+	select {}
 }
 
-// startWorker starts a worker in a process of its own. kill ends it by SIGKILL: nothing
+// startWorker starts a worker of some rows in a process of its own. kill ends it by SIGKILL: nothing
 // deferred runs, no transaction is closed.
-func (f *fixture) startWorker(t *testing.T) (kill func()) {
+func (f *fixture) startWorker(t *testing.T, rows int) (kill func()) {
 	t.Helper()
 	text, err := json.Marshal(orders{
-		DSN: f.world.Database.DSN("carillon_issuer"), Root: f.world.RootFile, Tenant: uuid.UUID(f.north.ID), Now: f.world.Now(),
+		DSN: f.world.Database.DSN("carillon_issuer"), Root: f.world.RootFile, Tenant: uuid.UUID(f.north.ID), Now: f.world.Now(), Rows: rows,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -112,6 +116,10 @@ func (f *fixture) startWorker(t *testing.T) (kill func()) {
 
 const kilobytes = 1024 // in a megabyte
 
+// spare is how many rows a worker may work on beyond those that it is killed for, so that
+// it dies at its work and leaves some.
+const spare = 200
+
 // However often its workers are killed, a batch issues each code once and sends each
 // message once.
 func TestKilledWorkers(t *testing.T) {
@@ -121,11 +129,15 @@ func TestKilledWorkers(t *testing.T) {
 	began := time.Now()
 	b := f.create(t, "kill", many(rows))
 	t.Logf("%d rows are stored after %v", rows, time.Since(began).Round(time.Millisecond))
+	issued := 0
 	for _, percent := range []int{7, 25, 50, 70} {
-		issued := rows * percent / 100
-		kill := f.startWorker(t)
-		for f.progress(t, b).Counts[batch.Issued] < issued {
-			f.send(t, f.north)
+		until := rows * percent / 100
+		kill := f.startWorker(t, until-issued+spare)
+		for looked := time.Now(); issued < until; issued = f.progress(t, b).Counts[batch.Issued] {
+			f.sendSome(t, f.north)
+			now := time.Now()
+			f.world.Advance(now.Sub(looked)) // the worker's clock runs, too
+			looked = now
 		}
 		kill()
 		if p := f.progress(t, b); p.State != batch.Running || p.Counts[batch.Pending] == 0 {

@@ -118,19 +118,25 @@ func (s *Store) put(ctx context.Context, name string, body []byte, absent bool) 
 	return err
 }
 
-// PutIfAbsent implements [export.Store]. While somebody else is making the object, the
-// server refuses and has nothing to show yet: then there is a little to wait.
+// PutIfAbsent implements [export.Store]. What is there decides, not what was answered: a
+// server may break the connection of one who still sends what it has refused. While
+// somebody else is making the object, the server refuses and has nothing to show yet: then
+// there is a little to wait.
 func (s *Store) PutIfAbsent(ctx context.Context, name string, body []byte) error {
 	for pause := firstPause; ; pause *= 2 {
-		err := s.put(ctx, name, body, true)
-		if !exists(err) {
-			return err
+		failure := s.put(ctx, name, body, true)
+		if failure == nil {
+			return nil
 		}
-		err = s.same(ctx, name, body)
-		if !errors.Is(err, export.ErrNotFound) {
+		err := s.same(ctx, name, body)
+		switch {
+		case err == nil, errors.Is(err, export.ErrConflict):
 			return err
-		}
-		if pause > longestPause {
+		case !exists(failure):
+			return failure
+		case !errors.Is(err, export.ErrNotFound):
+			return err
+		case pause > longestPause:
 			return fmt.Errorf("%w: %s neither is there nor can be made", errUndecided, name)
 		}
 		select {
@@ -151,9 +157,6 @@ var errUndecided = errors.New("the object store cannot decide")
 // exists reports whether the server refused because the object is there, or is being
 // made by somebody else at this moment.
 func exists(err error) bool {
-	if err == nil {
-		return false
-	}
 	status := minio.ToErrorResponse(err).StatusCode
 	return status == http.StatusPreconditionFailed || status == http.StatusConflict
 }

@@ -131,6 +131,33 @@ func TestFaults(t *testing.T) {
 	})
 }
 
+// A server that refuses an object need not read it, and whoever still sends it meets a
+// broken connection. What is there decides then, too.
+func TestRefusedByBreakingOff(t *testing.T) {
+	t.Parallel()
+	c := s3test.Start(t)
+	var broken atomic.Bool
+	c.Transport = transport(func(r *http.Request) (*http.Response, error) {
+		response, err := http.DefaultTransport.RoundTrip(r)
+		if err == nil && response.StatusCode == http.StatusPreconditionFailed && broken.Load() {
+			response.Body.Close()
+			return nil, errBroken
+		}
+		return response, err
+	})
+	s := open(t, c)
+	broken.Store(true)
+	if err := s.PutIfAbsent(t.Context(), "n/a.zip", []byte("first")); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.PutIfAbsent(t.Context(), "n/a.zip", []byte("first")); err != nil {
+		t.Errorf("the same again: %v", err)
+	}
+	if err := s.PutIfAbsent(t.Context(), "n/a.zip", []byte("other")); !errors.Is(err, export.ErrConflict) {
+		t.Errorf("other bytes: %v, want ErrConflict", err)
+	}
+}
+
 func refusal(status int, text, body string) func(*http.Request) *http.Response {
 	return func(r *http.Request) *http.Response {
 		return &http.Response{
