@@ -1,9 +1,10 @@
 package adminui
 
 import (
-	_ "embed"
+	"embed"
 	"encoding/json"
 	"fmt"
+	"io/fs"
 	"strconv"
 	"strings"
 	"time"
@@ -12,8 +13,10 @@ import (
 	"carillon/tenant/sharing"
 )
 
-//go:embed messages/en.json
-var english []byte
+// english is a file for each area, so that what a page says stands together.
+//
+//go:embed messages/en/*.json
+var english embed.FS
 
 // catalogue holds every word that people read, and formats dates, times and numbers
 // for them. It is the only place that does.
@@ -23,11 +26,36 @@ type catalogue struct {
 }
 
 func loadCatalogue() (*catalogue, error) {
-	c := &catalogue{lang: "en"}
-	if err := json.Unmarshal(english, &c.messages); err != nil {
+	c := &catalogue{lang: "en", messages: map[string]string{}}
+	files, err := fs.Glob(english, "messages/en/*.json")
+	if err != nil {
 		return nil, fmt.Errorf("messages: %w", err)
 	}
+	for _, file := range files {
+		if err := c.add(file); err != nil {
+			return nil, fmt.Errorf("%s: %w", file, err)
+		}
+	}
 	return c, nil
+}
+
+// add takes the messages of one file. Each key stands in one file only.
+func (c *catalogue) add(file string) error {
+	text, err := english.ReadFile(file)
+	if err != nil {
+		return err
+	}
+	var messages map[string]string
+	if err := json.Unmarshal(text, &messages); err != nil {
+		return err
+	}
+	for key, message := range messages {
+		if _, twice := c.messages[key]; twice {
+			return fmt.Errorf("%q stands in two files", key)
+		}
+		c.messages[key] = message
+	}
+	return nil
 }
 
 // text gives the message of a key with its {placeholders} filled in from pairs of

@@ -1,6 +1,7 @@
 package adminui
 
 import (
+	"slices"
 	"strings"
 
 	"carillon/authz"
@@ -17,6 +18,11 @@ type route struct {
 type handler func(*visit) (answer, error)
 
 func (s *Server) routes() []route {
+	return slices.Concat(s.doorRoutes(), s.codeRoutes(), s.sharingRoutes(), s.auditRoutes())
+}
+
+// doorRoutes lead in and out, and to what one may do.
+func (s *Server) doorRoutes() []route {
 	return []route{
 		public("GET /", limitNone, s.root),
 		public("GET /assets/:name", limitNone, s.asset),
@@ -28,13 +34,21 @@ func (s *Server) routes() []route {
 
 		signedIn("GET /portal", "lists only what knows the person", s.chooseAuthority),
 		anyMember("GET /portal/:tenant/", "leads each member to what she may do", s.home),
+	}
+}
 
+func (s *Server) codeRoutes() []route {
+	return []route{
 		staffed("GET /portal/:tenant/codes/new", authz.CodeIssue, limitPortal, s.newCode),
 		staffed("POST /portal/:tenant/codes/new", authz.CodeIssue, limitIssue, s.issueCode),
 		staffed("GET /portal/:tenant/codes", authz.CodeRead, limitPortal, s.lookUpCode),
 		staffed("GET /portal/:tenant/codes/:id/expire", authz.CodeExpire, limitPortal, s.confirmExpiry),
 		staffed("POST /portal/:tenant/codes/:id/expire", authz.CodeExpire, limitPortal, s.expireCode),
+	}
+}
 
+func (s *Server) sharingRoutes() []route {
+	return []route{
 		staffed("GET /portal/:tenant/sharing", authz.SharingView, limitPortal, s.showSharing),
 		staffed("GET /portal/:tenant/sharing/seen", authz.SharingView, limitPortal, s.showSeen),
 		staffed("GET /portal/:tenant/sharing/new", authz.SharingOffer, limitPortal, s.newOffer),
@@ -46,7 +60,11 @@ func (s *Server) routes() []route {
 		staffed("POST /portal/:tenant/sharing/:id/decline", authz.SharingAccept, limitPortal, s.declineOffer),
 		staffed("GET /portal/:tenant/sharing/:id/end", authz.SharingAccept, limitPortal, s.askEnd),
 		staffed("POST /portal/:tenant/sharing/:id/end", authz.SharingAccept, limitPortal, s.endShare),
+	}
+}
 
+func (s *Server) auditRoutes() []route {
+	return []route{
 		staffed("GET /portal/:tenant/audit", authz.AuditRead, limitPortal, s.showAudit),
 		staffed("GET /portal/:tenant/audit/log", authz.AuditRead, limitPortal, s.exportAudit),
 	}
