@@ -76,6 +76,7 @@ func TestCheckGrant(t *testing.T) {
 		{Caseworker, Caseworker, ErrForbidden},      // may not change members
 		{Owner, Operator, ErrForbidden},
 		{Owner, KeyStats, ErrForbidden},
+		{Owner, KeySCIM, ErrForbidden},
 	} {
 		if err := ps.CheckGrant(t.Context(), "north", person(tt.by), tt.role); !errors.Is(err, tt.want) {
 			t.Errorf("%s gives %s: %v, want %v", tt.by, tt.role, err, tt.want)

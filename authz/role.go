@@ -44,6 +44,8 @@ const (
 	KeyAdmin Role = "key-admin"
 	// KeyStats belongs to a back end that reads statistics.
 	KeyStats Role = "key-stats"
+	// KeySCIM belongs to an identity provider that keeps the list of staff (RFC 7644).
+	KeySCIM Role = "key-scim"
 )
 
 // TenantRoles lists the built-in roles of a tenant's staff.
@@ -55,7 +57,7 @@ func TenantRoles() []Role {
 func PlatformRoles() []Role { return []Role{Operator, Support} }
 
 // KeyRoles lists the roles of API keys.
-func KeyRoles() []Role { return []Role{KeyDevice, KeyAdmin, KeyStats} }
+func KeyRoles() []Role { return []Role{KeyDevice, KeyAdmin, KeyStats, KeySCIM} }
 
 var ownRoleForm = regexp.MustCompile(`^[a-z](-?[a-z0-9]){1,39}$`)
 

@@ -33,6 +33,7 @@ const (
 	CredentialDeviceKey   Credential = "device-key"
 	CredentialAdminKey    Credential = "admin-key"
 	CredentialStatsKey    Credential = "stats-key"
+	CredentialSCIMKey     Credential = "scim-key"
 	CredentialCertificate Credential = "certificate" // the verification certificate in the body
 	CredentialSession     Credential = "session"     // a signed-in browser
 	CredentialVisit       Credential = "visit"       // the sealed cookie of the hosted page for self-reports
@@ -104,7 +105,7 @@ func (r Route) Validate() error {
 		AudiencePatient, AudiencePublic, AudienceOperations,
 	}, r.Audience), "no audience")
 	fault(!slices.Contains([]Credential{
-		CredentialNone, CredentialDeviceKey, CredentialAdminKey, CredentialStatsKey,
+		CredentialNone, CredentialDeviceKey, CredentialAdminKey, CredentialStatsKey, CredentialSCIMKey,
 		CredentialCertificate, CredentialSession, CredentialVisit, CredentialSignature, CredentialBearer,
 	}, r.Credential), "no credential")
 	fault(r.Limit == "", "no limit; say none if there is none")

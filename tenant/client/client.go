@@ -11,7 +11,6 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"database/sql"
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
@@ -34,7 +33,11 @@ const (
 	Device Kind = "device" // phones: verify, certificate
 	Admin  Kind = "admin"  // back ends: issue codes and see to them
 	Stats  Kind = "stats"  // back ends: statistics
+	SCIM   Kind = "scim"   // identity providers: the list of staff
 )
+
+// Kinds lists them.
+func Kinds() []Kind { return []Kind{Device, Admin, Stats, SCIM} }
 
 func (k Kind) role() authz.Role {
 	switch k {
@@ -44,6 +47,8 @@ func (k Kind) role() authz.Role {
 		return authz.KeyAdmin
 	case Stats:
 		return authz.KeyStats
+	case SCIM:
+		return authz.KeySCIM
 	default:
 		return ""
 	}
@@ -59,11 +64,24 @@ var (
 // Sentinels lists the errors that callers may tell apart.
 func Sentinels() []error { return []error{ErrUnknownKey, ErrNameTaken} }
 
+// Keys are carillon_device_ and so on and 52 letters and digits of 260 random bits, so
+// that those who look for secrets in published files find them. Older ones have no
+// beginning in common: 64 bytes in base64.
 const (
-	secretSize  = 64
-	textLength  = 86 // of secretSize bytes in base64
-	previewSize = 6
+	beginning    = "carillon_"
+	secretLength = 52
+	oldLength    = 86
+	previewSize  = 6
 )
+
+// start is what the texts of keys of the kind begin with.
+func (k Kind) start() string { return beginning + string(k) + "_" }
+
+// mayBe reports whether a text has the form of a key of the kind.
+func (k Kind) mayBe(text string) bool {
+	secret, ok := strings.CutPrefix(text, k.start())
+	return ok && len(secret) == secretLength || !ok && len(text) == oldLength
+}
 
 // text is a key's text, which hides itself.
 type text string
@@ -71,7 +89,7 @@ type text string
 // Format hides the text from every verb of package fmt.
 func (text) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, "[API key]") }
 
-// digest of 64 random bytes needs no secret of its own: there is nothing to guess.
+// digest of so many random bits needs no secret of its own: there is nothing to guess.
 func (t text) digest() [sha256.Size]byte { return sha256.Sum256([]byte(t)) }
 
 const createSQL = `
@@ -82,12 +100,11 @@ values (current_tenant(), $1, $2, $3, $4, $5)`
 // have 1 to 100 characters: [ErrNameTaken] if another key has it. The caller has
 // checked who asks, and writes the audit entry.
 func Create(ctx context.Context, tx *tenant.Tx, kind Kind, name string) (plain string, id uuid.UUID, err error) {
-	secret := make([]byte, secretSize)
-	rand.Read(secret)
-	plain = base64.RawURLEncoding.EncodeToString(secret)
+	secret := rand.Text() + rand.Text()
+	plain = kind.start() + secret
 	digest := text(plain).digest()
 	id = uuid.New()
-	_, err = tx.Exec(ctx, createSQL, id, string(kind), name, digest[:], plain[:previewSize])
+	_, err = tx.Exec(ctx, createSQL, id, string(kind), name, digest[:], secret[:previewSize])
 	if tenant.Violates(err, "api_key_name_key") {
 		return "", uuid.Nil, ErrNameTaken
 	}
@@ -153,7 +170,7 @@ func NewAuthenticator(db *tenant.DB) *Authenticator {
 // the key are ignored.
 func (a *Authenticator) Authenticate(ctx context.Context, t *tenant.Tenant, kind Kind, key string) (authz.Subject, error) {
 	key = strings.TrimSpace(key)
-	if len(key) != textLength {
+	if !kind.mayBe(key) {
 		return authz.Subject{}, ErrUnknownKey
 	}
 	return a.keys.Get(ctx, presented{tenant: t.ID, kind: kind, digest: text(key).digest()})
@@ -174,7 +191,7 @@ select tenant_id
 // for [Authenticator.Authenticate] to say.
 func (a *Authenticator) Owner(ctx context.Context, key string) (id tenant.ID, err error) {
 	key = strings.TrimSpace(key)
-	if len(key) != textLength {
+	if !Device.mayBe(key) {
 		return tenant.ID{}, ErrUnknownKey
 	}
 	digest := text(key).digest()

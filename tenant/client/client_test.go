@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"regexp"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -33,7 +34,7 @@ func TestAuthenticate(t *testing.T) {
 	north := w.Create("north")
 	known := client.NewAuthenticator(w.Device)
 	for kind, role := range map[client.Kind]authz.Role{
-		client.Device: authz.KeyDevice, client.Admin: authz.KeyAdmin, client.Stats: authz.KeyStats,
+		client.Device: authz.KeyDevice, client.Admin: authz.KeyAdmin, client.Stats: authz.KeyStats, client.SCIM: authz.KeySCIM,
 	} {
 		text, id := create(t, w, north, kind, "of kind "+string(kind))
 		want := authz.Subject{Kind: authz.APIKey, ID: id.String(), Name: "of kind " + string(kind), Roles: []authz.Role{role}}
@@ -81,8 +82,12 @@ func TestUnknownKeys(t *testing.T) {
 			"a disabled one":       {north, client.Device, disabled},
 			"of no tenant at all":  {&tenant.Tenant{ID: tenant.NewID()}, client.Device, device},
 			"of the zero tenant":   {&tenant.Tenant{}, client.Device, device},
-			"with a zero byte":     {north, client.Device, "\x00" + device[1:]},
-			"not in UTF-8":         {north, client.Device, "\xff" + device[1:]},
+			"with a zero byte":     {north, client.Device, device[:40] + "\x00" + device[41:]},
+			"not in UTF-8":         {north, client.Device, device[:40] + "\xff" + device[41:]},
+			"without beginning":    {north, client.Device, strings.TrimPrefix(device, "carillon_device_")},
+			"with another one":     {north, client.Device, strings.Replace(device, "device", "admin", 1)},
+			"an older key's form":  {north, client.Device, strings.Repeat("A", 86)},
+			"an endless one":       {north, client.Device, device + strings.Repeat("A", 1<<20)},
 			"two keys at once":     {north, client.Device, device + "," + device},
 			"in another case":      {north, client.Device, swapCase(device)},
 			"with a blank between": {north, client.Device, device[:40] + " " + device[41:]},
@@ -111,18 +116,51 @@ func TestOnlyADigestIsStored(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if strings.Contains(row, text[:10]) {
+	secret := strings.TrimPrefix(text, "carillon_device_")
+	if strings.Contains(row, secret[:7]) {
 		t.Error("the row holds more of the key than its preview")
 	}
 	if want := sha256.Sum256([]byte(text)); !bytes.Equal(digest, want[:]) {
 		t.Error("the digest is not that of the text")
 	}
-	if preview != text[:6] {
+	if preview != secret[:6] {
 		t.Errorf("preview = %q", preview)
 	}
-	other, _ := create(t, w, north, client.Device, "more phones")
-	if len(text) != 86 || other == text {
-		t.Errorf("keys have %d characters, and two of them differ: %v", len(text), other != text)
+	if other, _ := create(t, w, north, client.Device, "more phones"); other == text {
+		t.Error("two keys are alike")
+	}
+}
+
+// The form of keys is a promise to those who look for secrets in published files, and
+// to command lines, which take a hyphen in front for a flag.
+func TestForm(t *testing.T) {
+	t.Parallel()
+	w := tenanttest.New(t)
+	north := w.Create("north")
+	for _, kind := range client.Kinds() {
+		form := regexp.MustCompile(`^carillon_` + string(kind) + `_[A-Z2-7]{52}$`)
+		if text, _ := create(t, w, north, kind, "of kind "+string(kind)); !form.MatchString(text) {
+			t.Errorf("a key of kind %s has another form", kind)
+		}
+	}
+}
+
+// Keys of the older form go on working, also those that begin with a hyphen.
+func TestOlderKeys(t *testing.T) {
+	t.Parallel()
+	w := tenanttest.New(t)
+	north := w.Create("north")
+	text := "-" + strings.Repeat("_aZ09", 17)
+	digest := sha256.Sum256([]byte(text))
+	const old = `
+insert into api_key (tenant_id, api_key_id, kind, name, digest, preview)
+values ($1, $2, 'device', 'an old one', $3, '-_aZ09')`
+	if _, err := w.Database.Super().ExecContext(t.Context(), old, north.ID, uuid.New(), digest[:]); err != nil {
+		t.Fatal(err)
+	}
+	mustKnow(t, client.NewAuthenticator(w.Device), north, text)
+	if id, err := client.NewAuthenticator(w.Report).Owner(t.Context(), text); err != nil || id != north.ID {
+		t.Errorf("its owner: %v, %v", id, err)
 	}
 }
 
@@ -234,7 +272,7 @@ func TestRoundTrips(t *testing.T) {
 	ask := func(text string) func() {
 		return func() { _, _ = known.Authenticate(t.Context(), north, client.Device, text) }
 	}
-	unknown := strings.Repeat("A", len(text))
+	unknown := text[:16] + strings.Repeat("A", len(text)-16)
 	const transaction = 3 // begin, one statement, commit
 	for i, c := range []struct {
 		text string
@@ -284,7 +322,7 @@ func TestDatabaseDown(t *testing.T) {
 	if err == nil || errors.Is(err, client.ErrUnknownKey) {
 		t.Errorf("Authenticate: %v, want an error of the database", err)
 	}
-	if strings.Contains(fmt.Sprintf("%v %+v", err, err), text[:6]) {
+	if strings.Contains(fmt.Sprintf("%v %+v", err, err), text[16:22]) {
 		t.Error("the error shows the key")
 	}
 }
@@ -368,7 +406,7 @@ func TestOwner(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, key := range map[string]string{
-		"none": "", "malformed": "x", "unknown": strings.Repeat("A", len(keys[north])),
+		"none": "", "malformed": "x", "unknown": "carillon_device_" + strings.Repeat("A", 52),
 		"a back end's": w.Key(north, client.Admin), "disabled": keys[south],
 	} {
 		if _, err := a.Owner(t.Context(), key); !errors.Is(err, client.ErrUnknownKey) {
