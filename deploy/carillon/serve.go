@@ -34,6 +34,7 @@ type serveCommand struct {
 	OIDCClient     string        `name:"oidc-client" env:"CARILLON_OIDC_CLIENT" help:"Client ID at the identity provider."`
 	OIDCSecret     string        `name:"oidc-secret" env:"CARILLON_OIDC_SECRET" help:"Client secret. Prefer the environment: command lines are visible."`
 	SMS            string        `name:"sms" env:"CARILLON_SMS" type:"path" help:"JSON file with the message provider of health authorities that have none of their own: kind, options, secret, perMinute. Readable by this user alone." placeholder:"FILE"`
+	Mail           string        `name:"mail" env:"CARILLON_MAIL" type:"path" help:"JSON file with the mail server for letters to staff: host, port, user, password, from. Readable by this user alone. Without one, invitations cannot be sent." placeholder:"FILE"`
 	JobInterval    time.Duration `default:"30s" env:"CARILLON_JOB_INTERVAL" help:"Pause between rounds of the export job."`
 	StatisticsDays int           `default:"91" env:"CARILLON_STATISTICS_DAYS" help:"Days that statistics are kept: 30 to 180."`
 	TrustedProxy   []string      `env:"CARILLON_TRUSTED_PROXY" help:"Network of a proxy in front, such as 10.0.0.0/8: its X-Forwarded-For is believed. May be given several times, or with commas." placeholder:"NETWORK"`
@@ -72,6 +73,10 @@ func (c serveCommand) Run(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("message provider: %w", err)
 	}
+	letters, err := readMailServer(c.Mail)
+	if err != nil {
+		return fmt.Errorf("mail server: %w", err)
+	}
 	svc, err := service.Open(ctx, service.Config{
 		Roles:           roles,
 		DSN:             func(role string) (string, error) { return asRole(c.Database, role) },
@@ -85,6 +90,7 @@ func (c serveCommand) Run(ctx context.Context) error {
 		},
 		SMS:                 sms,
 		Sender:              message.None{},
+		Mail:                letters,
 		JobInterval:         c.JobInterval,
 		StatisticsRetention: time.Duration(c.StatisticsDays) * 24 * time.Hour,
 		Proxies:             proxies,

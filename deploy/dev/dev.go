@@ -2,7 +2,7 @@
 
 // Package dev is the whole of Carillon on one computer, for people who want to
 // see it or work on it: a private Postgres, an identity provider, an inbox for
-// text messages and two demo health departments, seeded by sending simulated
+// text messages, a mailbox for letters and two demo health departments, seeded by sending simulated
 // phones through the real endpoints.
 //
 // It exists in no release: everything here trusts whoever can reach it.
@@ -25,6 +25,7 @@ import (
 	"carillon/migrations"
 	"carillon/signing"
 	"carillon/tenant/export"
+	"carillon/tenant/mail"
 	"carillon/tenant/message"
 )
 
@@ -115,7 +116,7 @@ func Run(ctx context.Context, o Options) error {
 	s := stack{
 		options: o, database: database, root: root, files: files,
 		base:  "http://" + listener.Addr().String(),
-		inbox: message.NewInbox(time.Now),
+		inbox: message.NewInbox(time.Now), mailbox: mail.NewBox(time.Now),
 	}
 	return s.run(ctx, cancel, listener, started)
 }
@@ -140,6 +141,7 @@ type stack struct {
 	files    export.Store
 	base     string // http://host:port
 	inbox    *message.Inbox
+	mailbox  *mail.Box
 }
 
 func (s stack) run(ctx context.Context, cancel context.CancelFunc, listener net.Listener, started time.Time) error {
@@ -197,6 +199,7 @@ func (s stack) config(extra http.Handler) service.Config {
 		BaseURL:         s.base,
 		Login:           s.login(),
 		Sender:          s.inbox,
+		Mail:            s.mailbox,
 		Loopback:        true,
 		RedirectDomains: []string{s.redirectDomain()},
 		JobInterval:     pause,
@@ -218,6 +221,7 @@ func (s stack) announce(e endpoints, operations net.Addr, took time.Duration) {
 		fmt.Fprintln(out)
 	}
 	fmt.Fprintf(out, "  text messages  %s/dev/inbox\n", s.base)
+	fmt.Fprintf(out, "  letters        %s/dev/mailbox\n", s.base)
 	fmt.Fprintf(out, "  metrics        http://%s/metrics\n", operations)
 	fmt.Fprintf(out, "  for programs   %s (holds keys; readable by you alone)\n\n", filepath.Join(s.options.Data, endpointsFile))
 	fmt.Fprintf(out, "Keys that phones publish are in an export file within %v or two. Same-day keys are released at once, which no real\ndepartment may do. Ctrl-C stops everything; the next start continues with the same data.\n", s.options.ExportPeriod)

@@ -28,6 +28,7 @@ import (
 	"carillon/tenant/export"
 	"carillon/tenant/job"
 	"carillon/tenant/limit"
+	"carillon/tenant/mail"
 	"carillon/tenant/message"
 	"carillon/tenant/message/provider"
 	"carillon/tenant/stats"
@@ -90,6 +91,9 @@ type Config struct {
 	SMS *provider.Settings
 	// Sender takes their messages if there is no SMS.
 	Sender message.Sender
+	// Mail sends letters to people of health authorities; nil for a platform without a
+	// mail server, where letters fail.
+	Mail mail.Sender
 	// Loopback lets tenants name addresses of this machine, for development.
 	Loopback bool
 	// JobInterval is the pause between two turns of a tenant at the export job.
@@ -145,6 +149,9 @@ func Open(ctx context.Context, c Config) (*Service, error) {
 	c.StatisticsRetention = cmp.Or(c.StatisticsRetention, stats.Retention)
 	if c.StatisticsRetention < stats.MinRetention || c.StatisticsRetention > stats.MaxRetention {
 		return nil, fmt.Errorf("statistics are kept %v to %v, not %v", stats.MinRetention, stats.MaxRetention, c.StatisticsRetention)
+	}
+	if c.Mail == nil {
+		c.Mail = mail.None{}
 	}
 	s := &Service{config: c, metrics: prometheus.NewRegistry(), counter: stats.NewCounter(c.Now), holder: holder(), unsigned: newUnsigned()}
 	s.metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), s.unsigned)

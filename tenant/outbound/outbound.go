@@ -62,7 +62,7 @@ func (n *Network) DialTLS(c *tls.Config) func(ctx context.Context, network, addr
 }
 
 // Loopback reports whether a host is this machine and may be reached.
-func (n *Network) Loopback(host string) bool { return n.loopback && isLoopback(host) }
+func (n *Network) Loopback(host string) bool { return n.loopback && IsLoopback(host) }
 
 // Client returns an HTTP client that reaches nothing else. Its requests end with
 // their contexts.
@@ -93,7 +93,8 @@ func (n *Network) ParseURL(text string) (*url.URL, error) {
 	return nil, fmt.Errorf("%w (scheme %.10q)", ErrAddress, u.Scheme)
 }
 
-func isLoopback(host string) bool {
+// IsLoopback reports whether a host is this machine.
+func IsLoopback(host string) bool {
 	ip, err := netip.ParseAddr(host)
 	return host == "localhost" || err == nil && ip.IsLoopback()
 }

@@ -2,16 +2,14 @@ package provider
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
-	"net/mail"
-	"regexp"
+	netmail "net/mail"
 	"strings"
-	"time"
 
 	gomail "github.com/wneessen/go-mail"
 
+	"carillon/tenant/mail"
 	"carillon/tenant/message"
 )
 
@@ -33,14 +31,6 @@ type SMTPOptions struct {
 	Subject string `json:"subject,omitempty"`
 }
 
-const (
-	smtpTimeout = 10 * time.Second
-	portTLS     = 465
-	portSubmit  = 587
-)
-
-var hostForm = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?$`)
-
 type smtp struct {
 	options SMTPOptions
 	client  func() (*gomail.Client, error)
@@ -51,43 +41,21 @@ func (n Networks) newSMTP(s Settings) (*smtp, error) {
 	if err := decode(s.Options, &o); err != nil {
 		return nil, err
 	}
-	if o.Port == 0 {
-		o.Port = portSubmit
-	}
-	_, badFrom := mail.ParseAddress(o.From)
-	_, badTo := mail.ParseAddress(address(o.To, "+12065550100"))
+	server := mail.Server{Host: o.Host, Port: o.Port, User: o.User, Password: s.Secret}
+	_, badFrom := netmail.ParseAddress(o.From)
+	_, badTo := netmail.ParseAddress(address(o.To, "+12065550100"))
+	wrong := server.Check()
 	switch {
-	case !hostForm.MatchString(o.Host) || o.Port < 1 || o.Port > 65535:
-		return nil, fmt.Errorf("%w: host and port", ErrSettings)
+	case wrong != nil:
+		return nil, fmt.Errorf("%w: %w", ErrSettings, wrong)
 	case badFrom != nil:
 		return nil, fmt.Errorf("%w: from is not a mail address", ErrSettings)
 	case o.To != "" && (badTo != nil || !strings.Contains(o.To, "[number]") && !strings.Contains(o.To, "[digits]")):
 		return nil, fmt.Errorf("%w: to is not a mail address with [number] or [digits]", ErrSettings)
 	case strings.ContainsAny(o.Subject, "\r\n"):
 		return nil, fmt.Errorf("%w: subject has more than one line", ErrSettings)
-	case (o.User == "") != (s.Secret == ""):
-		return nil, fmt.Errorf("%w: user and password come together", ErrSettings)
 	}
-	return &smtp{options: o, client: func() (*gomail.Client, error) { return gomail.NewClient(o.Host, n.smtpOptions(o, s.Secret)...) }}, nil
-}
-
-func (n Networks) smtpOptions(o SMTPOptions, password string) []gomail.Option {
-	secure := &tls.Config{ServerName: o.Host, MinVersion: tls.VersionTLS12}
-	options := []gomail.Option{
-		gomail.WithPort(o.Port), gomail.WithTimeout(smtpTimeout), gomail.WithTLSConfig(secure),
-		gomail.WithDialContextFunc(n.mail.DialContext), gomail.WithTLSPolicy(gomail.TLSMandatory),
-	}
-	if o.Port == portTLS {
-		options = append(options, gomail.WithSSL(), gomail.WithDialContextFunc(n.mail.DialTLS(secure)))
-	}
-	if n.mail.Loopback(o.Host) {
-		options = append(options, gomail.WithTLSPolicy(gomail.TLSOpportunistic))
-	}
-	if o.User != "" {
-		options = append(options,
-			gomail.WithSMTPAuth(gomail.SMTPAuthAutoDiscover), gomail.WithUsername(o.User), gomail.WithPassword(password))
-	}
-	return options
+	return &smtp{options: o, client: func() (*gomail.Client, error) { return server.Client(n.mail) }}, nil
 }
 
 // address fills a number into the pattern of addresses. A recipient that is a mail
@@ -113,7 +81,7 @@ func (s *smtp) send(ctx context.Context, m message.Message, _ string) error {
 	if err != nil {
 		return failure(message.Rejected, true)
 	}
-	ctx, cancel := context.WithTimeout(ctx, smtpTimeout)
+	ctx, cancel := context.WithTimeout(ctx, mail.Timeout)
 	defer cancel()
 	err = client.DialAndSendWithContext(ctx, letter)
 	if letter.IsDelivered() || err == nil {
