@@ -132,12 +132,13 @@ func (c Config) validate() error {
 
 // Server is the portal. It is safe for concurrent use.
 type Server struct {
-	config   Config
-	sessions sessions
-	limits   map[string]*limit.Limiter
-	words    *catalogue
-	pages    *pages
-	handler  http.Handler
+	config    Config
+	sessions  sessions
+	limits    map[string]*limit.Limiter
+	downloads downloads
+	words     *catalogue
+	pages     *pages
+	handler   http.Handler
 }
 
 // New returns a portal. An error means that the configuration makes no sense, or

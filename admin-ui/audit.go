@@ -1,7 +1,6 @@
 package adminui
 
 import (
-	"bytes"
 	"cmp"
 	"encoding/json"
 	"fmt"
@@ -198,43 +197,4 @@ func (s *Server) exportAudit(v *visit) (answer, error) {
 			return s.config.Audit.Export(v.r.Context(), v.tenant, now, to)
 		},
 	}}, nil
-}
-
-// download is a file that is made while it is sent.
-type download struct {
-	name, kind string
-	write      func(io.Writer) error
-}
-
-// headStart is how much of a file is made before anything is sent: whatever fails in it
-// can still become an error page.
-const headStart = 64 << 10
-
-// delayed holds back the beginning of what is written to it.
-type delayed struct {
-	head  bytes.Buffer
-	start func()
-	to    io.Writer
-	begun bool
-}
-
-func (d *delayed) Write(p []byte) (int, error) {
-	if d.begun {
-		return d.to.Write(p)
-	}
-	d.head.Write(p)
-	if d.head.Len() < headStart {
-		return len(p), nil
-	}
-	return len(p), d.flush()
-}
-
-func (d *delayed) flush() error {
-	if d.begun {
-		return nil
-	}
-	d.begun = true
-	d.start()
-	_, err := d.head.WriteTo(d.to)
-	return err
 }

@@ -13,14 +13,15 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	adminui "carillon/admin-ui"
 	"carillon/tenant"
 	"carillon/tenant/audit"
 )
 
 // auditWorld is a portal whose first authority has so many entries.
-func auditWorld(t *testing.T, entries int) *world {
+func auditWorld(t *testing.T, entries int, changes ...func(*adminui.Config)) *world {
 	t.Helper()
-	w := newWorld(t)
+	w := newWorld(t, changes...)
 	w.audit.Entries = map[tenant.ID][]audit.Entry{}
 	north := w.staff.Tenants[0].ID
 	for n := entries; n > 0; n-- {
@@ -119,21 +120,49 @@ func TestAuditLogIsDownloaded(t *testing.T) {
 	}
 }
 
-// A download that fails early is an error page, and one that fails late is no whole file.
+// A download that fails is an error page, however late, and never a part of a file.
 func TestBrokenDownloadIsNotTakenForAWholeOne(t *testing.T) {
 	t.Parallel()
 	w := auditWorld(t, 1)
 	w.signIn(auditor)
-	w.audit.Fail, w.audit.Head = errors.New("broken"), 100
-	w.get("/portal/north-shore/audit/log").wants(500, "Something went wrong")
-
-	w.audit.Head = 300_000
-	resp, err := w.client.Do(w.request(http.MethodGet, "/portal/north-shore/audit/log", nil))
-	if err == nil {
-		_, err = io.Copy(io.Discard, resp.Body)
-		_ = resp.Body.Close()
+	w.audit.Fail = errors.New("broken")
+	for _, w.audit.Head = range []int{0, 100, 300_000} {
+		w.get("/portal/north-shore/audit/log").wants(500, "Something went wrong")
 	}
-	if err == nil {
-		t.Error("the client was not told that the file is a part")
+}
+
+// unread asks for the log and reads nothing of the answer.
+func (w *world) unread() *http.Response {
+	w.t.Helper()
+	resp, err := w.client.Do(w.request(http.MethodGet, "/portal/north-shore/audit/log", nil))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return resp
+}
+
+// Whoever reads slowly does not keep the log from being read out, nor a connection to
+// the database; and there are only so many.
+func TestSlowReadersOfTheAuditLog(t *testing.T) {
+	t.Parallel()
+	w := auditWorld(t, 1, func(c *adminui.Config) { c.NoLimits = true })
+	w.signIn(auditor)
+	w.audit.Head = 32 << 20 // more than buffers on the way could take
+	slow := []*http.Response{w.unread(), w.unread()}
+	if n := w.audit.Making.Load(); n != 0 {
+		t.Errorf("%d files are still being made while nobody reads them", n)
+	}
+	w.get("/portal/north-shore/audit/log").wants(http.StatusTooManyRequests, "Too many requests")
+	for _, r := range slow {
+		n, err := io.Copy(io.Discard, r.Body)
+		if err != nil || n != int64(w.audit.Head) || r.ContentLength != n {
+			t.Errorf("%d bytes of %d, %v", n, r.ContentLength, err)
+		}
+		_ = r.Body.Close()
+	}
+	for served := false; !served; { // until the server has noticed that all was read
+		again := w.unread()
+		served = again.StatusCode == http.StatusOK
+		_ = again.Body.Close()
 	}
 }

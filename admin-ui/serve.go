@@ -216,30 +216,6 @@ func (s *Server) sendPage(ctx context.Context, w http.ResponseWriter, v *visit, 
 	_, _ = body.WriteTo(w) // the browser may have gone
 }
 
-// sendDownload sends a file while it is made. One that fails after its beginning was
-// sent is broken off, so that nobody takes a part for the whole.
-func (s *Server) sendDownload(ctx context.Context, w http.ResponseWriter, v *visit, d *download) {
-	body := &delayed{to: w, start: func() {
-		h := w.Header()
-		h.Set("Content-Type", d.kind)
-		h.Set("Content-Disposition", `attachment; filename="`+d.name+`"`)
-		h.Set("Cache-Control", "no-store")
-		w.WriteHeader(http.StatusOK)
-	}}
-	err := d.write(body)
-	if err == nil {
-		err = body.flush()
-	}
-	switch {
-	case err == nil:
-	case !body.begun:
-		s.sendPage(ctx, w, v, s.answerError(ctx, w, v, err))
-	default:
-		s.logFailure(ctx, requestID(w), err)
-		panic(http.ErrAbortHandler)
-	}
-}
-
 // fail answers for a request that reached no handler.
 func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 	v := &visit{r: r}

@@ -72,7 +72,7 @@ type answer struct {
 	redirect string
 	// file is sent as it is instead.
 	file *assets.File
-	// download is made while it is sent instead.
+	// download is made and sent instead.
 	download *download
 	// retry is how many seconds the asker should wait, for the header.
 	retry int
