@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"carillon/tenant"
+	"carillon/tenant/cache"
 	"carillon/tenant/issuer"
 	"carillon/tenant/key"
 )
@@ -76,6 +77,9 @@ type Service struct {
 	issuers *issuer.Book
 	limits  Limits
 	now     func() time.Time
+	// unsettled are certificates with which keys came that were stored already. Whoever
+	// sends those again and again, a little changed, would fail each time what others share.
+	unsettled *cache.Aged[certified, struct{}]
 }
 
 // New returns a service.
@@ -83,7 +87,10 @@ func New(c Config) *Service {
 	if c.Limits == (Limits{}) {
 		c.Limits = DefaultLimits()
 	}
-	return &Service{db: c.DB, keys: c.Keys, issuers: issuer.NewBook(c.DB), limits: c.Limits, now: c.Now}
+	return &Service{
+		db: c.DB, keys: c.Keys, issuers: issuer.NewBook(c.DB), limits: c.Limits, now: c.Now,
+		unsettled: cache.NewAged[certified, struct{}](unsettledSize, unsettledLife),
+	}
 }
 
 // What can be wrong with an upload; the codes are those of the key server protocol §1.7.

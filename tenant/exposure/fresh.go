@@ -2,7 +2,9 @@ package exposure
 
 import (
 	"context"
+	"crypto/sha256"
 	"fmt"
+	"time"
 
 	"github.com/lib/pq"
 
@@ -14,8 +16,9 @@ import (
 //
 // The statement inserts all keys, or nothing. It does nothing if the upload has a receipt,
 // and fails if any of the keys is stored without one. That fails whoever shares the
-// transaction, too, and they run again by themselves; but it is rare, where a look for
-// each key before it is inserted would be a tenth of the whole.
+// transaction, too, and they run again by themselves; but it is rare, and happens once for
+// a certificate, where a look for each key before it is inserted would be a tenth of the
+// whole.
 const freshSQL = `
 with receipt as (
     insert into publish_receipt (tenant_id, digest, expires_at)
@@ -35,6 +38,18 @@ with receipt as (
 )
 select exists (select from receipt)`
 
+// certified is a certificate by what it vouches for.
+type certified struct {
+	tenant tenant.ID
+	mac    [sha256.Size]byte
+}
+
+const (
+	// Certificates live for a quarter of an hour, as a rule.
+	unsettledLife = time.Hour
+	unsettledSize = 10_000
+)
+
 // storeFresh inserts keys if all of them are new, and finds out if they were stored by
 // the same upload before. It reports false if it was neither, and then has done nothing.
 func (s *Service) storeFresh(ctx context.Context, id tenant.ID, in *intake, done *outcome, r receipt) (settled bool, err error) {
@@ -44,6 +59,7 @@ func (s *Service) storeFresh(ctx context.Context, id tenant.ID, in *intake, done
 	})
 	switch {
 	case tenant.Violates(err, "exposure_pkey"):
+		s.unsettled.Add(certified{id, r.certified}, struct{}{})
 		return false, nil
 	case err != nil:
 		return false, fmt.Errorf("insert keys: %w", err)

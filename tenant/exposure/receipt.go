@@ -15,6 +15,8 @@ import (
 // with it the revision token, sends the same once more.
 type receipt struct {
 	digest [sha256.Size]byte
+	// certified tells the certificate's HMAC from any other.
+	certified [sha256.Size]byte
 	// expires is when nobody can send the same again, because the certificate ends.
 	expires time.Time
 }
@@ -45,8 +47,9 @@ func receiptOf(u Upload, c certificate.Claims, now time.Time) receipt {
 		expires = latest
 	}
 	return receipt{
-		digest:  [sha256.Size]byte(h.Sum(nil)),
-		expires: expires.UTC().Truncate(receiptGrain).Add(2 * receiptGrain),
+		digest:    [sha256.Size]byte(h.Sum(nil)),
+		certified: sha256.Sum256([]byte(c.TEKMAC)),
+		expires:   expires.UTC().Truncate(receiptGrain).Add(2 * receiptGrain),
 	}
 }
 

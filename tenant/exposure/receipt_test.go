@@ -61,6 +61,29 @@ func changed(u exposure.Upload, change func(*exposure.Upload)) exposure.Upload {
 	return u
 }
 
+// Known keys under one certificate, sent in ever new ways, fail a shared transaction
+// once; after that each costs its own alone. The true repetition is known all the same.
+func TestKnownKeysInManyWays(t *testing.T) {
+	t.Parallel()
+	f := setUp(t)
+	u := f.phone.Upload(likely, f.phone.Keys(3))
+	f.publish(t, u)
+	const alone = 4 // begin, insert, look for the receipt, roll back
+	for i := range 4 {
+		u.SymptomOnsetInterval = laterOnset(f) - int32(i)*144
+		var err error
+		trips := f.world.Trips(func() { _, err = f.service.Publish(t.Context(), f.north, u) })
+		wantErr(t, err, exposure.ErrMissingRevisionToken)
+		if shared := trips > alone; shared != (i == 0) {
+			t.Errorf("way %d: %d round trips", i+1, trips)
+		}
+	}
+	u.SymptomOnsetInterval = 0
+	if r := f.publish(t, u); r.Inserted != 0 || r.RevisionToken == "" {
+		t.Errorf("the first upload again: %d inserted", r.Inserted)
+	}
+}
+
 // With a token that does not fit, the token counts.
 func TestWrongTokenIsNoRepetition(t *testing.T) {
 	t.Parallel()

@@ -37,7 +37,8 @@ func (o *outcome) insertedAll(records []record) {
 //
 // Nearly all uploads bring new keys and nothing else, or are repeated: one statement
 // settles those. Whatever else there is needs a look at what is stored, and an answer
-// that may undo the insertion.
+// that may undo the insertion. Uploads under a certificate that once needed it get it
+// at once.
 func (s *Service) store(ctx context.Context, t *tenant.Tenant, in *intake, token tokenState, r receipt) (*outcome, error) {
 	done := &outcome{
 		inserted: map[[keySize]byte]bool{}, revised: map[[keySize]byte]bool{},
@@ -46,7 +47,7 @@ func (s *Service) store(ctx context.Context, t *tenant.Tenant, in *intake, token
 	if len(in.records) == 0 {
 		return done, nil
 	}
-	if !done.negative && !token.given {
+	if !done.negative && !token.given && !s.unsettled.Contains(certified{t.ID, r.certified}) {
 		settled, err := s.storeFresh(ctx, t.ID, in, done, r)
 		if settled || err != nil {
 			return done, err
