@@ -40,6 +40,8 @@ import (
 type Login interface {
 	// Begin returns where to send the browser, and what Finish needs to know.
 	Begin(ctx context.Context) (redirectURL string, f oidc.Flow, err error)
+	// BeginFresh is Begin for somebody who is to prove anew who she is.
+	BeginFresh(ctx context.Context) (redirectURL string, f oidc.Flow, err error)
 	// Finish tells who came back. Its errors are those of [oidc.Sentinels].
 	Finish(ctx context.Context, f oidc.Flow, query url.Values) (oidc.Identity, error)
 	// EndSessionURL is where the provider's own session ends; it may be empty.

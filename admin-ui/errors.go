@@ -160,6 +160,6 @@ func (s *Server) loginFailed(k known) answer {
 	return answer{
 		status: k.status, page: "login", heading: s.words.text("login.heading"),
 		problems: []problem{{Text: s.words.text(k.message)}},
-		data:     loginPage{Start: startPath("")},
+		data:     loginPage{Start: startPath("", "")},
 	}
 }

@@ -108,7 +108,7 @@ func newWorld(t *testing.T, changes ...func(*adminui.Config)) *world {
 	}
 	w.sharing = &adminuitest.Sharing{Now: w.clock}
 	w.codes, w.audit = &adminuitest.Codes{Now: w.clock}, &adminuitest.Audit{}
-	w.login = &adminuitest.Login{As: identity(caseworker)}
+	w.login = &adminuitest.Login{As: identity(caseworker), Now: w.clock}
 	config := adminui.Config{
 		BaseURL: "https://carillon.example", Login: w.login, Staff: w.staff, Codes: w.codes, Audit: w.audit, Sharing: w.sharing, Directory: w.staff,
 		Policies: authz.NewPolicies(nil, 8), Sessions: w.sessions, Log: slog.New(slog.NewTextHandler(w.log, nil)), Now: w.clock,
@@ -658,5 +658,19 @@ func TestNewRefusesWhatMakesNoSense(t *testing.T) {
 		if _, err := adminui.New(c); err == nil {
 			t.Errorf("%s: accepted", name)
 		}
+	}
+}
+
+// Who is signed in already, but not freshly, signs in again and comes back.
+func TestSigningInAgain(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.signIn(caseworker)
+	before := w.sessions.Digests()
+	w.get("/login").wants(200, "Choose a health authority")
+	p := w.get("/login?reason=fresh&return=/portal/north-shore/codes").wants(200, "Sign in again").contains("of the last 10 minutes")
+	p = w.get(p.link("Continue to sign in")).wants(200, "Look up a code")
+	if p.url.Path != "/portal/north-shore/codes" || slices.Equal(before, w.sessions.Digests()) {
+		t.Errorf("she is at %s with the old cookie or a new one", p.url)
 	}
 }

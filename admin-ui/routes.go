@@ -98,6 +98,14 @@ func staffed(pattern string, a authz.Action, limit string, h handler) route {
 	return r
 }
 
+// fresh makes r a route for a sensitive act: whoever uses it has signed in within the
+// last [freshLife], or is asked to do so again. Mark the page that has the form, too:
+// then nothing is lost that was typed while the time ran out.
+func fresh(r route) route {
+	r.Credential = authz.CredentialFresh
+	return r
+}
+
 func declare(pattern, limit string, h handler) route {
 	method, path, _ := strings.Cut(pattern, " ")
 	return route{Route: authz.Route{Method: method, Path: path, Limit: limit}, handle: h}

@@ -8,9 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
-	"net/url"
 	"strconv"
-	"strings"
 
 	"github.com/gin-gonic/gin"
 
@@ -114,9 +112,10 @@ func (s *Server) visit(ctx context.Context, w http.ResponseWriter, v *visit) (an
 }
 
 // guarded asks what the route declares, in the order that tells a stranger least:
-// session, limit, health authority, action.
+// session, limit, health authority, action, and of those who may, how lately they
+// proved who they are.
 func (s *Server) guarded(ctx context.Context, v *visit) (answer, error) {
-	if v.route.Credential == authz.CredentialSession && v.who == nil {
+	if v.route.Credential.OfSession() && v.who == nil {
 		return s.signInFirst(v)
 	}
 	if err := s.count(v); err != nil {
@@ -129,6 +128,9 @@ func (s *Server) guarded(ctx context.Context, v *visit) (answer, error) {
 	}
 	if err := v.decide(); err != nil {
 		return answer{}, err
+	}
+	if v.route.Credential == authz.CredentialFresh && !s.fresh(v.who) {
+		return s.signInAgain(v)
 	}
 	return v.route.handle(v)
 }
@@ -161,17 +163,6 @@ func (s *Server) enter(ctx context.Context, v *visit) error {
 		return errSuspended
 	}
 	return nil
-}
-
-// signInFirst leads to the login page, and from there back to a page: a form that
-// was sent is lost, so the way back is to where it can be filled in again.
-func (s *Server) signInFirst(v *visit) (answer, error) {
-	q := url.Values{"return": {v.r.URL.RequestURI()}}
-	if v.r.Method != http.MethodGet {
-		q.Set("return", strings.TrimSuffix(v.r.URL.Path, "/expire"))
-		q.Set("reason", reasonLost)
-	}
-	return redirect("/login?" + q.Encode())
 }
 
 func (a answer) code() int {

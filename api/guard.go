@@ -63,7 +63,7 @@ func (s *Server) admit(r route) []gin.HandlerFunc {
 		return slices.Concat([]gin.HandlerFunc{s.authenticate(s.config.IssuerKeys, client.Stats)}, limited, []gin.HandlerFunc{s.allowNetwork(adminNetworks)})
 	case authz.CredentialCertificate, authz.CredentialSignature, authz.CredentialBearer: // for the domain to check
 		return slices.Concat(chaff, limited)
-	case authz.CredentialNone, authz.CredentialSession, authz.CredentialVisit, authz.CredentialSCIMKey: // nothing that this surface asks for
+	case authz.CredentialNone, authz.CredentialSession, authz.CredentialFresh, authz.CredentialVisit, authz.CredentialSCIMKey: // nothing that this surface asks for
 	}
 	if r.TenantFrom == authz.TenantFromURL {
 		return append([]gin.HandlerFunc{requireTenant}, limited...)

@@ -36,10 +36,14 @@ const (
 	CredentialSCIMKey     Credential = "scim-key"
 	CredentialCertificate Credential = "certificate" // the verification certificate in the body
 	CredentialSession     Credential = "session"     // a signed-in browser
+	CredentialFresh       Credential = "fresh"       // one whose person proved lately who she is
 	CredentialVisit       Credential = "visit"       // the sealed cookie of the hosted page for self-reports
 	CredentialBearer      Credential = "bearer"      // a token that the tenant's certificate key signed
 	CredentialSignature   Credential = "signature"   // a message provider's, over the request
 )
+
+// OfSession reports whether c is a signed-in browser.
+func (c Credential) OfSession() bool { return c == CredentialSession || c == CredentialFresh }
 
 // Padding is how a route hides what its answers' sizes would tell.
 type Padding string
@@ -106,7 +110,7 @@ func (r Route) Validate() error {
 	}, r.Audience), "no audience")
 	fault(!slices.Contains([]Credential{
 		CredentialNone, CredentialDeviceKey, CredentialAdminKey, CredentialStatsKey, CredentialSCIMKey,
-		CredentialCertificate, CredentialSession, CredentialVisit, CredentialSignature, CredentialBearer,
+		CredentialCertificate, CredentialSession, CredentialFresh, CredentialVisit, CredentialSignature, CredentialBearer,
 	}, r.Credential), "no credential")
 	fault(r.Limit == "", "no limit; say none if there is none")
 	fault(!slices.Contains([]TenantFrom{TenantFromURL, TenantFromHost, TenantFromCredential, TenantFromNone}, r.TenantFrom), "no source of the tenant")

@@ -260,7 +260,8 @@ func (s *Staff) Authenticate(_ context.Context, t *tenant.Tenant, who oidc.Ident
 // Login is a stand-in for the identity provider: it answers at once, for whoever As
 // names.
 type Login struct {
-	As oidc.Identity
+	As  oidc.Identity
+	Now func() time.Time
 	// FailBegin and FailFinish are what the methods return, if they are set.
 	FailBegin, FailFinish error
 }
@@ -271,9 +272,20 @@ func (l *Login) Begin(context.Context) (string, oidc.Flow, error) {
 	return "/login/callback?" + url.Values{"state": {state}}.Encode(), oidc.Flow{State: state}, l.FailBegin
 }
 
-// Finish signs As in.
-func (l *Login) Finish(context.Context, oidc.Flow, url.Values) (oidc.Identity, error) {
-	return l.As, l.FailFinish
+// BeginFresh leads straight back, too.
+func (l *Login) BeginFresh(ctx context.Context) (string, oidc.Flow, error) {
+	to, flow, err := l.Begin(ctx)
+	flow.Fresh = true
+	return to, flow, err
+}
+
+// Finish signs As in. A fresh sign-in is one of just now, if Now is set.
+func (l *Login) Finish(_ context.Context, f oidc.Flow, _ url.Values) (oidc.Identity, error) {
+	who := l.As
+	if f.Fresh && l.Now != nil {
+		who.AuthTime = l.Now()
+	}
+	return who, l.FailFinish
 }
 
 // EndSessionURL leads to a place that does not exist.

@@ -1,0 +1,82 @@
+package adminui
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"testing"
+	"time"
+
+	"github.com/gin-gonic/gin"
+
+	"carillon/authz"
+	"carillon/authz/oidc"
+)
+
+// A sensitive act waits for a fresh sign-in, which leads back to where it is begun.
+func TestSensitiveActs(t *testing.T) {
+	t.Parallel()
+	noon := time.Date(2026, time.November, 26, 12, 0, 0, 0, time.UTC)
+	s := &Server{config: Config{Now: func() time.Time { return noon }}}
+	done := answer{page: "done"}
+	r := fresh(signedIn("POST /portal/:tenant/sharing/:id/withdraw", "for a test", func(*visit) (answer, error) { return done, nil }))
+	for name, c := range map[string]struct {
+		who  *oidc.Identity
+		want answer
+	}{
+		"just now":          {&oidc.Identity{AuthTime: noon}, done},
+		"nearly 10 minutes": {&oidc.Identity{AuthTime: noon.Add(time.Second - freshLife)}, done},
+		"10 minutes":        {&oidc.Identity{AuthTime: noon.Add(-freshLife)}, answer{redirect: "/login?reason=fresh&return=%2Fportal%2Fa%2520b%2Fsharing%2F1%2Fwithdraw"}},
+		"nobody knows when": {&oidc.Identity{}, answer{redirect: "/login?reason=fresh&return=%2Fportal%2Fa%2520b%2Fsharing%2F1%2Fwithdraw"}},
+		"nobody":            {nil, answer{redirect: "/login?reason=lost&return=%2Fportal%2Fa%2520b%2Fsharing%2F1%2Fwithdraw"}},
+	} {
+		v := &visit{r: httptest.NewRequest(http.MethodPost, "/portal/a%20b/sharing/1/withdraw", nil), route: r, who: c.who}
+		got, err := s.guarded(t.Context(), v)
+		if err != nil || got.page != c.want.page || got.redirect != c.want.redirect {
+			t.Errorf("%s: %+v, %v, want %+v", name, got, err, c.want)
+		}
+	}
+}
+
+// Who may not do a thing is told so, and not sent to sign in again for it.
+func TestSensitiveActsOfOthers(t *testing.T) {
+	t.Parallel()
+	s := &Server{config: Config{Now: time.Now}}
+	r := fresh(staffed("POST /portal/:tenant/sharing/:id/withdraw", authz.SharingOffer, limitPortal, nil))
+	r.TenantFrom = authz.TenantFromNone // and so there is no policy
+	v := &visit{r: httptest.NewRequest(http.MethodPost, "/", nil), route: r, who: &oidc.Identity{}}
+	if a, err := s.guarded(t.Context(), v); err != authz.ErrForbidden { //nolint:errorlint // exactly this
+		t.Errorf("%+v, %v, want a refusal", a, err)
+	}
+}
+
+func TestWayBack(t *testing.T) {
+	t.Parallel()
+	s := &Server{}
+	for _, c := range []struct{ method, pattern, path, want string }{
+		{"GET", "/portal/:tenant/codes", "/portal/n/codes?id=1&x=a%2Fb", "/portal/n/codes?id=1&x=a%2Fb"},
+		{"POST", "/portal/:tenant/codes/new", "/portal/n/codes/new?x=1", "/portal/n/codes/new"},
+		{"POST", "/portal/:tenant/codes/:id/expire", "/portal/n/codes/1/expire", "/portal/n/codes/1/expire"},
+		{"POST", "/portal/:tenant/sharing/:id/accept", "/portal/n/sharing/1/accept", "/portal/n/sharing"},
+		{"POST", "/portal/:tenant/nowhere", "/portal/n/nowhere", "/portal"},
+		{"POST", "/nowhere", "/nowhere", "/portal"},
+	} {
+		v := &visit{r: httptest.NewRequest(c.method, c.path, nil), params: gin.Params{}, route: declare(c.method+" "+c.pattern, limitNone, nil)}
+		if got := s.wayBack(v); got != c.want {
+			t.Errorf("%s %s: %q, want %q", c.method, c.path, got, c.want)
+		}
+	}
+}
+
+// A provider's clock that runs ahead does not keep anybody fresh for longer.
+func TestSignedInAt(t *testing.T) {
+	t.Parallel()
+	noon := time.Date(2026, time.November, 26, 12, 0, 0, 0, time.UTC)
+	s := &Server{config: Config{Now: func() time.Time { return noon }}}
+	for said, want := range map[time.Time]time.Time{
+		{}: noon, noon.Add(-time.Hour): noon.Add(-time.Hour), noon.Add(time.Hour): noon,
+	} {
+		if got := s.signedInAt(oidc.Identity{AuthTime: said}); !got.Equal(want) {
+			t.Errorf("the provider said %v: %v, want %v", said, got, want)
+		}
+	}
+}
