@@ -84,6 +84,13 @@ type Sharing interface {
 	End(ctx context.Context, t *tenant.Tenant, by authz.Subject, offer uuid.UUID) error
 }
 
+// Operators knows who runs the platform.
+type Operators interface {
+	// Authenticate makes somebody a subject with her role on the platform:
+	// [platform.ErrNotOperator] if she has none.
+	Authenticate(ctx context.Context, who oidc.Identity) (authz.Subject, error)
+}
+
 // Directory finds the health authority that a URL names: [tenant.ErrUnknown] if
 // there is none.
 type Directory interface {
@@ -100,15 +107,19 @@ type SessionStore interface {
 // Config is what a [Server] works with.
 type Config struct {
 	// BaseURL is how browsers reach the portal, without a trailing slash.
-	BaseURL   string
-	Login     Login
+	BaseURL  string
+	Login    Login
+	Sessions SessionStore
+	// The parts of the staff's portal: all of them, or none in a process that leaves it out.
 	Staff     Staff
 	Codes     Codes
 	Audit     AuditLog
 	Sharing   Sharing
 	Directory Directory
 	Policies  *authz.Policies
-	Sessions  SessionStore
+	// Operators is the part of the platform's own pages; nil in a process that leaves
+	// them out.
+	Operators Operators
 	// Proxies are the networks whose X-Forwarded-For is believed; nil means none.
 	Proxies limit.Proxies
 	// NoLimits switches rate limits off, for load tests.
@@ -124,7 +135,11 @@ func (c Config) validate() error {
 	switch {
 	case err != nil || u.Host == "" || u.Path != "":
 		return errors.New("base URL must be scheme and host, without a trailing slash")
-	case c.Login == nil || c.Staff == nil || c.Codes == nil || c.Audit == nil || c.Sharing == nil || c.Directory == nil || c.Policies == nil || c.Sessions == nil:
+	case c.Login == nil || c.Sessions == nil:
+		return errors.New("a part that signing in needs is missing")
+	case c.Staff == nil && c.Operators == nil:
+		return errors.New("there is nobody to serve")
+	case c.Staff != nil && (c.Codes == nil || c.Audit == nil || c.Sharing == nil || c.Directory == nil || c.Policies == nil):
 		return errors.New("a part that the portal needs is missing")
 	case c.Log == nil || c.Now == nil:
 		return errors.New("log or clock is missing")

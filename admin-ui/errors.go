@@ -10,6 +10,7 @@ import (
 	"carillon/authz/oidc"
 	"carillon/tenant"
 	"carillon/tenant/member"
+	"carillon/tenant/platform"
 	"carillon/tenant/sharing"
 	"carillon/tenant/verification"
 )
@@ -51,6 +52,7 @@ func knownErrors() []known {
 		{errNoPage, http.StatusNotFound, "", "error.missing", "error.missing.advice"},
 		{tenant.ErrUnknown, http.StatusNotFound, "", "error.missing", "error.missing.advice"},
 		{member.ErrNotMember, http.StatusNotFound, "", "error.missing", "error.missing.advice"},
+		{platform.ErrNotOperator, http.StatusNotFound, "", "error.missing", "error.missing.advice"},
 		{errMethod, http.StatusMethodNotAllowed, "", "error.missing", "error.missing.advice"},
 		{errCrossOrigin, http.StatusForbidden, "", "error.origin", "error.origin.advice"},
 		{errForm, http.StatusBadRequest, "", "error.form", "error.form.advice"},
@@ -100,7 +102,7 @@ func unmet() []error {
 		verification.ErrNothingToGenerate, verification.ErrTemplate, verification.ErrCodeInvalid,
 		verification.ErrCodeExpired, verification.ErrTokenInvalid, verification.ErrTokenExpired,
 		verification.ErrHMACInvalid, verification.ErrMissingNonce, verification.ErrBatchDisabled, verification.ErrBatchSize,
-		authz.ErrRule, authz.ErrRoute,
+		authz.ErrRule, authz.ErrRoute, platform.ErrOperator,
 	}
 }
 
@@ -145,7 +147,7 @@ func (s *Server) answerError(ctx context.Context, w http.ResponseWriter, v *visi
 }
 
 func (s *Server) errorAnswer(w http.ResponseWriter, v *visit, k known) answer {
-	p := errorPage{RequestID: requestID(w), Link: "/portal", LinkText: s.words.text("error.start")}
+	p := errorPage{RequestID: requestID(w), Link: s.start(), LinkText: s.words.text("error.start")}
 	if k.advice != "" {
 		p.Advice = s.words.text(k.advice)
 	}

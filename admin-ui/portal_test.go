@@ -37,6 +37,8 @@ const (
 	custodian  = "custodian@north-shore.example"
 	owner      = "owner@north-shore.example"
 	stranger   = "stranger@elsewhere.example"
+	operator   = "operator@platform.example"
+	supporter  = "support@platform.example"
 )
 
 var noon = time.Date(2026, time.November, 26, 12, 0, 0, 0, time.UTC)
@@ -111,7 +113,8 @@ func newWorld(t *testing.T, changes ...func(*adminui.Config)) *world {
 	w.login = &adminuitest.Login{As: identity(caseworker), Now: w.clock}
 	config := adminui.Config{
 		BaseURL: "https://carillon.example", Login: w.login, Staff: w.staff, Codes: w.codes, Audit: w.audit, Sharing: w.sharing, Directory: w.staff,
-		Policies: authz.NewPolicies(nil, 8), Sessions: w.sessions, Log: slog.New(slog.NewTextHandler(w.log, nil)), Now: w.clock,
+		Operators: adminuitest.Operators{operator: authz.Operator, supporter: authz.Support},
+		Policies:  authz.NewPolicies(nil, 8), Sessions: w.sessions, Log: slog.New(slog.NewTextHandler(w.log, nil)), Now: w.clock,
 	}
 	for _, change := range changes {
 		change(&config)
@@ -649,6 +652,7 @@ func TestNewRefusesWhatMakesNoSense(t *testing.T) {
 		"base URL with a slash": func(c *adminui.Config) { c.BaseURL += "/" },
 		"no base URL":           func(c *adminui.Config) { c.BaseURL = "" },
 		"no codes":              func(c *adminui.Config) { c.Codes = nil },
+		"nobody to serve":       func(c *adminui.Config) { c.Staff = nil },
 		"no sharing":            func(c *adminui.Config) { c.Sharing = nil },
 		"no audit log":          func(c *adminui.Config) { c.Audit = nil },
 		"no clock":              func(c *adminui.Config) { c.Now = nil },

@@ -18,10 +18,17 @@ type route struct {
 type handler func(*visit) (answer, error)
 
 func (s *Server) routes() []route {
-	return slices.Concat(s.doorRoutes(), s.codeRoutes(), s.sharingRoutes(), s.auditRoutes())
+	list := s.doorRoutes()
+	if s.config.Staff != nil {
+		list = slices.Concat(list, s.portalRoutes(), s.codeRoutes(), s.sharingRoutes(), s.auditRoutes())
+	}
+	if s.config.Operators != nil {
+		list = slices.Concat(list, s.operatorRoutes())
+	}
+	return list
 }
 
-// doorRoutes lead in and out, and to what one may do.
+// doorRoutes lead in and out.
 func (s *Server) doorRoutes() []route {
 	return []route{
 		public("GET /", limitNone, s.root),
@@ -31,9 +38,20 @@ func (s *Server) doorRoutes() []route {
 		public("GET /login/callback", limitSignIn, s.finishLogin),
 		public("GET /logout", limitSignIn, s.showLogout),
 		public("POST /logout", limitSignIn, s.logout),
+	}
+}
 
+// portalRoutes lead staff to what they may do.
+func (s *Server) portalRoutes() []route {
+	return []route{
 		signedIn("GET /portal", "lists only what knows the person", s.chooseAuthority),
 		anyMember("GET /portal/:tenant/", "leads each member to what she may do", s.home),
+	}
+}
+
+func (s *Server) operatorRoutes() []route {
+	return []route{
+		operated("GET /operator", authz.Support, s.showPlatform),
 	}
 }
 
@@ -95,6 +113,14 @@ func anyMember(pattern, open string, h handler) route {
 func staffed(pattern string, a authz.Action, limit string, h handler) route {
 	r := declare(pattern, limit, h)
 	r.Audience, r.Credential, r.TenantFrom, r.Action = authz.AudienceStaff, authz.CredentialSession, authz.TenantFromURL, a
+	return r
+}
+
+// operated is a route for those who run the platform and have the role there, or a
+// greater one.
+func operated(pattern string, role authz.Role, h handler) route {
+	r := declare(pattern, limitPortal, h)
+	r.Audience, r.Credential, r.TenantFrom, r.Role = authz.AudienceOperator, authz.CredentialSession, authz.TenantFromNone, role
 	return r
 }
 

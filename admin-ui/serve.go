@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"slices"
 	"strconv"
 
 	"github.com/gin-gonic/gin"
@@ -16,6 +17,7 @@ import (
 	"carillon/tenant"
 	"carillon/tenant/limit"
 	"carillon/tenant/member"
+	"carillon/tenant/platform"
 )
 
 // contentPolicy allows what is our own and in files of its own. Leaving for the
@@ -126,6 +128,11 @@ func (s *Server) guarded(ctx context.Context, v *visit) (answer, error) {
 			return answer{}, err
 		}
 	}
+	if v.route.Role != "" {
+		if err := s.enterPlatform(ctx, v); err != nil {
+			return answer{}, err
+		}
+	}
 	if err := v.decide(); err != nil {
 		return answer{}, err
 	}
@@ -161,6 +168,24 @@ func (s *Server) enter(ctx context.Context, v *visit) error {
 	v.tenant, v.by, v.policy = t, by, policy
 	if t.State != tenant.Active {
 		return errSuspended
+	}
+	return nil
+}
+
+// enterPlatform finds the person among those who run the platform. Nobody else can tell
+// their pages from those that do not exist.
+func (s *Server) enterPlatform(ctx context.Context, v *visit) error {
+	by, err := s.config.Operators.Authenticate(ctx, *v.who)
+	if errors.Is(err, platform.ErrNotOperator) {
+		s.config.Log.LogAttrs(ctx, slog.LevelWarn, "refused somebody who does not run the platform", slog.String("route", v.route.Path))
+	}
+	if err != nil {
+		return err
+	}
+	by.Request = v.id
+	v.by, v.platform = by, true
+	if v.route.Role != authz.Support && !slices.Contains(by.Roles, v.route.Role) {
+		return errNoPage
 	}
 	return nil
 }

@@ -56,14 +56,22 @@ func (s *Server) wayBack(v *visit) string {
 		}
 		pattern, path = pattern[:strings.LastIndex(pattern, "/")], path[:strings.LastIndex(path, "/")]
 	}
-	return "/portal"
+	return s.start()
 }
 
 func (s *Server) hasPage(pattern string) bool {
 	return slices.ContainsFunc(s.routes(), func(r route) bool { return r.Method == http.MethodGet && r.Path == pattern })
 }
 
-func (s *Server) root(*visit) (answer, error) { return redirect("/portal") }
+func (s *Server) root(*visit) (answer, error) { return redirect(s.start()) }
+
+// start is where people go who have said nothing else.
+func (s *Server) start() string {
+	if s.config.Staff == nil {
+		return "/operator"
+	}
+	return "/portal"
+}
 
 // loginPage is what the sign-in page shows.
 type loginPage struct {
@@ -74,7 +82,7 @@ type loginPage struct {
 func (s *Server) showLogin(v *visit) (answer, error) {
 	back, reason := v.r.URL.Query().Get("return"), v.r.URL.Query().Get("reason")
 	if v.who != nil && reason != reasonFresh {
-		return redirect(oidc.Flow{ReturnPath: back}.Return("/portal"))
+		return redirect(oidc.Flow{ReturnPath: back}.Return(s.start()))
 	}
 	p := loginPage{Start: startPath(back, reason)}
 	heading := "login.heading"
@@ -135,7 +143,7 @@ func (s *Server) finishLogin(v *visit) (answer, error) {
 	if err := s.sessions.signIn(ctx, who); err != nil {
 		return answer{}, err
 	}
-	return redirect(flow.Return("/portal"))
+	return redirect(flow.Return(s.start()))
 }
 
 // signedInAt is when somebody who comes from the provider proved who she is: as it says,

@@ -8,6 +8,7 @@ import (
 
 	"github.com/gin-gonic/gin"
 
+	"carillon/admin-ui/adminuitest"
 	"carillon/authz"
 	"carillon/authz/oidc"
 )
@@ -16,7 +17,7 @@ import (
 func TestSensitiveActs(t *testing.T) {
 	t.Parallel()
 	noon := time.Date(2026, time.November, 26, 12, 0, 0, 0, time.UTC)
-	s := &Server{config: Config{Now: func() time.Time { return noon }}}
+	s := &Server{config: Config{Staff: &adminuitest.Staff{}, Now: func() time.Time { return noon }}}
 	done := answer{page: "done"}
 	r := fresh(signedIn("POST /portal/:tenant/sharing/:id/withdraw", "for a test", func(*visit) (answer, error) { return done, nil }))
 	for name, c := range map[string]struct {
@@ -40,7 +41,7 @@ func TestSensitiveActs(t *testing.T) {
 // Who may not do a thing is told so, and not sent to sign in again for it.
 func TestSensitiveActsOfOthers(t *testing.T) {
 	t.Parallel()
-	s := &Server{config: Config{Now: time.Now}}
+	s := &Server{config: Config{Staff: &adminuitest.Staff{}, Now: time.Now}}
 	r := fresh(staffed("POST /portal/:tenant/sharing/:id/withdraw", authz.SharingOffer, limitPortal, nil))
 	r.TenantFrom = authz.TenantFromNone // and so there is no policy
 	v := &visit{r: httptest.NewRequest(http.MethodPost, "/", nil), route: r, who: &oidc.Identity{}}
@@ -51,7 +52,7 @@ func TestSensitiveActsOfOthers(t *testing.T) {
 
 func TestWayBack(t *testing.T) {
 	t.Parallel()
-	s := &Server{}
+	s := &Server{config: Config{Staff: &adminuitest.Staff{}}}
 	for _, c := range []struct{ method, pattern, path, want string }{
 		{"GET", "/portal/:tenant/codes", "/portal/n/codes?id=1&x=a%2Fb", "/portal/n/codes?id=1&x=a%2Fb"},
 		{"POST", "/portal/:tenant/codes/new", "/portal/n/codes/new?x=1", "/portal/n/codes/new"},
@@ -71,7 +72,7 @@ func TestWayBack(t *testing.T) {
 func TestSignedInAt(t *testing.T) {
 	t.Parallel()
 	noon := time.Date(2026, time.November, 26, 12, 0, 0, 0, time.UTC)
-	s := &Server{config: Config{Now: func() time.Time { return noon }}}
+	s := &Server{config: Config{Staff: &adminuitest.Staff{}, Now: func() time.Time { return noon }}}
 	for said, want := range map[time.Time]time.Time{
 		{}: noon, noon.Add(-time.Hour): noon.Add(-time.Hour), noon.Add(time.Hour): noon,
 	} {

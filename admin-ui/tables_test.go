@@ -14,13 +14,14 @@ import (
 	"carillon/authz/oidc"
 	"carillon/tenant"
 	"carillon/tenant/member"
+	"carillon/tenant/platform"
 	"carillon/tenant/sharing"
 	"carillon/tenant/verification"
 )
 
 func TestEveryErrorOfTheDomainHasAnAnswer(t *testing.T) {
 	t.Parallel()
-	sentinels := slices.Concat(authz.Sentinels(), oidc.Sentinels(), member.Sentinels(), verification.Sentinels(), sharing.Sentinels(),
+	sentinels := slices.Concat(authz.Sentinels(), oidc.Sentinels(), member.Sentinels(), verification.Sentinels(), sharing.Sentinels(), platform.Sentinels(),
 		[]error{tenant.ErrUnknown, errNoPage, errMethod, errCrossOrigin, errForm, errSuspended, errOutside})
 	for _, sentinel := range sentinels {
 		k, found := lookUp(sentinel)

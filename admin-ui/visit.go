@@ -26,6 +26,9 @@ type visit struct {
 	tenant *tenant.Tenant
 	by     authz.Subject
 	policy *authz.Policy
+	// platform tells that the person is one of those who run it, as whom by acts: then
+	// there is no tenant.
+	platform bool
 }
 
 // may reports whether the person may do a, to offer it or not.

@@ -83,6 +83,9 @@ type Route struct {
 	Action Action
 	// Open is the reason for asking nothing of a subject that is known.
 	Open string
+	// Role is what a route for operators asks instead of an action: whoever holds it on
+	// the platform may, and an operator may all that support may.
+	Role Role
 	// Limit is the name of the rate limit, [LimitNone] if there is none.
 	Limit string
 	// Padding must be declared on routes for devices; elsewhere empty is none.
@@ -130,6 +133,9 @@ func (r Route) actionFaults() []string {
 		}
 		return nil
 	}
+	if r.Audience == AudienceOperator || r.Role != "" {
+		return r.roleFaults()
+	}
 	switch {
 	case r.Action == "" && r.Open == "":
 		return []string{"neither an action nor the reason for none"}
@@ -139,6 +145,18 @@ func (r Route) actionFaults() []string {
 		return []string{"unknown action"}
 	case r.Action != "" && r.TenantFrom == TenantFromNone:
 		return []string{"an action, but no tenant whose policy to ask"}
+	}
+	return nil
+}
+
+func (r Route) roleFaults() []string {
+	switch {
+	case r.Audience != AudienceOperator || !r.Credential.OfSession() || r.TenantFrom != TenantFromNone:
+		return []string{"a role of the platform, but not for its people, signed in, outside of every tenant"}
+	case !slices.Contains(PlatformRoles(), r.Role):
+		return []string{"no role of the platform"}
+	case r.Action != "" || r.Open != "":
+		return []string{"both a role and an action or a reason for none"}
 	}
 	return nil
 }
@@ -185,6 +203,8 @@ func (r Route) permission() string {
 		return string(r.Action)
 	case r.Open != "":
 		return "open: " + r.Open
+	case r.Role != "":
+		return "role: " + string(r.Role)
 	}
 	return "-"
 }

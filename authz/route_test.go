@@ -13,6 +13,11 @@ func verifyRoute() Route {
 	}
 }
 
+func forOperators(r *Route) {
+	r.Audience, r.Credential, r.TenantFrom = AudienceOperator, CredentialSession, TenantFromNone
+	r.Action, r.Role, r.Padding = "", Support, ""
+}
+
 func TestRouteValidate(t *testing.T) {
 	t.Parallel()
 	tests := []struct {
@@ -27,6 +32,7 @@ func TestRouteValidate(t *testing.T) {
 		{"certificate", func(r *Route) { r.Credential, r.Action = CredentialCertificate, "" }, ""},
 		{"signature", func(r *Route) { r.Credential, r.Action = CredentialSignature, "" }, ""},
 		{"no credential, said so", func(r *Route) { r.Credential, r.Action = CredentialNone, "" }, ""},
+		{"operators", forOperators, ""},
 		{"staff's pages have no padding to declare", func(r *Route) { r.Audience, r.Padding = AudienceStaff, "" }, ""},
 
 		{"method", func(r *Route) { r.Method = "post" }, "unknown method"},
@@ -44,6 +50,11 @@ func TestRouteValidate(t *testing.T) {
 		{"action and reason", func(r *Route) { r.Open = "because" }, "both an action and a reason"},
 		{"action without subject", func(r *Route) { r.Credential = CredentialNone }, "no subject"},
 		{"action without tenant", func(r *Route) { r.TenantFrom = TenantFromNone }, "no tenant"},
+		{"role without a platform", func(r *Route) { r.Action, r.Role = "", Operator }, "a role of the platform, but not for its people"},
+		{"operators without a role", func(r *Route) { forOperators(r); r.Role = "" }, "no role of the platform"},
+		{"operators with a tenant's role", func(r *Route) { forOperators(r); r.Role = Owner }, "no role of the platform"},
+		{"role and action", func(r *Route) { forOperators(r); r.Action = AuditRead }, "both a role and an action"},
+		{"role of a tenant's URL", func(r *Route) { forOperators(r); r.TenantFrom = TenantFromURL }, "outside of every tenant"},
 		{"nothing at all", func(r *Route) { *r = Route{} }, "no audience, no credential, no limit"},
 	}
 	for _, tt := range tests {

@@ -20,7 +20,7 @@ import (
 )
 
 type serveCommand struct {
-	Roles []string `arg:"" optional:"" help:"Which roles: device, issuer, report, publish, portal, jobs. None means all."`
+	Roles []string `arg:"" optional:"" help:"Which roles: device, issuer, report, publish, portal, jobs, operator. None means all."`
 
 	Database       string        `required:"" env:"CARILLON_DATABASE" help:"Connection string without a user: each role connects as carillon_<role>. Keep passwords in a password file (passfile=…)." placeholder:"DSN"`
 	RootKey        string        `required:"" env:"CARILLON_ROOT_KEY" type:"path" help:"File with the platform's root key, readable by this user alone." placeholder:"FILE"`

@@ -9,6 +9,7 @@ import (
 	"carillon/deploy/devidp"
 	"carillon/tenant/app"
 	"carillon/tenant/onboarding"
+	"carillon/tenant/platform"
 )
 
 // department is one demo health authority. Regions are from the part of ISO 3166
@@ -91,9 +92,18 @@ func (d department) staff() []login {
 	return staff
 }
 
+// operators run the demo platform.
+var operators = []platform.Operator{
+	{Email: "operator@platform.example", Name: "Operator of the platform", Role: authz.Operator},
+	{Email: "support@platform.example", Name: "Support of the platform", Role: authz.Support},
+}
+
 // people are all who can sign in at the development provider.
 func people() []devidp.Person {
 	var all []devidp.Person
+	for _, o := range operators {
+		all = append(all, devidp.Person{Login: string(o.Role) + "@platform", Name: o.Name, Email: o.Email})
+	}
 	for _, d := range departments {
 		for _, s := range d.staff() {
 			all = append(all, devidp.Person{Login: s.Login, Name: s.Name, Email: s.Email})

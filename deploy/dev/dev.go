@@ -220,6 +220,11 @@ func (s stack) announce(e endpoints, operations net.Addr, took time.Duration) {
 		}
 		fmt.Fprintln(out)
 	}
+	fmt.Fprintf(out, "  the platform   %s/operator\n", s.base)
+	for _, o := range operators {
+		fmt.Fprintf(out, "    sign in   %-28s %s\n", string(o.Role)+"@platform", o.Name)
+	}
+	fmt.Fprintln(out)
 	fmt.Fprintf(out, "  text messages  %s/dev/inbox\n", s.base)
 	fmt.Fprintf(out, "  letters        %s/dev/mailbox\n", s.base)
 	fmt.Fprintf(out, "  metrics        http://%s/metrics\n", operations)

@@ -21,6 +21,7 @@ import (
 	"carillon/tenant/key"
 	"carillon/tenant/member"
 	"carillon/tenant/onboarding"
+	"carillon/tenant/platform"
 	"carillon/tenant/setting"
 )
 
@@ -84,6 +85,9 @@ func (s stack) provision(ctx context.Context) ([]*tenant.Tenant, endpoints, erro
 	}
 	defer db.Close()
 	if err := onboarding.CompleteKeys(ctx, db, s.root, time.Now()); err != nil {
+		return nil, endpoints{}, err
+	}
+	if err := s.addOperators(ctx, db); err != nil {
 		return nil, endpoints{}, err
 	}
 	earlier, err := readEndpoints(s.options.Data)
@@ -168,6 +172,21 @@ func (s stack) addStaff(ctx context.Context, db *tenant.DB, t *tenant.Tenant, d 
 		}
 		return nil
 	})
+}
+
+// addOperators makes the two demo people who run the platform, on the first run.
+func (s stack) addOperators(ctx context.Context, db *tenant.DB) error {
+	known, err := platform.Operators(ctx, db)
+	if err != nil || len(known) > 0 {
+		return err
+	}
+	for _, o := range operators {
+		o.Issuer = s.issuer()
+		if err := platform.Add(ctx, db, demo, o, time.Now()); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // ensureKeys makes the API keys that an earlier run did not leave in working order.

@@ -16,9 +16,37 @@ import (
 	"carillon/tenant/sharing"
 )
 
-// wirePortal puts the staff portal behind the API: what the API does not know is
-// the portal's.
-func (s *Service) wirePortal(ctx context.Context, surface *api.Config) error {
+// wirePages puts the pages for people behind the API: what the API does not know is
+// theirs. One server has the pages of all roles, so that a browser signs in once.
+func (s *Service) wirePages(ctx context.Context, surface *api.Config) error {
+	if !s.plays(Portal) && !s.plays(Operator) {
+		return nil
+	}
+	login, err := oidc.New(s.config.Login)
+	if err != nil {
+		return fmt.Errorf("identity provider: %w", err)
+	}
+	c := adminui.Config{
+		BaseURL: s.config.BaseURL, Login: login,
+		Proxies: s.config.Proxies, NoLimits: s.config.NoLimits, NotFound: s.config.Extra,
+		Log: s.config.Log, Now: s.config.Now,
+	}
+	for _, join := range []func(context.Context, *api.Config, *adminui.Config) error{s.wireOperator, s.wirePortal} {
+		if err := join(ctx, surface, &c); err != nil {
+			return err
+		}
+	}
+	pages, err := adminui.New(c)
+	if err != nil {
+		return fmt.Errorf("pages: %w", err)
+	}
+	surface.NotFound = pages.Handler()
+	s.routes = append(s.routes, pages.Routes()...)
+	return nil
+}
+
+// wirePortal adds what the staff of health authorities need.
+func (s *Service) wirePortal(ctx context.Context, surface *api.Config, c *adminui.Config) error {
 	if !s.plays(Portal) {
 		return nil
 	}
@@ -26,27 +54,14 @@ func (s *Service) wirePortal(ctx context.Context, surface *api.Config) error {
 	if err != nil {
 		return err
 	}
-	login, err := oidc.New(s.config.Login)
-	if err != nil {
-		return fmt.Errorf("identity provider: %w", err)
-	}
 	post, err := s.post(db)
 	if err != nil {
 		return err
 	}
-	portal, err := adminui.New(adminui.Config{
-		BaseURL: s.config.BaseURL, Login: login, Staff: staff{db}, Codes: s.verification(db, surface.Policies, post), Audit: auditLog{db},
-		Sharing:   sharing.NewStaff(db, surface.Policies, s.config.Now),
-		Directory: s.directory(db), Policies: surface.Policies,
-		Sessions: member.NewSessions(db, s.config.Now),
-		Proxies:  s.config.Proxies, NoLimits: s.config.NoLimits, NotFound: s.config.Extra,
-		Log: s.config.Log, Now: s.config.Now,
-	})
-	if err != nil {
-		return fmt.Errorf("portal: %w", err)
-	}
-	surface.NotFound = portal.Handler()
-	s.routes = append(s.routes, portal.Routes()...)
+	c.Staff, c.Codes, c.Audit = staff{db}, s.verification(db, surface.Policies, post), auditLog{db}
+	c.Sharing = sharing.NewStaff(db, surface.Policies, s.config.Now)
+	c.Directory, c.Policies = s.directory(db), surface.Policies
+	c.Sessions = member.NewSessions(db, s.config.Now)
 	return nil
 }
 

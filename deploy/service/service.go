@@ -46,10 +46,12 @@ const (
 	Publish Role = "publish" // publish, and the files that phones download
 	Portal  Role = "portal"  // pages for staff
 	Jobs    Role = "jobs"    // exports and retention
+	// Operator is the pages for those who run the platform, and for who wants to join it.
+	Operator Role = "operator"
 )
 
 // Roles are all of them.
-func Roles() []Role { return []Role{Device, Issuer, Report, Publish, Portal, Jobs} }
+func Roles() []Role { return []Role{Device, Issuer, Report, Publish, Portal, Jobs, Operator} }
 
 // ParseRoles reads role names; none means all.
 func ParseRoles(names []string) ([]Role, error) {

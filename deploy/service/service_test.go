@@ -99,6 +99,7 @@ func TestRolesServeTheirOwn(t *testing.T) {
 		{Publish, "/v1/publish", "/api/verify"},
 		{Portal, "/portal/", "/api/issue"},
 		{Jobs, "/health", "/api/"},
+		{Operator, "/operator", "/portal"},
 	} {
 		t.Run(string(test.role), func(t *testing.T) {
 			t.Parallel()

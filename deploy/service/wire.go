@@ -42,7 +42,7 @@ func (s *Service) wire(ctx context.Context) error {
 		surface.Limiter = limit.NewTraffic(limit.DefaultRates(), s.config.Now)
 		surface.Turns = limit.NewTurns(atOnce, waiting)
 	}
-	for _, join := range []func(context.Context, *api.Config) error{s.wireDevice, s.wireIssuer, s.wirePublish, s.wirePortal, s.wireReport} {
+	for _, join := range []func(context.Context, *api.Config) error{s.wireDevice, s.wireIssuer, s.wirePublish, s.wirePages, s.wireReport} {
 		if err := join(ctx, &surface); err != nil {
 			return err
 		}

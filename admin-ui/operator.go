@@ -1,0 +1,6 @@
+package adminui
+
+// showPlatform is the start page of those who run the platform.
+func (s *Server) showPlatform(*visit) (answer, error) {
+	return answer{page: "operator", heading: s.words.text("operator.heading")}, nil
+}
