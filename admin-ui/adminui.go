@@ -44,8 +44,13 @@ type Login interface {
 	BeginFresh(ctx context.Context) (redirectURL string, f oidc.Flow, err error)
 	// Finish tells who came back. Its errors are those of [oidc.Sentinels].
 	Finish(ctx context.Context, f oidc.Flow, query url.Values) (oidc.Identity, error)
-	// EndSessionURL is where the provider's own session ends; it may be empty.
-	EndSessionURL(ctx context.Context, returnURL string) (string, error)
+	// Examine is Finish for somebody who tries a provider out.
+	Examine(ctx context.Context, f oidc.Flow, query url.Values) (oidc.Report, error)
+	// EndSessionURL is where the provider's own session, which the token names, ends; it
+	// may be empty.
+	EndSessionURL(ctx context.Context, returnURL, idToken string) (string, error)
+	// VerifyLogout reads the provider's word that sessions are over.
+	VerifyLogout(ctx context.Context, token string) (oidc.Logout, error)
 }
 
 // Staff knows who belongs to which health authority.

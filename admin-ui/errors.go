@@ -67,6 +67,8 @@ func knownErrors() []known {
 		{oidc.ErrStale, http.StatusForbidden, "", "login.error.stale", ""},
 		{oidc.ErrEmail, http.StatusForbidden, "", "login.error.email", ""},
 		{oidc.ErrEmailUnverified, http.StatusForbidden, "", "login.error.unverified", ""},
+		{oidc.ErrDomain, http.StatusForbidden, "", "login.error.domain", ""},
+		{oidc.ErrAssurance, http.StatusForbidden, "", "login.error.assurance", ""},
 
 		{verification.ErrInvalidTestType, http.StatusUnprocessableEntity, fieldTestType, "issue.error.test_type", ""},
 		{verification.ErrUnsupportedTestType, http.StatusUnprocessableEntity, fieldTestType, "issue.error.unsupported", ""},

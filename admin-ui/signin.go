@@ -167,7 +167,7 @@ func (s *Server) showLogout(v *visit) (answer, error) {
 	if v.who != nil {
 		return answer{page: "logout", heading: s.words.text("logout.question"), data: logoutPage{SignedIn: true}}, nil
 	}
-	provider, err := s.config.Login.EndSessionURL(v.r.Context(), s.config.BaseURL+"/login")
+	provider, err := s.config.Login.EndSessionURL(v.r.Context(), s.config.BaseURL+"/login", "")
 	if err != nil { // the person is out; that the provider is down need not trouble her
 		s.config.Log.WarnContext(v.r.Context(), "no way to the identity provider's sign-out", "error", err)
 	}

@@ -302,11 +302,25 @@ func (l *Login) Finish(_ context.Context, f oidc.Flow, _ url.Values) (oidc.Ident
 }
 
 // EndSessionURL leads to a place that does not exist.
-func (l *Login) EndSessionURL(context.Context, string) (string, error) {
+func (l *Login) EndSessionURL(context.Context, string, string) (string, error) {
 	if l.FailBegin != nil {
 		return "", l.FailBegin
 	}
 	return "https://login.example/logout", nil
+}
+
+// Examine reports As, or what it can of it.
+func (l *Login) Examine(ctx context.Context, f oidc.Flow, query url.Values) (oidc.Report, error) {
+	who, err := l.Finish(ctx, f, query)
+	return oidc.Report{Identity: who, Claims: []string{"email", "groups", "sub"}}, err
+}
+
+// VerifyLogout takes a token that is a person's subject.
+func (l *Login) VerifyLogout(_ context.Context, token string) (oidc.Logout, error) {
+	if l.FailFinish != nil || token == "" {
+		return oidc.Logout{}, oidc.ErrToken
+	}
+	return oidc.Logout{Subject: token, ID: uuid.NewString()}, nil
 }
 
 // Sessions is a session store in memory.

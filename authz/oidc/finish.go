@@ -27,44 +27,89 @@ const (
 // Finish ends the sign-in that f began, given the query with which the browser
 // came back. The errors are those of [Sentinels].
 func (p *Provider) Finish(ctx context.Context, f Flow, query url.Values) (Identity, error) {
-	code, err := p.code(ctx, f, query)
+	report, err := p.Examine(ctx, f, query)
 	if err != nil {
 		return Identity{}, err
+	}
+	return report.Identity, nil
+}
+
+// Report is what came of a sign-in, for somebody who tries a provider out.
+type Report struct {
+	// Identity is as far as it could be found out.
+	Identity Identity
+	// Claims are the names of all that the provider said, in order: at most 100.
+	Claims []string
+}
+
+// maxNames bounds a report's names, in number and in bytes of each.
+const maxNames, maxName = 100, 100
+
+// Examine is Finish for a trial: what was learned before an error is reported with it.
+func (p *Provider) Examine(ctx context.Context, f Flow, query url.Values) (Report, error) {
+	code, err := p.code(ctx, f, query)
+	if err != nil {
+		return Report{}, err
 	}
 	m, err := p.metadata(ctx)
 	if err != nil {
-		return Identity{}, err
+		return Report{}, err
 	}
 	ctx = goidc.ClientContext(ctx, p.config.HTTPClient)
-	token, err := m.oauth.Exchange(ctx, code, oauth2.VerifierOption(f.Verifier))
+	options, err := p.proof(m, f)
 	if err != nil {
-		return Identity{}, exchangeError(err)
+		return Report{}, err
+	}
+	token, err := m.oauth.Exchange(ctx, code, options...)
+	if err != nil {
+		return Report{}, exchangeError(err)
 	}
 	id, c, err := p.verify(ctx, m, f, token)
 	if err != nil {
-		return Identity{}, err
+		return Report{}, err
 	}
-	if err := c.complete(ctx, m.provider, id.Subject, token); err != nil {
-		return Identity{}, err
-	}
-	if c.EmailVerified == nil || !*c.EmailVerified {
-		return Identity{}, ErrEmailUnverified
-	}
-	email, err := parseEmail(c.Email)
+	err = p.complete(ctx, c, m.provider, id.Subject, token)
+	report := Report{Identity: p.identity(id, c, token), Claims: c.names()}
 	if err != nil {
-		return Identity{}, err
+		return report, err
 	}
+	report.Identity.Email, err = p.email(c)
+	if err == nil {
+		err = p.checkAssurance(c)
+	}
+	return report, err
+}
+
+func (p *Provider) identity(id *goidc.IDToken, c *claims, token *oauth2.Token) Identity {
+	raw, _ := token.Extra("id_token").(string)
 	return Identity{
-		Issuer: id.Issuer, Subject: id.Subject, Email: email, Name: strings.TrimSpace(c.Name),
+		Issuer: id.Issuer, Subject: id.Subject, Name: strings.TrimSpace(c.Name),
 		AuthTime: c.authTime(), ACR: c.ACR, AMR: c.AMR,
-	}, nil
+		Realm: p.config.Realm, Provider: p.config.ID, Roles: p.roles(c), SID: c.SID, IDToken: raw,
+	}
+}
+
+// proof is what goes with the code: the verifier, and the client's assertion if it has
+// no secret.
+func (p *Provider) proof(m *metadata, f Flow) ([]oauth2.AuthCodeOption, error) {
+	options := []oauth2.AuthCodeOption{oauth2.VerifierOption(f.Verifier)}
+	if p.config.Assert == nil {
+		return options, nil
+	}
+	assertion, err := p.config.Assert(m.oauth.Endpoint.TokenURL)
+	if err != nil {
+		return nil, fmt.Errorf("client assertion: %w", err)
+	}
+	return append(options,
+		oauth2.SetAuthURLParam("client_assertion_type", "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"),
+		oauth2.SetAuthURLParam("client_assertion", assertion)), nil
 }
 
 // code checks that the answer is for f, and takes the code out of it. Only then is
 // the provider's own error looked at: anybody can make a browser show one.
 func (p *Provider) code(ctx context.Context, f Flow, query url.Values) (string, error) {
 	age := p.config.Now().Sub(f.Started)
-	if f.Issuer != p.config.Issuer || age < -skew || age > flowLife {
+	if f.Issuer != p.config.Issuer || f.Realm != p.config.Realm || f.Provider != p.config.ID || age < -skew || age > flowLife {
 		return "", ErrState
 	}
 	if f.State == "" || len(query["state"]) != 1 || !equal(query.Get("state"), f.State) {
@@ -108,6 +153,48 @@ type claims struct {
 	AuthTime        int64    `json:"auth_time"` // seconds since 1970
 	ACR             string   `json:"acr"`
 	AMR             []string `json:"amr"`
+	SID             string   `json:"sid"` // Back-Channel Logout 1.0 §2.1
+
+	// all are those of the ID token and, where it was asked, of the userinfo.
+	all map[string]json.RawMessage
+}
+
+// names lists the claims.
+func (c *claims) names() []string {
+	var names []string
+	for name := range c.all {
+		if len(name) <= maxName {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names[:min(len(names), maxNames)]
+}
+
+// values are the texts of a claim, which may lie within others.
+func (c *claims) values(name string) []string {
+	raw, found := c.all[name]
+	for inside := c.all; !found; {
+		first, rest, nested := strings.Cut(name, ".")
+		if !nested {
+			raw = inside[name]
+			break
+		}
+		var next map[string]json.RawMessage
+		if json.Unmarshal(inside[first], &next) != nil {
+			return nil
+		}
+		inside, name = next, rest
+	}
+	var one string
+	if json.Unmarshal(raw, &one) == nil {
+		return []string{one}
+	}
+	var list []string
+	if json.Unmarshal(raw, &list) != nil {
+		return nil
+	}
+	return list
 }
 
 // boolean reads true and false, also in quotes: some providers write them so.
@@ -132,11 +219,7 @@ func (p *Provider) verify(ctx context.Context, m *metadata, f Flow, token *oauth
 		return nil, nil, fmt.Errorf("%w: no ID token", ErrToken)
 	}
 	keys := &watchedKeys{KeySet: m.keys}
-	id, err := goidc.NewVerifier(p.config.Issuer, keys, &goidc.Config{
-		ClientID:             p.config.ClientID,
-		SupportedSigningAlgs: []string{goidc.ES256, goidc.RS256},
-		Now:                  p.config.Now,
-	}).Verify(ctx, raw)
+	id, err := p.verifier(keys).Verify(ctx, raw)
 	if keys.unreachable != nil {
 		return nil, nil, providerError("signing keys", keys.unreachable)
 	}
@@ -144,10 +227,18 @@ func (p *Provider) verify(ctx context.Context, m *metadata, f Flow, token *oauth
 		return nil, nil, tokenError(err)
 	}
 	var c claims
-	if err := id.Claims(&c); err != nil {
+	if id.Claims(&c) != nil || id.Claims(&c.all) != nil {
 		return nil, nil, fmt.Errorf("%w: ID token's claims", ErrToken)
 	}
 	return id, &c, p.checkClaims(f, id, c, token)
+}
+
+func (p *Provider) verifier(keys goidc.KeySet) *goidc.IDTokenVerifier {
+	return goidc.NewVerifier(p.config.Issuer, keys, &goidc.Config{
+		ClientID:             p.config.ClientID,
+		SupportedSigningAlgs: []string{goidc.ES256, goidc.RS256},
+		Now:                  p.config.Now,
+	})
 }
 
 func (p *Provider) checkClaims(f Flow, id *goidc.IDToken, c claims, token *oauth2.Token) error {
@@ -169,10 +260,11 @@ func (p *Provider) checkClaims(f Flow, id *goidc.IDToken, c claims, token *oauth
 	return nil
 }
 
-// complete asks the userinfo endpoint for the e-mail address if the ID token lacks
-// it. Address and verification always come from the same place.
-func (c *claims) complete(ctx context.Context, provider *goidc.Provider, subject string, token *oauth2.Token) error {
-	if c.Email != "" && c.EmailVerified != nil {
+// complete asks the userinfo endpoint for the e-mail address and the claim of roles if
+// the ID token lacks either. Address and verification always come from the same place.
+func (p *Provider) complete(ctx context.Context, c *claims, provider *goidc.Provider, subject string, token *oauth2.Token) error {
+	hasEmail := c.Email != "" && (c.EmailVerified != nil || p.trusts(c.Email))
+	if hasEmail && (p.config.RoleClaim == "" || c.values(p.config.RoleClaim) != nil) {
 		return nil
 	}
 	if provider.UserInfoEndpoint() == "" {
@@ -186,16 +278,73 @@ func (c *claims) complete(ctx context.Context, provider *goidc.Provider, subject
 		return fmt.Errorf("%w: userinfo is somebody else's", ErrToken)
 	}
 	var more claims
-	if err := info.Claims(&more); err != nil {
+	if info.Claims(&more) != nil || info.Claims(&more.all) != nil {
 		return fmt.Errorf("%w: userinfo's claims", ErrToken)
 	}
-	if more.Email != "" {
+	if !hasEmail && more.Email != "" {
 		c.Email, c.EmailVerified = more.Email, more.EmailVerified
 	}
 	if c.Name == "" {
 		c.Name = more.Name
 	}
+	for name, value := range more.all {
+		if _, said := c.all[name]; !said {
+			c.all[name] = value
+		}
+	}
 	return nil
+}
+
+// email is the address, if the provider vouches for it and it is an allowed one.
+func (p *Provider) email(c *claims) (string, error) {
+	verified := p.trusts(c.Email)
+	if c.EmailVerified != nil {
+		verified = bool(*c.EmailVerified)
+	}
+	if !verified {
+		return "", ErrEmailUnverified
+	}
+	email, err := parseEmail(c.Email)
+	if err != nil {
+		return "", err
+	}
+	if len(p.config.EmailDomains) > 0 && !p.ofDomain(email) {
+		return "", ErrDomain
+	}
+	return email, nil
+}
+
+func (p *Provider) trusts(email string) bool { return p.config.TrustEmail && p.ofDomain(email) }
+
+func (p *Provider) ofDomain(email string) bool {
+	_, domain, _ := strings.Cut(email, "@")
+	return slices.Contains(p.config.EmailDomains, strings.ToLower(domain))
+}
+
+// checkAssurance asks how strongly the person signed in.
+func (p *Provider) checkAssurance(c *claims) error {
+	if len(p.config.ACR) > 0 && !slices.Contains(p.config.ACR, c.ACR) {
+		return fmt.Errorf("%w: acr", ErrAssurance)
+	}
+	for _, method := range p.config.AMR {
+		if !slices.Contains(c.AMR, method) {
+			return fmt.Errorf("%w: amr", ErrAssurance)
+		}
+	}
+	return nil
+}
+
+// roles are those that follow from the claim of roles, each once.
+func (p *Provider) roles(c *claims) []string {
+	if p.config.RoleClaim == "" {
+		return nil
+	}
+	var roles []string
+	for _, value := range c.values(p.config.RoleClaim) {
+		roles = append(roles, p.config.Roles[value]...)
+	}
+	slices.Sort(roles)
+	return slices.Compact(roles)
 }
 
 const maxEmail = 250 // characters

@@ -265,3 +265,30 @@ func set(changes map[string]any) func(map[string]any) {
 		maps.DeleteFunc(c, func(_ string, v any) bool { return v == nil })
 	}
 }
+
+// signTyped signs claims under a header of this type, or of none.
+func signTyped(h *hostile, typ string, claims map[string]any) string {
+	payload, err := json.Marshal(claims)
+	if err != nil {
+		panic(err)
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	options := (&jose.SignerOptions{}).WithHeader("kid", h.kid)
+	if typ != "" {
+		options = options.WithType(jose.ContentType(typ))
+	}
+	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: h.alg, Key: h.key}, options)
+	if err != nil {
+		panic(err)
+	}
+	jws, err := signer.Sign(payload)
+	if err != nil {
+		panic(err)
+	}
+	text, err := jws.CompactSerialize()
+	if err != nil {
+		panic(err)
+	}
+	return text
+}

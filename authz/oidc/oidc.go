@@ -7,12 +7,16 @@
 // everything else: other algorithms, redirects of its own requests, endpoints
 // without TLS, answers without end.
 //
+// A provider may be the platform's own or a tenant's: a [Flow] is bound to whose and
+// which it is, and an [Identity] says so, for what a tenant's provider asserts counts
+// with that tenant alone.
+//
 // It keeps no sessions. The provider is asked for its endpoints when they are
 // first needed, so a process starts without it, and one that was down is asked
 // again by the next person.
 //
 // The rules are those of OpenID Connect Core 1.0 §3.1 and §5.3, Discovery 1.0,
-// RP-Initiated Logout 1.0, and RFC 9207 against mix-ups. Errors carry nothing that
+// RP-Initiated Logout 1.0, Back-Channel Logout 1.0, and RFC 9207 against mix-ups. Errors carry nothing that
 // the provider wrote.
 package oidc
 
@@ -49,15 +53,23 @@ var (
 	ErrEmail = errors.New("identity provider gave no usable e-mail address")
 	// ErrEmailUnverified means that the provider does not vouch for the address.
 	ErrEmailUnverified = errors.New("e-mail address is not verified")
+	// ErrDomain means that the address is none of the domains that are allowed.
+	ErrDomain = errors.New("e-mail address is of a domain that is not allowed")
+	// ErrAssurance means that the provider does not say that the person signed in as
+	// strongly as is required.
+	ErrAssurance = errors.New("sign-in was not as strong as is required")
 )
 
 // Sentinels lists the errors of this package that callers tell apart.
 func Sentinels() []error {
-	return []error{ErrState, ErrDenied, ErrProvider, ErrToken, ErrStale, ErrEmail, ErrEmailUnverified}
+	return []error{ErrState, ErrDenied, ErrProvider, ErrToken, ErrStale, ErrEmail, ErrEmailUnverified, ErrDomain, ErrAssurance}
 }
 
 // Config is what a [Provider] works with.
 type Config struct {
+	// Realm is whose provider this is, and ID which of theirs. Both are empty for the
+	// platform's own.
+	Realm, ID string
 	// Issuer is the provider's name, to the letter: scheme, host, port, path and
 	// trailing slash. It is an https URL; http is taken for a loopback host.
 	Issuer string
@@ -65,10 +77,27 @@ type Config struct {
 	// the client is a public one, which PKCE makes safe enough for development.
 	ClientID     string
 	ClientSecret string
+	// Assert, if set, proves the client instead of a secret: it makes an assertion for a
+	// token endpoint (private_key_jwt, Core 1.0 §9, RFC 7523).
+	Assert func(tokenEndpoint string) (string, error)
 	// RedirectURL is where the provider sends the browser back to, as registered.
 	RedirectURL string
 	// Scopes to ask for; nil is openid, email and profile. openid is always asked.
 	Scopes []string
+	// ACR are the classes of sign-in one of which is required, and AMR the methods all of
+	// which are; nil is none.
+	ACR, AMR []string
+	// EmailDomains are the domains of the addresses that are taken, in lower case; nil is
+	// all.
+	EmailDomains []string
+	// TrustEmail takes an address of EmailDomains for verified if the provider says
+	// nothing about that.
+	TrustEmail bool
+	// RoleClaim names the claim that says what the person is at the provider: a text or a
+	// list of them. A name that the token does not have is taken apart at its dots.
+	RoleClaim string
+	// Roles are what follows from a value of it.
+	Roles map[string][]string
 	// HTTPClient reaches the provider. Its time-out bounds each request, 0 is
 	// 10 s; redirects are never followed and no cookie is kept. nil is a plain one.
 	HTTPClient *http.Client
@@ -97,6 +126,12 @@ func (c Config) validate() error {
 	}
 	if c.ClientID == "" {
 		return errors.New("client ID is missing")
+	}
+	if (c.Realm == "") != (c.ID == "") {
+		return errors.New("realm and ID go together")
+	}
+	if c.TrustEmail && len(c.EmailDomains) == 0 {
+		return errors.New("addresses can be trusted of named domains only")
 	}
 	if c.Now == nil {
 		return errors.New("clock is missing")
@@ -175,8 +210,10 @@ func (t boundedTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 // it, in the server-side session, and takes it out before calling
 // [Provider.Finish], so that it serves once. It can be stored as JSON or gob.
 type Flow struct {
-	// Issuer is who was asked.
-	Issuer string `json:"issuer"`
+	// Issuer is who was asked; Realm and Provider are as in [Config].
+	Issuer   string `json:"issuer"`
+	Realm    string `json:"realm,omitempty"`
+	Provider string `json:"provider,omitempty"`
 	// State, Nonce and Verifier tie the answer to this browser, the token to this
 	// question and the code to this client.
 	State    string `json:"state"`
@@ -186,8 +223,10 @@ type Flow struct {
 	Started time.Time `json:"started"`
 	// Fresh says that the person had to sign in anew.
 	Fresh bool `json:"fresh,omitempty"`
-	// ReturnPath is the caller's own: where to go afterwards. See [Flow.Return].
+	// ReturnPath is the caller's own: where to go afterwards. See [Flow.Return]. So is
+	// Trial: that somebody tries a provider out.
 	ReturnPath string `json:"return_path,omitempty"`
+	Trial      bool   `json:"trial,omitempty"`
 }
 
 // Return gives ReturnPath if it is a path on this site, and fallback if not, so
@@ -232,6 +271,14 @@ type Identity struct {
 	// ACR and AMR say how, in the provider's own words; often empty.
 	ACR string
 	AMR []string
+	// Realm and Provider are whose word this is, as in [Config]. The word of a realm's
+	// provider counts in that realm alone.
+	Realm, Provider string
+	// Roles are those that follow from what the person is at the provider.
+	Roles []string
+	// SID names the provider's session, and IDToken is what was signed; both are for
+	// signing out.
+	SID, IDToken string
 }
 
 // Format prints the issuer only, whatever the verb.

@@ -65,6 +65,10 @@ func TestSignIn(t *testing.T) {
 	want := Identity{
 		Issuer: h.URL, Subject: subject, Email: "alex.example@north-shore.example", Name: "Alex Example",
 		AuthTime: clock(), ACR: "urn:example:two", AMR: []string{"pwd", "otp"},
+		IDToken: got.IDToken,
+	}
+	if strings.Count(got.IDToken, ".") != 2 {
+		t.Error("no ID token to sign out with")
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("identity (-want +got):\n%s", diff)
@@ -246,6 +250,12 @@ func TestHostileProvider(t *testing.T) {
 		{"ES384, with a published key", func(h *hostile) {
 			h.use(newKey(elliptic.P384()), jose.ES384)
 			h.claims = set(map[string]any{"at_hash": nil}) // it has another length
+		}, ErrToken},
+		{"signed by the key in its header", func(h *hostile) { h.sign = signWithItsKey }, ErrToken},
+		{"key ID of nothing", func(h *hostile) { h.sign = signAs("../../canary") }, ErrToken},
+		{"key ID is a place", func(h *hostile) { h.sign = signAs("https://canary.example/keys") }, ErrToken},
+		{"key ID of the published key", func(h *hostile) {
+			h.sign = func(h *hostile, payload []byte) string { return signAs(h.kid)(h, payload) }
 		}, ErrToken},
 		{"signed by another key", func(h *hostile) { h.sign = signByAnother }, ErrToken},
 		{"changed after signing", func(h *hostile) { h.sign = tampered }, ErrToken},
@@ -519,6 +529,7 @@ func TestFlowsThatAreNotForThis(t *testing.T) {
 	for name, change := range map[string]func(*Flow){
 		"empty":          func(f *Flow) { *f = Flow{} },
 		"another issuer": func(f *Flow) { f.Issuer = "https://other.example" },
+		"another realm":  func(f *Flow) { f.Realm, f.Provider = "south", "its own" },
 		"too old":        func(f *Flow) { f.Started = clock().Add(-flowLife - time.Second) },
 		"from tomorrow":  func(f *Flow) { f.Started = clock().Add(24 * time.Hour) },
 		"no state":       func(f *Flow) { f.State = "" },
@@ -575,19 +586,24 @@ func TestFreshSignIn(t *testing.T) {
 func TestEndSessionURL(t *testing.T) {
 	t.Parallel()
 	h := newHostile(t)
-	got, err := client(t, h).EndSessionURL(t.Context(), "https://carillon.example/bye")
+	got, err := client(t, h).EndSessionURL(t.Context(), "https://carillon.example/bye", "")
 	want := h.URL + "/logout?client_id=carillon&from=discovery&post_logout_redirect_uri=https%3A%2F%2Fcarillon.example%2Fbye"
 	if err != nil || got != want {
 		t.Errorf("EndSessionURL = %q, %v\nwant %q", got, err, want)
 	}
 
+	got, err = client(t, h).EndSessionURL(t.Context(), "https://carillon.example/bye", "the.token.of")
+	if want = strings.Replace(want, "&post", "&id_token_hint=the.token.of&post", 1); err != nil || got != want {
+		t.Errorf("with a token: EndSessionURL = %q, %v\nwant %q", got, err, want)
+	}
+
 	without := newHostile(t)
 	without.document = set(map[string]any{"end_session_endpoint": nil})
-	if got, err := client(t, without).EndSessionURL(t.Context(), "https://carillon.example/bye"); err != nil || got != "" {
+	if got, err := client(t, without).EndSessionURL(t.Context(), "https://carillon.example/bye", ""); err != nil || got != "" {
 		t.Errorf("not advertised: %q, %v", got, err)
 	}
 	without.Close()
-	if _, err := client(t, without).EndSessionURL(t.Context(), ""); !errors.Is(err, ErrProvider) {
+	if _, err := client(t, without).EndSessionURL(t.Context(), "", ""); !errors.Is(err, ErrProvider) {
 		t.Errorf("dead: %v, want ErrProvider", err)
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/url"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -56,6 +57,8 @@ func (p *Provider) begin(ctx context.Context, fresh bool) (string, Flow, error) 
 	}
 	f := Flow{
 		Issuer:   p.config.Issuer,
+		Realm:    p.config.Realm,
+		Provider: p.config.ID,
 		State:    rand.Text(),
 		Nonce:    rand.Text(),
 		Verifier: oauth2.GenerateVerifier(),
@@ -66,13 +69,17 @@ func (p *Provider) begin(ctx context.Context, fresh bool) (string, Flow, error) 
 	if fresh {
 		options = append(options, oauth2.SetAuthURLParam("prompt", "login"), oauth2.SetAuthURLParam("max_age", "0"))
 	}
+	if len(p.config.ACR) > 0 {
+		options = append(options, oauth2.SetAuthURLParam("acr_values", strings.Join(p.config.ACR, " ")))
+	}
 	return m.oauth.AuthCodeURL(f.State, options...), f, nil
 }
 
 // EndSessionURL is where to send the browser to end the provider's own session
 // too (RP-Initiated Logout 1.0); from there it comes back to returnURL, which the
-// provider must have registered. Empty: the provider offers no such thing.
-func (p *Provider) EndSessionURL(ctx context.Context, returnURL string) (string, error) {
+// provider must have registered. idToken, if there is one, tells the provider whose
+// session it is. Empty: the provider offers no such thing.
+func (p *Provider) EndSessionURL(ctx context.Context, returnURL, idToken string) (string, error) {
 	m, err := p.metadata(ctx)
 	if err != nil || m.endSession == "" {
 		return "", err
@@ -84,6 +91,9 @@ func (p *Provider) EndSessionURL(ctx context.Context, returnURL string) (string,
 	q := u.Query()
 	q.Set("client_id", p.config.ClientID)
 	q.Set("post_logout_redirect_uri", returnURL)
+	if idToken != "" {
+		q.Set("id_token_hint", idToken)
+	}
 	u.RawQuery = q.Encode()
 	return u.String(), nil
 }

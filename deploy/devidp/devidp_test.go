@@ -197,7 +197,7 @@ func TestSignIn(t *testing.T) {
 		if since := got.AuthTime.Sub(started); since < -2*time.Second || since > 5*time.Second {
 			t.Errorf("%s: signed in %v after the beginning", name, since)
 		}
-		tt.want.Issuer, tt.want.AuthTime = s.URL+mount, got.AuthTime
+		tt.want.Issuer, tt.want.AuthTime, tt.want.IDToken = s.URL+mount, got.AuthTime, got.IDToken
 		if diff := cmp.Diff(tt.want, got); diff != "" {
 			t.Errorf("%s: identity (-want +got):\n%s", name, diff)
 		}
@@ -445,14 +445,14 @@ func TestSignOut(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
 	p := s.client(t)
-	address, err := p.EndSessionURL(t.Context(), s.URL+"/bye")
+	address, err := p.EndSessionURL(t.Context(), s.URL+"/bye", "")
 	if err != nil || address == "" {
 		t.Fatalf("EndSessionURL = %q, %v", address, err)
 	}
 	if v := s.get(t, address); v.at.Path != "/bye" || v.status != http.StatusOK {
 		t.Errorf("ended at %s with %d", v.at, v.status)
 	}
-	address, err = p.EndSessionURL(t.Context(), "https://elsewhere.example/")
+	address, err = p.EndSessionURL(t.Context(), "https://elsewhere.example/", "")
 	if err != nil {
 		t.Fatal(err)
 	}
