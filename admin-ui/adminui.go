@@ -82,6 +82,7 @@ type AuditLog interface {
 // promises and errors are those of [sharing.Staff].
 type Sharing interface {
 	Board(ctx context.Context, t *tenant.Tenant, by authz.Subject) (outgoing, incoming []sharing.Share, err error)
+	Find(ctx context.Context, t *tenant.Tenant, by authz.Subject, offer uuid.UUID) (sharing.Share, error)
 	Seen(ctx context.Context, t *tenant.Tenant, by authz.Subject, limit int) (sharing.Seen, error)
 	Offer(ctx context.Context, t *tenant.Tenant, by authz.Subject, to string, terms sharing.Terms) error
 	Answer(ctx context.Context, t *tenant.Tenant, by authz.Subject, offer uuid.UUID, accept bool) error

@@ -85,6 +85,7 @@ func knownErrors() []known {
 
 		{sharing.ErrRecipient, http.StatusUnprocessableEntity, fieldRecipient, "sharing.error.recipient", ""},
 		{sharing.ErrOffered, http.StatusUnprocessableEntity, fieldRecipient, "sharing.error.offered", ""},
+		{sharing.ErrOften, http.StatusTooManyRequests, fieldRecipient, "sharing.error.often", ""},
 		{sharing.ErrRegions, http.StatusUnprocessableEntity, fieldRegions, "sharing.error.regions", ""},
 		{sharing.ErrNoOffer, http.StatusNotFound, "", "sharing.error.missing", "sharing.error.missing.advice"},
 

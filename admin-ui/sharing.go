@@ -3,6 +3,7 @@ package adminui
 import (
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -174,24 +175,18 @@ type sharingStep struct {
 	Back           string
 }
 
-// findOffer is the one of a list that the URL names: [sharing.ErrNoOffer] if it is none
-// in one of the states.
+// findOffer is the one that the URL names: [sharing.ErrNoOffer] if it is none of this
+// direction in one of the states.
 func (s *Server) findOffer(v *visit, incoming bool, states ...sharing.State) (sharing.Share, error) {
-	outgoing, list, err := s.config.Sharing.Board(v.r.Context(), v.tenant, v.by)
+	id, err := offerID(v)
 	if err != nil {
 		return sharing.Share{}, err
 	}
-	if !incoming {
-		list = outgoing
+	o, err := s.config.Sharing.Find(v.r.Context(), v.tenant, v.by, id)
+	if err == nil && (o.Incoming != incoming || !slices.Contains(states, o.State())) {
+		err = sharing.ErrNoOffer
 	}
-	for _, o := range list {
-		for _, state := range states {
-			if o.Offer.String() == v.params.ByName("id") && o.State() == state {
-				return o, nil
-			}
-		}
-	}
-	return sharing.Share{}, sharing.ErrNoOffer
+	return o, err
 }
 
 func (s *Server) step(v *visit, o sharing.Share, heading string, p sharingStep) answer {

@@ -20,6 +20,7 @@ func TestKeysAreOfferedAndWithdrawnInTwoSteps(t *testing.T) {
 	form.contains("Keys that arrived earlier are not shared")
 	w.post(sharingPath+"/new", url.Values{"recipient": {""}, "keys": {"all"}}).wants(422, "Offer our keys").contains("Enter the name of another health authority")
 	w.post(sharingPath+"/new", url.Values{"recipient": {"taken"}, "keys": {"all"}}).wants(422, "Offer our keys").contains("still stands")
+	w.post(sharingPath+"/new", url.Values{"recipient": {"tired"}, "keys": {"all"}}).wants(429, "Offer our keys").contains("Wait until tomorrow")
 	w.post(sharingPath+"/new", url.Values{"recipient": {"river-valley"}, "keys": {"all"}, "regions": {"Utopia"}}).wants(422, "Offer our keys").contains("Enter regions as codes")
 	w.post(sharingPath+"/new", url.Values{"recipient": {"river-valley"}, "keys": {"everything"}}).wants(400, "The form could not be read")
 

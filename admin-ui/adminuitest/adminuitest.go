@@ -172,18 +172,34 @@ func (s *Sharing) Board(context.Context, *tenant.Tenant, authz.Subject) (outgoin
 	return s.Outgoing, s.Incoming, nil
 }
 
+// Find looks in both directions.
+func (s *Sharing) Find(_ context.Context, _ *tenant.Tenant, _ authz.Subject, offer uuid.UUID) (sharing.Share, error) {
+	for incoming, list := range map[bool][]sharing.Share{false: s.Outgoing, true: s.Incoming} {
+		for _, o := range list {
+			if o.Offer == offer {
+				o.Incoming = incoming
+				return o, nil
+			}
+		}
+	}
+	return sharing.Share{}, sharing.ErrNoOffer
+}
+
 // Seen returns Windows.
 func (s *Sharing) Seen(context.Context, *tenant.Tenant, authz.Subject, int) (sharing.Seen, error) {
 	return s.Windows, nil
 }
 
-// Offer adds to Outgoing; "taken" has an offer already.
+// Offer adds to Outgoing; "taken" has an offer already,
+// and "tired" has had too many.
 func (s *Sharing) Offer(_ context.Context, _ *tenant.Tenant, _ authz.Subject, to string, terms sharing.Terms) error {
 	switch to {
 	case "":
 		return sharing.ErrRecipient
 	case "taken":
 		return sharing.ErrOffered
+	case "tired":
+		return sharing.ErrOften
 	}
 	s.Outgoing = append(s.Outgoing, sharing.Share{
 		Offer: uuid.New(), Peer: tenant.Slug(to), TravelersOnly: terms.TravelersOnly, Regions: terms.Regions, OfferedAt: s.Now(),

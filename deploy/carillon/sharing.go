@@ -103,14 +103,12 @@ type shareWithdrawCommand struct{ answering }
 
 func (c shareWithdrawCommand) Run(ctx context.Context) error {
 	return c.run(ctx, func(ctx context.Context, tx *tenant.Tx, t *tenant.Tenant, by authz.Subject, offer uuid.UUID, now time.Time) error {
-		mine, err := sharing.Outgoing(ctx, tx)
+		found, err := sharing.Find(ctx, tx, offer)
 		if err != nil {
 			return err
 		}
-		for _, s := range mine {
-			if s.Offer == offer {
-				return sharing.Withdraw(ctx, tx, t, by, offer, now)
-			}
+		if !found.Incoming {
+			return sharing.Withdraw(ctx, tx, t, by, offer, now)
 		}
 		return sharing.End(ctx, tx, t, by, offer, now)
 	})

@@ -31,6 +31,8 @@ const (
 // Share is an offer and what became of it, as one of its two sides sees it.
 type Share struct {
 	Offer uuid.UUID `db:"offer_id"`
+	// Incoming: it is seen from the recipient's side.
+	Incoming bool
 	// Peer is the other side. Its name is empty to a donor until the recipient has
 	// answered: only then it is known to exist.
 	Peer     tenant.Slug
@@ -62,9 +64,11 @@ func (s Share) State() State {
 	return InForce
 }
 
+// Given an ID, each finds that one alone. What was withdrawn before it was answered is
+// over for its recipient, too: a donor that changes its mind often hides no other's offer.
 const (
 	outgoingSQL = `
-   select o.offer_id, o.recipient as peer, coalesce(d.name, '') as peer_name, o.travelers_only, o.regions,
+   select o.offer_id, false as incoming, o.recipient as peer, coalesce(d.name, '') as peer_name, o.travelers_only, o.regions,
           o.offered_at, a.answered_at, coalesce(a.accepted, false) as accepted,
           least(o.withdrawn_at, a.ended_at) as over_at,
           (o.withdrawn_at is not null and o.withdrawn_at < coalesce(a.ended_at, 'infinity')) as withdrawn
@@ -72,11 +76,12 @@ const (
 left join share_answer a on a.donor = o.tenant_id and a.offer_id = o.offer_id
 left join tenant_directory d on d.tenant = a.tenant_id
     where o.tenant_id = current_tenant()
+      and ($1::uuid is null or o.offer_id = $1)
  order by o.offered_at desc, o.offer_id
     limit 200`
 
 	incomingSQL = `
-   select o.offer_id, d.slug as peer, d.name as peer_name, o.travelers_only, o.regions,
+   select o.offer_id, true as incoming, d.slug as peer, d.name as peer_name, o.travelers_only, o.regions,
           o.offered_at, a.answered_at, coalesce(a.accepted, false) as accepted,
           least(o.withdrawn_at, a.ended_at) as over_at,
           (o.withdrawn_at is not null and o.withdrawn_at < coalesce(a.ended_at, 'infinity')) as withdrawn
@@ -84,19 +89,40 @@ left join tenant_directory d on d.tenant = a.tenant_id
      join tenant_directory d on d.tenant = o.tenant_id
 left join share_answer a on a.tenant_id = current_tenant() and a.donor = o.tenant_id and a.offer_id = o.offer_id
     where o.tenant_id <> current_tenant()
+      and (o.withdrawn_at is null or a.answered_at is not null)
+      and ($1::uuid is null or o.offer_id = $1)
  order by o.offered_at desc, o.offer_id
     limit 200`
 )
 
 // Outgoing lists what tx's tenant has offered, the newest first; Incoming what was
-// offered to it. Each ends after 200.
-func Outgoing(ctx context.Context, tx *tenant.Tx) ([]Share, error) { return list(ctx, tx, outgoingSQL) }
+// offered to it and not withdrawn before it was answered. Each ends after 200.
+func Outgoing(ctx context.Context, tx *tenant.Tx) ([]Share, error) {
+	return list(ctx, tx, outgoingSQL, uuid.NullUUID{})
+}
 
 // Incoming is the other direction of [Outgoing].
-func Incoming(ctx context.Context, tx *tenant.Tx) ([]Share, error) { return list(ctx, tx, incomingSQL) }
+func Incoming(ctx context.Context, tx *tenant.Tx) ([]Share, error) {
+	return list(ctx, tx, incomingSQL, uuid.NullUUID{})
+}
 
-func list(ctx context.Context, tx *tenant.Tx, query string) (shares []Share, err error) {
-	if err := tx.Select(ctx, &shares, query); err != nil {
+// Find returns an offer of either direction, however old: [ErrNoOffer] if none has this
+// ID that tx's tenant would find in a list.
+func Find(ctx context.Context, tx *tenant.Tx, offer uuid.UUID) (Share, error) {
+	for _, query := range []string{outgoingSQL, incomingSQL} {
+		found, err := list(ctx, tx, query, uuid.NullUUID{UUID: offer, Valid: true})
+		if err != nil {
+			return Share{}, err
+		}
+		if len(found) == 1 {
+			return found[0], nil
+		}
+	}
+	return Share{}, ErrNoOffer
+}
+
+func list(ctx context.Context, tx *tenant.Tx, query string, one uuid.NullUUID) (shares []Share, err error) {
+	if err := tx.Select(ctx, &shares, query, one); err != nil {
 		return nil, fmt.Errorf("list offers: %w", err)
 	}
 	return shares, nil

@@ -40,13 +40,15 @@ var (
 	ErrRegions = errors.New("not a list of regions")
 	// ErrOffered means that an offer to this recipient stands already.
 	ErrOffered = errors.New("an offer to this health authority stands already")
+	// ErrOften means that this recipient was made too many offers within a day.
+	ErrOften = errors.New("too many offers to this health authority within a day")
 	// ErrNoOffer means that there is no such offer, or none in a state that the act
 	// could change.
 	ErrNoOffer = errors.New("no such offer")
 )
 
 // Sentinels lists the errors that callers may tell apart.
-func Sentinels() []error { return []error{ErrRecipient, ErrRegions, ErrOffered, ErrNoOffer} }
+func Sentinels() []error { return []error{ErrRecipient, ErrRegions, ErrOffered, ErrOften, ErrNoOffer} }
 
 // Terms say which of a donor's keys are shared.
 type Terms struct {
@@ -103,12 +105,21 @@ update share_offer o
 
 	offerSQL = `
 insert into share_offer (tenant_id, offer_id, recipient, travelers_only, regions, offered_at)
-values (current_tenant(), $1, $2, $3, $4, $5)`
+select current_tenant(), $1, $2, $3, $4, $5
+ where (select count(*)
+          from share_offer o
+         where o.tenant_id = current_tenant()
+           and o.recipient = $2
+           and o.offered_at > $5::timestamptz - interval '1 day') < $6`
 )
 
+// maxOffersPerDay are the offers that one recipient gets from a donor: each is an entry
+// in its audit log.
+const maxOffersPerDay = 10
+
 // Offer offers keys of us to the health authority with the slug to, in tx, which is
-// bound to us and of no further use afterwards. It is [ErrRecipient], [ErrRegions] or
-// [ErrOffered] if it cannot be, and never tells whether that authority exists. The
+// bound to us and of no further use afterwards. It is [ErrRecipient], [ErrRegions],
+// [ErrOffered] or [ErrOften] if it cannot be, and never tells whether that authority exists. The
 // caller has checked who asks.
 func Offer(ctx context.Context, tx *tenant.Tx, us *tenant.Tenant, by authz.Subject, to string, terms Terms, now time.Time) (uuid.UUID, error) {
 	slug, err := tenant.ParseSlug(to)
@@ -122,12 +133,14 @@ func Offer(ctx context.Context, tx *tenant.Tx, us *tenant.Tenant, by authz.Subje
 	if _, err := tx.Exec(ctx, supersedeSQL, slug, now.UTC()); err != nil {
 		return uuid.Nil, fmt.Errorf("replace an offer: %w", err)
 	}
-	_, err = tx.Exec(ctx, offerSQL, id, slug, terms.TravelersOnly, pq.Array(terms.Regions), now.UTC())
-	if tenant.Violates(err, "share_offer_standing") {
+	made, err := tx.Exec(ctx, offerSQL, id, slug, terms.TravelersOnly, pq.Array(terms.Regions), now.UTC(), maxOffersPerDay)
+	switch {
+	case tenant.Violates(err, "share_offer_standing"):
 		return uuid.Nil, ErrOffered
-	}
-	if err != nil {
+	case err != nil:
 		return uuid.Nil, fmt.Errorf("offer keys: %w", err)
+	case made == 0:
+		return uuid.Nil, ErrOften
 	}
 	return id, record(ctx, tx, us, by, slug, act{"sharing:offer", terms.detail(), now})
 }

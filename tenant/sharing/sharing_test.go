@@ -136,7 +136,8 @@ func TestOfferToEnd(t *testing.T) {
 	f.Advance(time.Minute)
 	third := f.mustOffer(f.north, f.south, sharing.Terms{})
 	f.must(f.act(f.north, sharing.Withdraw, third))
-	f.wantLists(f.south, "", "north withdrawn, north declined, north ended")
+	f.wantLists(f.north, "south withdrawn, south declined, south ended", "")
+	f.wantLists(f.south, "", "north declined, north ended")
 	f.wantLists(f.east, "", "")
 }
 
@@ -204,6 +205,63 @@ func TestActsThatAreRefused(t *testing.T) {
 	if err := f.act(f.south, sharing.Accept, late); !errors.Is(err, sharing.ErrNoOffer) {
 		t.Errorf("acceptance of what was withdrawn: %v", err)
 	}
+}
+
+func (f *fixture) find(of *tenant.Tenant, offer uuid.UUID) (found sharing.Share, err error) {
+	err = f.as(of, func(ctx context.Context, tx *tenant.Tx) error {
+		found, err = sharing.Find(ctx, tx, offer)
+		return err
+	})
+	return found, err
+}
+
+// An offer is found by its ID by its two sides, however many others there are.
+func TestFind(t *testing.T) {
+	t.Parallel()
+	f := setUp(t)
+	id := f.shared(f.north, f.south, sharing.Terms{TravelersOnly: true})
+	f.exec(`
+insert into share_offer (tenant_id, offer_id, recipient, travelers_only, offered_at, withdrawn_at)
+select $1, gen_random_uuid(), 'south', false, $2::timestamptz + interval '1 hour', $2::timestamptz + interval '2 hours'
+  from generate_series(1, 300)`, f.north.ID, f.Now())
+	f.wantLists(f.south, "", "north in-force")
+	for of, incoming := range map[*tenant.Tenant]bool{f.north: false, f.south: true} {
+		got, err := f.find(of, id)
+		if err != nil || got.Offer != id || got.Incoming != incoming || got.State() != sharing.InForce || !got.TravelersOnly {
+			t.Errorf("%s finds %+v, %v", of.Slug, got, err)
+		}
+	}
+	if _, err := f.find(f.east, id); !errors.Is(err, sharing.ErrNoOffer) {
+		t.Errorf("a third finds it: %v", err)
+	}
+	withdrawn := f.mustOffer(f.south, f.east, sharing.Terms{})
+	f.must(f.act(f.south, sharing.Withdraw, withdrawn))
+	if _, err := f.find(f.east, withdrawn); !errors.Is(err, sharing.ErrNoOffer) {
+		t.Errorf("what was withdrawn is found: %v", err)
+	}
+}
+
+// A donor fills nobody's list, nor its audit log.
+func TestOffersOfADay(t *testing.T) {
+	t.Parallel()
+	f := setUp(t)
+	offer := func() error {
+		id, err := f.offer(f.north, "south", sharing.Terms{})
+		if err == nil {
+			f.must(f.act(f.north, sharing.Withdraw, id))
+		}
+		return err
+	}
+	for range 10 {
+		f.must(offer())
+	}
+	if err := offer(); !errors.Is(err, sharing.ErrOften) {
+		t.Errorf("the eleventh offer of a day: %v", err)
+	}
+	f.mustOffer(f.north, f.east, sharing.Terms{})
+	f.mustOffer(f.south, f.north, sharing.Terms{})
+	f.Advance(24 * time.Hour)
+	f.must(offer())
 }
 
 // Whoever answers first has answered, and acts in both directions do not block each other.

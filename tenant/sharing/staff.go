@@ -44,6 +44,15 @@ func (s *Staff) Board(ctx context.Context, t *tenant.Tenant, by authz.Subject) (
 	return outgoing, incoming, err
 }
 
+// Find is [Find].
+func (s *Staff) Find(ctx context.Context, t *tenant.Tenant, by authz.Subject, offer uuid.UUID) (found Share, err error) {
+	err = s.in(ctx, t, by, authz.SharingView, func(tx *tenant.Tx) error {
+		found, err = Find(ctx, tx, offer)
+		return err
+	})
+	return found, err
+}
+
 // Seen tells who sees the keys of t: see [ReadSeen].
 func (s *Staff) Seen(ctx context.Context, t *tenant.Tenant, by authz.Subject, limit int) (seen Seen, err error) {
 	err = s.in(ctx, t, by, authz.SharingView, func(tx *tenant.Tx) error {
