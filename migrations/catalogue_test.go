@@ -254,7 +254,7 @@ func TestProcessRolesAreUnprivileged(t *testing.T) {
           or exists (select from pg_auth_members m
                       where m.member = r.oid
                         -- taken on by name, for one transaction: see DB.InSharing
-                        and not (r.rolname = 'carillon_jobs' and not r.rolinherit and m.roleid = 'carillon_sharing'::regrole)))`); len(bad) > 0 {
+                        and not (r.rolname = 'carillon_jobs' and m.roleid = 'carillon_sharing'::regrole)))`); len(bad) > 0 {
 		t.Errorf("privileged: %q", bad)
 	}
 	want := []string{"carillon_device", "carillon_issuer", "carillon_jobs", "carillon_operator", "carillon_portal", "carillon_publish", "carillon_report", "carillon_sharing"}
@@ -263,6 +263,51 @@ func TestProcessRolesAreUnprivileged(t *testing.T) {
 	}
 	if login := texts(t, db, `select rolname from pg_roles where rolname = 'carillon_sharing' and rolcanlogin`); len(login) > 0 {
 		t.Error("anybody may log in as the role that sees shared keys")
+	}
+}
+
+// sharesUnasked lists who sees shared keys without having become carillon_sharing.
+const sharesUnasked = `
+  select r.rolname
+    from pg_roles r
+   where r.rolname <> 'carillon_sharing'
+     and not r.rolsuper
+     and pg_has_role(r.oid, 'carillon_sharing', 'usage')`
+
+// The jobs role sees keys of other tenants only where it takes on the role that does; a
+// cluster in which it has those rights all the time is mended.
+func TestSharedKeysAreSeenByName(t *testing.T) {
+	t.Parallel()
+	db := testdb.New(t).Super()
+	if bad := texts(t, db, sharesUnasked); len(bad) > 0 {
+		t.Errorf("%q have the rights of carillon_sharing all the time", bad)
+	}
+	if may := texts(t, db, `select 'may' where pg_has_role('carillon_jobs', 'carillon_sharing', 'member')`); len(may) == 0 {
+		t.Error("carillon_jobs may not become carillon_sharing")
+	}
+	text, err := os.ReadFile("sql/00035_sharing_by_name.sql")
+	if err != nil {
+		t.Fatal(err)
+	}
+	tx, err := db.BeginTx(t.Context(), nil) // roles are common to all databases: never committed
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = tx.Rollback() }()
+	spoil := `alter role carillon_jobs inherit`
+	if version := texts(t, tx, `show server_version_num`)[0]; version >= "160000" {
+		spoil = `grant carillon_sharing to carillon_jobs with inherit true`
+	}
+	for _, step := range []struct {
+		sql  string
+		want []string
+	}{{spoil, []string{"carillon_jobs"}}, {string(text), nil}, {string(text), nil}} {
+		if _, err := tx.ExecContext(t.Context(), step.sql); err != nil {
+			t.Fatal(err)
+		}
+		if got := texts(t, tx, sharesUnasked); !slices.Equal(got, step.want) {
+			t.Errorf("%q have the rights all the time, want %q, after %s", got, step.want, step.sql)
+		}
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
+	"os"
 	"strings"
 	"testing"
 
@@ -137,6 +138,20 @@ func TestParsePublicPEMRefuses(t *testing.T) {
 	} {
 		if _, err := signing.ParsePublicPEM([]byte(text)); !errors.Is(err, signing.ErrPublicKey) {
 			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// The table of purposes in the README is whole.
+func TestReadmeTellsOfEachPurpose(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile("README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range signing.Purposes() {
+		if !strings.Contains(string(text), "\n| `"+string(p)+"` | ") {
+			t.Errorf("README.md has no row for %s", p)
 		}
 	}
 }

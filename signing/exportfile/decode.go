@@ -6,6 +6,7 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/sha256"
+	"encoding/binary"
 	"fmt"
 	"io"
 	"math"
@@ -87,11 +88,36 @@ func openZip(file []byte) (*zip.Reader, error) {
 	if len(file) > MaxZip {
 		return nil, malformed("too large")
 	}
+	if !endsAsTwo(file) {
+		return nil, malformed("not a zip of two entries")
+	}
 	z, err := zip.NewReader(bytes.NewReader(file), int64(len(file)))
 	if err != nil || len(z.File) != 2 || z.File[0].Name != binName || z.File[1].Name != sigName {
 		return nil, malformed("not a zip of export.bin and export.sig")
 	}
 	return z, nil
+}
+
+// The record at the end of a zip without a comment (PKWARE's APPNOTE, 4.3.16), and how
+// large a directory of two entries may be, in bytes.
+const (
+	endLength    = 22
+	endSignature = 0x06054b50
+	maxDirectory = 4 << 10
+)
+
+// endsAsTwo reports whether a file ends as a zip of two entries does. Package zip reads
+// all entries that it finds behind the directory's beginning before it tells how many
+// there are: 16 MB hold 350,000, which take twenty times as much memory.
+func endsAsTwo(file []byte) bool {
+	at := len(file) - endLength
+	if at < 0 {
+		return false
+	}
+	end, number := file[at:], binary.LittleEndian
+	size, offset := int64(number.Uint32(end[12:])), int64(number.Uint32(end[16:]))
+	return number.Uint32(end) == endSignature && number.Uint16(end[10:]) == 2 && number.Uint16(end[20:]) == 0 &&
+		size <= maxDirectory && offset+size == int64(at)
 }
 
 func entry(f *zip.File, limit int64) ([]byte, error) {

@@ -423,6 +423,44 @@ func TestContainerRefuses(t *testing.T) {
 	}
 }
 
+// The directory of a zip is held against its end before it is read: whatever number the
+// end gives, entries cost memory one by one. This counts what the process allocates, and so
+// runs by itself.
+func TestDirectoryBombIsNotRead(t *testing.T) {
+	zipped, err := Encode(sample(2), oneSigner(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	bin, sig, err := unpack(zipped)
+	if err != nil {
+		t.Fatal(err)
+	}
+	two := []zipEntry{{binName, bin}, {sigName, sig}}
+	many := slices.Concat(two, make([]zipEntry, 1<<16)) // 2, to a number of 16 bits
+	told := func(n uint16, file []byte) []byte {
+		end := file[len(file)-endLength:]
+		binary.LittleEndian.PutUint16(end[8:], n)
+		binary.LittleEndian.PutUint16(end[10:], n)
+		return file
+	}
+	for name, file := range map[string][]byte{
+		"so many":                  zipOf(t, many...),
+		"a number of 16 bits":      told(2, zipOf(t, many...)),
+		"a number that is not two": told(3, zipOf(t, two...)),
+		"more than it tells":       told(2, zipOf(t, many[:90]...)),
+		"behind its comment":       append(zipOf(t, two...), zipOf(t, many...)...),
+	} {
+		const few = 1000
+		allocated := testing.AllocsPerRun(1, func() { _, _, err = Decode(file) })
+		if !errors.Is(err, ErrMalformed) || allocated > few {
+			t.Errorf("%s: %v, %.0f allocations", name, err, allocated)
+		}
+	}
+	if _, _, err := Decode(told(2, zipOf(t, two...))); err != nil {
+		t.Errorf("two entries: %v", err)
+	}
+}
+
 func TestKeyHidesItself(t *testing.T) {
 	t.Parallel()
 	if got := fmt.Sprintf("%v %+v %#v", Key{}, []Key{{}}, Key{}); got != "[key] [[key]] [key]" {

@@ -601,6 +601,71 @@ func TestClean(t *testing.T) {
 	}
 }
 
+// files counts what is told of, as "listed unlisted".
+func (f *fixture) files(tb testing.TB) string {
+	tb.Helper()
+	var text string
+	err := f.world.Database.Super().QueryRowContext(tb.Context(), `
+select count(*) filter (where unlisted_at is null) || ' ' || count(unlisted_at) from import_file`).Scan(&text)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return text
+}
+
+// An outside server that lists ever new names fills no table.
+func TestEverNewNames(t *testing.T) {
+	t.Parallel()
+	f := setUp(t)
+	discover := func(from, until int) error {
+		var names []string
+		for i := from; i < until; i++ {
+			names = append(names, fmt.Sprint(i))
+		}
+		return f.service.discover(t.Context(), f.north.ID, &source{No: 1}, names)
+	}
+	steps := func(want string, from, until int) {
+		t.Helper()
+		if err := discover(from, until); err != nil || f.files(t) != want {
+			t.Errorf("%d to %d: %s files, want %s; %v", from, until, f.files(t), want, err)
+		}
+	}
+	steps("10 0", 0, 10)
+	steps("12 0", 5, 17) // what was never tried is forgotten at once
+	f.exec(t, `update import_file set attempts = 1, failure = 'status 404' where name = '16'`)
+	f.exec(t, `update import_file set sha256 = sha256('') where name = '15'`)
+	steps("10 2", 0, 10)
+	f.world.Advance(keptFailed)
+	steps("10 2", 0, 10)
+	f.world.Advance(time.Second)
+	f.turn(t)
+	if got := f.files(t); got != "0 1" {
+		t.Errorf("two days later, with an empty index: %s files", got)
+	}
+}
+
+func TestTooManyFilesAreRefused(t *testing.T) {
+	t.Parallel()
+	f := setUp(t)
+	f.turn(t)
+	looked := f.entry(t).LookedAt
+	f.exec(t, `
+insert into import_file (tenant_id, import_no, name, discovered_at, due_at, unlisted_at, attempts, failure)
+select $1, 1, 'x' || n, $2, $2, $2, 1, 'status 404' from generate_series(1, $3) as s (n)`, f.north.ID, f.world.Now(), maxFiles-1)
+	f.world.Advance(time.Minute)
+	f.partner.publish("1.zip", []byte("bad"))
+	f.partner.publish("2.zip", []byte("bad"))
+	f.turn(t)
+	if e := f.entry(t); e.Failure != errManyFiles.Error() || !e.LookedAt.Equal(*looked) || e.Open != 0 || f.partner.askedFor("1.zip") != 0 {
+		t.Errorf("one too many: %+v", e)
+	}
+	f.partner.unlist("2.zip")
+	f.turn(t)
+	if e := f.entry(t); e.Failure != "" || e.Open != 1 {
+		t.Errorf("as many as may be: %+v", e)
+	}
+}
+
 func TestAddRefuses(t *testing.T) {
 	t.Parallel()
 	f := setUp(t)

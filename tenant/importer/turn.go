@@ -68,6 +68,8 @@ const (
 	// keptUnlisted is how long is told of files that are not listed any more, and of
 	// sources that were removed: longer than any key is kept.
 	keptUnlisted = 30 * 24 * time.Hour
+	// keptFailed is how long of those of which nothing was ever taken.
+	keptFailed = 2 * 24 * time.Hour
 	// maxQuarantined is of how many bad keys of a file is told, one by one.
 	maxQuarantined         = 1000
 	maxFailure, maxProblem = 300, 200
@@ -188,7 +190,11 @@ func (s *Service) visit(ctx context.Context, t *tenant.Tenant, src *source) erro
 		s.warn(ctx, t, src, "index not read", failure)
 		return s.noteLook(ctx, t.ID, src, failure)
 	}
-	if err := s.discover(ctx, t.ID, src, listed); err != nil {
+	switch err := s.discover(ctx, t.ID, src, listed); {
+	case errors.Is(err, errManyFiles):
+		s.warn(ctx, t, src, "index refused", err)
+		return s.noteLook(ctx, t.ID, src, errManyFiles)
+	case err != nil:
 		return err
 	}
 	if err := s.importDue(ctx, t, src); err != nil {
@@ -248,21 +254,50 @@ select current_tenant(), $1, l.name, $3, $3
    set unlisted_at = null
  where import_file.unlisted_at is not null`
 
+	// What was never tried, and is not listed any more, has nothing to tell.
+	untriedSQL = `
+delete from import_file
+ where import_no = $1
+   and state = 'open'
+   and sha256 is null
+   and attempts = 0
+   and name <> all ($2::text[])`
+
 	unlistedSQL = `
 update import_file
    set unlisted_at = $3
  where import_no = $1
    and unlisted_at is null
    and name <> all ($2::text[])`
+
+	filesKnownSQL = `select count(*) from import_file where import_no = $1`
 )
 
-// discover notes which files are listed.
+// maxFiles is of how many files of a source is told: one every other minute for a month.
+const maxFiles = 20_000
+
+// errManyFiles means that a source has listed more files, within a month, than one that
+// is what it should be.
+var errManyFiles = fmt.Errorf("more than %d files were listed within a month", maxFiles)
+
+// discover notes which files are listed: [errManyFiles], and nothing is noted, if those
+// are too many together with what was listed before.
 func (s *Service) discover(ctx context.Context, id tenant.ID, src *source, listed []string) error {
 	now := s.now().UTC()
 	names := append(pq.StringArray{}, listed...)
 	err := s.db.In(ctx, id, func(tx *tenant.Tx) error {
+		if _, err := tx.Exec(ctx, untriedSQL, src.No, names); err != nil {
+			return err
+		}
 		if _, err := tx.Exec(ctx, listedSQL, src.No, names, now); err != nil {
 			return err
+		}
+		var known int
+		if err := tx.Get(ctx, &known, filesKnownSQL, src.No); err != nil {
+			return err
+		}
+		if known > maxFiles {
+			return errManyFiles
 		}
 		if _, err := tx.Exec(ctx, unlistedSQL, src.No, names, now); err != nil {
 			return err
@@ -403,6 +438,12 @@ func (s *Service) checkOne(ctx context.Context, t *tenant.Tenant, src *source) e
 }
 
 const (
+	cleanFailedSQL = `
+delete from import_file
+ where state = 'open'
+   and sha256 is null
+   and unlisted_at < $1`
+
 	cleanQuarantineSQL = `
 delete from import_quarantine q
  using import_file f, import_source s
@@ -427,8 +468,11 @@ delete from import_key k
 
 // clean forgets files that are not listed any more, and removed sources.
 func (s *Service) clean(ctx context.Context, id tenant.ID) error {
-	before := s.now().UTC().Add(-keptUnlisted)
+	before, failed := s.now().UTC().Add(-keptUnlisted), s.now().UTC().Add(-keptFailed)
 	err := s.db.In(ctx, id, func(tx *tenant.Tx) error {
+		if _, err := tx.Exec(ctx, cleanFailedSQL, failed); err != nil {
+			return err
+		}
 		for _, statement := range []string{cleanQuarantineSQL, cleanFilesSQL, cleanKeysSQL, cleanSourcesSQL} {
 			if _, err := tx.Exec(ctx, statement, before); err != nil {
 				return err
