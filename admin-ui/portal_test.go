@@ -114,7 +114,7 @@ func newWorld(t *testing.T, changes ...func(*adminui.Config)) *world {
 	config := adminui.Config{
 		BaseURL: "https://carillon.example", Login: w.login, Staff: w.staff, Codes: w.codes, Audit: w.audit, Sharing: w.sharing, Directory: w.staff,
 		Operators: adminuitest.Operators{operator: authz.Operator, supporter: authz.Support},
-		Policies:  authz.NewPolicies(nil, 8), Sessions: w.sessions, Log: slog.New(slog.NewTextHandler(w.log, nil)), Now: w.clock,
+		Policies:  authz.NewPolicies(nil), Sessions: w.sessions, Log: slog.New(slog.NewTextHandler(w.log, nil)), Now: w.clock,
 	}
 	for _, change := range changes {
 		change(&config)
@@ -642,7 +642,7 @@ func TestNewRefusesWhatMakesNoSense(t *testing.T) {
 	t.Parallel()
 	good := adminui.Config{
 		BaseURL: "https://carillon.example", Login: &adminuitest.Login{}, Staff: &adminuitest.Staff{}, Codes: &adminuitest.Codes{}, Audit: &adminuitest.Audit{}, Sharing: &adminuitest.Sharing{},
-		Directory: &adminuitest.Staff{}, Policies: authz.NewPolicies(nil, 1), Sessions: &adminuitest.Sessions{},
+		Directory: &adminuitest.Staff{}, Policies: authz.NewPolicies(nil), Sessions: &adminuitest.Sessions{},
 		Log: slog.New(slog.DiscardHandler), Now: time.Now,
 	}
 	if _, err := adminui.New(good); err != nil {

@@ -52,7 +52,7 @@ func newReportWorld(t *testing.T, changes ...func(*report.Config)) *reportWorld 
 	f.set(f.south, `self_report = true, sms_enabled = true`)
 	f.key = w.Key(f.north, client.Device)
 	f.nonce = base64.StdEncoding.EncodeToString(bytes.Repeat([]byte{7}, verification.NonceSize))
-	policies, keys := authz.NewPolicies(nil, 8), key.NewRing(w.Report, w.Root)
+	policies, keys := authz.NewPolicies(nil), key.NewRing(w.Report, w.Root)
 	c := report.Config{
 		Hosts: []string{reportHost},
 		Codes: verification.New(verification.Config{

@@ -34,7 +34,7 @@ func asyncSetUp(t *testing.T) (*fixture, *batch.Worker) {
 		db, now := f.world.Issuer, f.world.Now
 		keys := key.NewRing(db, f.world.Root)
 		c.Issuer = f.verification(db, func(v *verification.Config) { v.Outbox = outbox.New(keys, now) })
-		c.Batches = batch.New(batch.Config{DB: db, Keys: keys, Policies: authz.NewPolicies(nil, 10), Codes: c.Issuer, Now: now})
+		c.Batches = batch.New(batch.Config{DB: db, Keys: keys, Policies: authz.NewPolicies(nil), Codes: c.Issuer, Now: now})
 		worker = batch.NewWorker(batch.WorkerConfig{
 			DB: db, Keys: keys, Directory: tenant.NewDirectory(db), Codes: c.Issuer, Log: c.Log, Now: now,
 		})

@@ -118,7 +118,7 @@ func (f *fixture) router(t *testing.T) *provider.Router {
 func (f *fixture) start(t *testing.T, change ...func(*fixture, *api.Config)) {
 	t.Helper()
 	w := f.world
-	policies := authz.NewPolicies(nil, 10)
+	policies := authz.NewPolicies(nil)
 	f.metrics = prometheus.NewRegistry()
 	keys := key.NewRing(w.Publish, w.Root)
 	c := api.Config{
@@ -157,7 +157,7 @@ func (f *fixture) start(t *testing.T, change ...func(*fixture, *api.Config)) {
 func (f *fixture) labFeed() *labfeed.Service {
 	db, keys := f.world.Issuer, key.NewRing(f.world.Issuer, f.world.Root)
 	return labfeed.New(labfeed.Config{
-		DB: db, Keys: keys, Policies: authz.NewPolicies(nil, 10), Directory: tenant.NewDirectory(db),
+		DB: db, Keys: keys, Policies: authz.NewPolicies(nil), Directory: tenant.NewDirectory(db),
 		Codes: f.verification(db, func(c *verification.Config) { c.Outbox = outbox.New(keys, f.world.Now) }),
 		Log:   slog.New(slog.NewJSONHandler(f.log, nil)), Now: f.world.Now,
 	})
@@ -165,7 +165,7 @@ func (f *fixture) labFeed() *labfeed.Service {
 
 func (f *fixture) verification(db *tenant.DB, change func(*verification.Config)) *verification.Service {
 	c := verification.Config{
-		DB: db, Keys: key.NewRing(db, f.world.Root), Policies: authz.NewPolicies(nil, 10), Sender: f.sms,
+		DB: db, Keys: key.NewRing(db, f.world.Root), Policies: authz.NewPolicies(nil), Sender: f.sms,
 		Now: f.world.Now, Rand: rand.Reader,
 	}
 	if change != nil {

@@ -70,7 +70,7 @@ func TestPolicyIsAsked(t *testing.T) {
 	w := tenanttest.New(t)
 	north := w.Create("north")
 	keys := client.NewAuthenticator(w.Device)
-	unreadable := func(context.Context, string) ([]authz.Rule, error) { return nil, errors.New("disk on fire") }
+	unreadable := func(context.Context, string) (*authz.Policy, error) { return nil, errors.New("disk on fire") }
 	ask := func(p *authz.Policies, a authz.Action, key string) *httptest.ResponseRecorder {
 		s := emptyServer(t)
 		s.config.Directory, s.config.DeviceKeys, s.config.Policies = tenant.NewDirectory(w.Device), keys, p
@@ -91,7 +91,7 @@ func TestPolicyIsAsked(t *testing.T) {
 		s.Handler().ServeHTTP(answer, r)
 		return answer
 	}
-	builtIn, device := authz.NewPolicies(nil, 1), w.Key(north, client.Device)
+	builtIn, device := authz.NewPolicies(nil), w.Key(north, client.Device)
 	if got := ask(builtIn, authz.DeviceVerify, device); got.Code != http.StatusTeapot {
 		t.Errorf("an action of phones: %d, want what the handler says", got.Code)
 	}
@@ -99,7 +99,7 @@ func TestPolicyIsAsked(t *testing.T) {
 	if forbidden.Code != http.StatusUnauthorized || forbidden.Body.String() != unknown.Body.String() {
 		t.Errorf("an action of back ends: %d %s, want the 401 of an unknown key", forbidden.Code, forbidden.Body)
 	}
-	if got := ask(authz.NewPolicies(unreadable, 1), authz.DeviceVerify, device); got.Code != http.StatusInternalServerError {
+	if got := ask(authz.NewPolicies(unreadable), authz.DeviceVerify, device); got.Code != http.StatusInternalServerError {
 		t.Errorf("no policy to ask: %d, want 500", got.Code)
 	}
 }

@@ -76,11 +76,11 @@ const (
 
 // Actions lists every action: those of staff, then those of phones.
 func Actions() []Action {
-	return append(staffActions(), DeviceVerify, DeviceCertificate, DeviceReport)
+	return append(StaffActions(), DeviceVerify, DeviceCertificate, DeviceReport)
 }
 
-// staffActions are the ones that a tenant may put into rules of its own.
-func staffActions() []Action {
+// StaffActions lists the ones that a tenant may put into rules of its own.
+func StaffActions() []Action {
 	return []Action{
 		CodeIssue, CodeBulkIssue, CodeRead, CodeExpire,
 		LabSubmit, LabMap,

@@ -43,7 +43,7 @@ var ErrRule = errors.New("rule of no use")
 // Validate checks a rule that a tenant wrote: [ErrRule], with the reason.
 func (r Rule) Validate() error {
 	switch {
-	case !slices.Contains(staffActions(), r.Action):
+	case !slices.Contains(StaffActions(), r.Action):
 		return fmt.Errorf("%w: no action of staff is called %q", ErrRule, r.Action)
 	case r.Effect != Allowed && r.Effect != Denied:
 		return fmt.Errorf("%w: the effect is neither allow nor deny", ErrRule)
@@ -166,8 +166,13 @@ func (p *Policy) Allow(s Subject, a Action) bool {
 }
 
 // decide returns the rule that decides: one that denies if there is any, or else one
-// that allows.
+// that allows. What an owner is allowed no other role takes away.
 func (p *Policy) decide(held []Role, a Action) (ruling, error) {
+	if slices.Contains(held, Owner) {
+		if r, err := p.rule(question{Owner, a}); err != nil || r != nil {
+			return r, err
+		}
+	}
 	var allowed ruling
 	for _, role := range held {
 		r, err := p.rule(question{role, a})
@@ -230,6 +235,34 @@ func (p *Policy) Explain(s Subject, a Action) (allowed bool, because string) {
 // then those that its own rules define.
 func (p *Policy) Roles() []Role { return slices.Clone(p.roles) }
 
+// MayChange reports whether s may change a member's roles: s may grant each that is new,
+// and may itself do all that those deny which are taken away. That s may change members
+// at all is [MemberWrite], which is not asked here.
+func (p *Policy) MayChange(s Subject, from, to []Role) bool {
+	for _, r := range to {
+		if !slices.Contains(from, r) && !p.MayGrant(s, r) {
+			return false
+		}
+	}
+	for _, r := range from {
+		if !slices.Contains(to, r) && !p.mayLift(s, r) {
+			return false
+		}
+	}
+	return true
+}
+
+// mayLift reports whether s may itself do all that r denies.
+func (p *Policy) mayLift(s Subject, r Role) bool {
+	for _, a := range StaffActions() {
+		ruled, err := p.rule(question{r, a})
+		if err != nil || ruled.effect() == Denied && !p.Allow(s, a) {
+			return false
+		}
+	}
+	return true
+}
+
 // MayGrant reports whether s may give role r to a member: r is one of
 // [Policy.Roles], and s itself may do all that r allows. That s may change
 // members at all is [MemberWrite], which is not asked here.
@@ -238,7 +271,7 @@ func (p *Policy) MayGrant(s Subject, r Role) bool {
 		return false
 	}
 	holder := Subject{Kind: Person, Roles: []Role{r}}
-	for _, a := range staffActions() {
+	for _, a := range StaffActions() {
 		if p.Allow(holder, a) && !p.Allow(s, a) {
 			return false
 		}

@@ -169,6 +169,7 @@ func TestOwnRules(t *testing.T) {
 		{"built-in role narrowed", person(Caseworker), CodeBulkIssue, false, "role caseworker is denied code:bulk-issue (the authority's own rule)"},
 		{"the rest of it stays", person(Caseworker), CodeIssue, true, "role caseworker allows code:issue (built in)"},
 		{"a denial beats another role", person(Administrator, Caseworker), CodeBulkIssue, false, "role caseworker is denied code:bulk-issue (the authority's own rule)"},
+		{"but not the owner's", person(Owner, Caseworker), CodeBulkIssue, true, "role owner allows code:bulk-issue (built in)"},
 		{"others are not touched", person(Administrator), CodeBulkIssue, true, "role administrator allows code:bulk-issue (built in)"},
 		{"API keys are not touched", bearer(KeyAdmin), CodeBulkIssue, true, "role key-admin allows code:bulk-issue (built in)"},
 		{"no role", person(), CodeIssue, false, "no rule gives code:issue to no role"},

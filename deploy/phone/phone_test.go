@@ -65,7 +65,7 @@ func setUp(t *testing.T) *fixture {
 	f.exports = export.New(export.Config{
 		DB: w.Jobs, Keys: f.keys, Directory: tenant.NewDirectory(w.Jobs), Store: f.files, Log: log, Now: w.Now,
 	})
-	policies, public := authz.NewPolicies(nil, 10), key.NewRing(w.Publish, w.Root)
+	policies, public := authz.NewPolicies(nil), key.NewRing(w.Publish, w.Root)
 	codes := func(db *tenant.DB) *verification.Service {
 		return verification.New(verification.Config{DB: db, Keys: key.NewRing(db, w.Root), Policies: policies, Sender: f.sms, Now: w.Now, Rand: rand.Reader})
 	}

@@ -54,6 +54,7 @@ func (s *Service) wirePortal(ctx context.Context, surface *api.Config, c *adminu
 	if err != nil {
 		return err
 	}
+	decideBy(db, surface)
 	post, err := s.post(db)
 	if err != nil {
 		return err

@@ -21,6 +21,7 @@ func (s *Service) wireReport(ctx context.Context, surface *api.Config) error {
 	if err != nil {
 		return err
 	}
+	decideBy(db, surface)
 	directory, apps := s.directory(db), client.NewAuthenticator(db)
 	if surface.Directory == nil {
 		surface.Directory = directory

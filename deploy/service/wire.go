@@ -17,12 +17,12 @@ import (
 	"carillon/tenant/limit"
 	"carillon/tenant/message/outbox"
 	"carillon/tenant/quota"
+	"carillon/tenant/role"
 	"carillon/tenant/stats"
 	"carillon/tenant/verification"
 )
 
 const (
-	policiesKept = 10_000
 	// atOnce is how many requests of phones are worked on: as many as a role has
 	// connections. Of each tenant, waiting more stand in line.
 	atOnce  = 16
@@ -33,9 +33,8 @@ func (s *Service) plays(r Role) bool { return slices.Contains(s.config.Roles, r)
 
 // wire opens what each role needs and joins the parts.
 func (s *Service) wire(ctx context.Context) error {
-	policies := authz.NewPolicies(nil, policiesKept)
 	surface := api.Config{
-		Policies: policies, Counter: s.counter, Files: s.config.Files, Proxies: s.config.Proxies, Ready: s.ready,
+		Counter: s.counter, Files: s.config.Files, Proxies: s.config.Proxies, Ready: s.ready,
 		BaseURL: s.config.BaseURL, Metrics: s.metrics, NotFound: s.config.Extra, Log: s.config.Log, Now: s.config.Now,
 	}
 	if !s.config.NoLimits {
@@ -71,6 +70,14 @@ func (s *Service) directory(db *tenant.DB) *tenant.Directory {
 	return d
 }
 
+// decideBy has the process decide by the rules that db shows, unless it does so by what
+// another handle shows: it needs to keep them once.
+func decideBy(db *tenant.DB, surface *api.Config) {
+	if surface.Policies == nil {
+		surface.Policies = role.NewPolicies(db)
+	}
+}
+
 func (s *Service) ready(ctx context.Context) error {
 	for _, db := range s.handles {
 		if err := db.Ping(ctx); err != nil {
@@ -102,6 +109,7 @@ func (s *Service) wireDevice(ctx context.Context, surface *api.Config) error {
 	if err != nil {
 		return err
 	}
+	decideBy(db, surface)
 	surface.Directory = s.directory(db)
 	surface.DeviceKeys = client.NewAuthenticator(db)
 	surface.Device = s.verification(db, surface.Policies, nil)
@@ -124,6 +132,7 @@ func (s *Service) wireIssuer(ctx context.Context, surface *api.Config) error {
 	if surface.Directory == nil {
 		surface.Directory = s.directory(db)
 	}
+	decideBy(db, surface)
 	surface.IssuerKeys = client.NewAuthenticator(db)
 	post, err := s.post(db)
 	if err != nil {

@@ -49,7 +49,7 @@ func setUp(tb testing.TB) *fixture {
 	f.backEnd, f.southern = f.key(tb, f.north), f.key(tb, f.south)
 	keys := key.NewRing(w.Issuer, w.Root)
 	codes := f.codes(keys, f.sms)
-	f.service = batch.New(batch.Config{DB: w.Issuer, Keys: keys, Policies: authz.NewPolicies(nil, 10), Codes: codes, Now: w.Now})
+	f.service = batch.New(batch.Config{DB: w.Issuer, Keys: keys, Policies: authz.NewPolicies(nil), Codes: codes, Now: w.Now})
 	f.worker = f.newWorker(codes)
 	f.dispatcher = outbox.NewDispatcher(outbox.Config{
 		DB: w.Issuer, Keys: keys, Directory: tenant.NewDirectory(w.Issuer), Sender: f.sms, Log: f.log.logger(), Now: w.Now,
@@ -88,7 +88,7 @@ func (f *fixture) key(tb testing.TB, of *tenant.Tenant) authz.Subject {
 
 func (f *fixture) codes(keys *key.Ring, sender message.Sender) *verification.Service {
 	return verification.New(verification.Config{
-		DB: f.world.Issuer, Keys: keys, Policies: authz.NewPolicies(nil, 10), Sender: sender,
+		DB: f.world.Issuer, Keys: keys, Policies: authz.NewPolicies(nil), Sender: sender,
 		Outbox: outbox.New(keys, f.world.Now), Now: f.world.Now, Rand: rand.Reader,
 		Quota: func(context.Context, *tenant.Tenant) (func() bool, func(), error) {
 			return func() bool { return !f.quotaSpent }, func() {}, nil

@@ -69,7 +69,7 @@ func (o orders) obey(ctx context.Context) error {
 	worker := batch.NewWorker(batch.WorkerConfig{
 		DB: db, Keys: keys, Directory: directory, Log: slog.New(slog.DiscardHandler), Now: now,
 		Codes: verification.New(verification.Config{
-			DB: db, Keys: keys, Policies: authz.NewPolicies(nil, 10), Sender: &messagetest.Sender{},
+			DB: db, Keys: keys, Policies: authz.NewPolicies(nil), Sender: &messagetest.Sender{},
 			Outbox: outbox.New(keys, now), Now: now, Rand: rand.Reader,
 		}),
 	})

@@ -199,7 +199,7 @@ func TestDisable(t *testing.T) {
 	text, id := create(t, w, north, client.Device, "phones")
 	known := client.NewAuthenticator(w.Device)
 	mustKnow(t, known, north, text)
-	policies := authz.NewPolicies(nil, 10)
+	policies := authz.NewPolicies(nil)
 
 	if err := client.Disable(t.Context(), w.Portal, policies, north.ID, caseworker, id, w.Now()); !errors.Is(err, authz.ErrForbidden) {
 		t.Errorf("a caseworker's try: %v, want ErrForbidden", err)
@@ -349,7 +349,7 @@ func tryCreate(ctx context.Context, db *tenant.DB, of *tenant.Tenant, kind clien
 
 func disable(t *testing.T, w *tenanttest.World, of *tenant.Tenant, id uuid.UUID) {
 	t.Helper()
-	err := client.Disable(t.Context(), w.Portal, authz.NewPolicies(nil, 1), of.ID, administrator, id, w.Now())
+	err := client.Disable(t.Context(), w.Portal, authz.NewPolicies(nil), of.ID, administrator, id, w.Now())
 	if err != nil {
 		t.Fatal(err)
 	}

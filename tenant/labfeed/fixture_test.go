@@ -89,7 +89,7 @@ func (f *fixture) subject(of *tenant.Tenant, kind client.Kind) authz.Subject {
 
 func (f *fixture) service(db *tenant.DB, change func(*Config, *verification.Config)) *Service {
 	keys := key.NewRing(f.world.Issuer, f.world.Root)
-	policies := authz.NewPolicies(nil, 10)
+	policies := authz.NewPolicies(nil)
 	codes := verification.Config{
 		DB: db, Keys: keys, Policies: policies, Sender: f.sms, Outbox: outbox.New(keys, f.world.Now), Now: f.world.Now, Rand: rand.Reader,
 	}

@@ -69,7 +69,7 @@ func with(t *tenant.Tenant, change func(*tenant.Settings)) *tenant.Tenant {
 // service works under one role's handle; change alters its configuration.
 func (f *fixture) service(db *tenant.DB, change func(*verification.Config)) *verification.Service {
 	c := verification.Config{
-		DB: db, Keys: key.NewRing(db, f.world.Root), Policies: authz.NewPolicies(nil, 10),
+		DB: db, Keys: key.NewRing(db, f.world.Root), Policies: authz.NewPolicies(nil),
 		Sender: f.sms, Now: f.world.Now, Rand: rand.Reader,
 	}
 	if change != nil {

@@ -27,7 +27,7 @@ func queued(t *testing.T, w *tenanttest.World, of *tenant.Tenant) uuid.UUID {
 	changed := *of
 	changed.Settings.SMSEnabled = true
 	i, err := verification.New(verification.Config{
-		DB: w.Issuer, Keys: keys, Policies: authz.NewPolicies(nil, 10), Sender: noSender{}, Outbox: outbox.New(keys, w.Now), Now: w.Now, Rand: rand.Reader,
+		DB: w.Issuer, Keys: keys, Policies: authz.NewPolicies(nil), Sender: noSender{}, Outbox: outbox.New(keys, w.Now), Now: w.Now, Rand: rand.Reader,
 	}).Issue(t.Context(), &changed, backEnd, verification.IssueRequest{TestType: "confirmed", SymptomDate: "2026-11-24", Phone: "+12065550100", Deferred: true})
 	if err != nil {
 		t.Fatal(err)

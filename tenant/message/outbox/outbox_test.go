@@ -44,7 +44,7 @@ func setUp(tb testing.TB) *fixture {
 	f.north, f.south = tuned(w.Create("north")), tuned(w.Create("south"))
 	keys := key.NewRing(w.Issuer, w.Root)
 	f.issuer = verification.New(verification.Config{
-		DB: w.Issuer, Keys: keys, Policies: authz.NewPolicies(nil, 10), Sender: f.sms,
+		DB: w.Issuer, Keys: keys, Policies: authz.NewPolicies(nil), Sender: f.sms,
 		Outbox: outbox.New(keys, w.Now), Now: w.Now, Rand: rand.Reader,
 	})
 	f.dispatcher = f.newDispatcher(f.sms)

@@ -70,7 +70,7 @@ func (f *fixture) restart(t *testing.T, platform *provider.Settings) {
 		t.Fatal(err)
 	}
 	f.issuer = verification.New(verification.Config{
-		DB: f.world.Issuer, Keys: keys, Policies: authz.NewPolicies(nil, 10), Sender: f.router, Now: f.world.Now, Rand: rand.Reader,
+		DB: f.world.Issuer, Keys: keys, Policies: authz.NewPolicies(nil), Sender: f.router, Now: f.world.Now, Rand: rand.Reader,
 	})
 }
 

@@ -1,0 +1,49 @@
+package role
+
+import (
+	"context"
+	"fmt"
+	"sync"
+
+	"github.com/google/uuid"
+
+	"carillon/authz"
+	"carillon/tenant"
+)
+
+const (
+	// Age is how long a change to an authority's roles may take to be seen by a process
+	// that does not hear of it. Mostly it is heard at once.
+	Age = tenant.DirectoryAge
+	// policiesKept bounds how many authorities' own policies are kept in memory.
+	policiesKept = 2_000
+)
+
+// NewPolicies returns the policies of all tenants, read through db, a handle under a role
+// that may read their rules. They follow every change, whichever process makes it.
+func NewPolicies(db *tenant.DB) *authz.Policies {
+	// Authorities without rules of their own have one policy between them.
+	builtIn := sync.OnceValues(func() (*authz.Policy, error) { return authz.NewPolicy(nil) })
+	load := func(ctx context.Context, id tenant.ID) (*authz.Policy, error) {
+		var own []Role
+		err := db.In(ctx, id, func(tx *tenant.Tx) (err error) {
+			own, err = stored(ctx, tx)
+			return err
+		})
+		switch {
+		case err != nil:
+			return nil, err
+		case len(own) == 0:
+			return builtIn()
+		}
+		return authz.NewPolicy(rulesOf(own))
+	}
+	kept := tenant.NewCache(db, policiesKept, Age, func(id tenant.ID, _ *authz.Policy) tenant.ID { return id }, load)
+	return authz.NewPolicies(func(ctx context.Context, text string) (*authz.Policy, error) {
+		id, err := uuid.Parse(text)
+		if err != nil {
+			return nil, fmt.Errorf("whose rules: %w", err)
+		}
+		return kept.Get(ctx, tenant.ID(id))
+	})
+}
