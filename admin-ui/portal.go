@@ -1,7 +1,5 @@
 package adminui
 
-import "carillon/authz"
-
 // authorityPage lists where somebody works.
 type authorityPage struct {
 	Authorities []authority
@@ -31,15 +29,8 @@ func (s *Server) chooseAuthority(v *visit) (answer, error) {
 type homePage struct{ Roles []string }
 
 func (s *Server) home(v *visit) (answer, error) {
-	switch {
-	case v.may(authz.CodeIssue):
-		return redirect(v.path("/codes/new"))
-	case v.may(authz.CodeRead):
-		return redirect(v.path("/codes"))
-	case v.may(authz.AuditRead):
-		return redirect(v.path("/audit"))
-	case v.may(authz.SharingView):
-		return redirect(v.path("/sharing"))
+	if items := s.nav(v); len(items) > 0 {
+		return redirect(items[0].Path)
 	}
 	var p homePage
 	for _, r := range v.by.Roles {

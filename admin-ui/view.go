@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"html/template"
 	"io/fs"
+	"slices"
 	"strings"
 
 	"carillon/admin-ui/assets"
@@ -64,7 +65,9 @@ type shell struct {
 	Authority, Region, Home string
 	Person                  string // who is signed in
 	Nav                     []navItem
-	Data                    any
+	// Settings is the level below the current item of Nav, if that has one.
+	Settings []navItem
+	Data     any
 }
 
 type navItem struct {
@@ -84,6 +87,9 @@ func (s *Server) shell(v *visit, a answer) shell {
 	if v.tenant != nil {
 		sh.Authority, sh.Region, sh.Home = v.tenant.Name, v.tenant.Region, v.path("/")
 		sh.Nav = s.nav(v)
+		if settings := s.settings(v); anyCurrent(settings) {
+			sh.Settings = settings
+		}
 		title = append(title, v.tenant.Name)
 	}
 	sh.Title = strings.Join(append(title, s.words.text("product")), " – ")
@@ -104,9 +110,30 @@ func (s *Server) nav(v *visit) []navItem {
 	issuing := strings.HasSuffix(v.route.Path, "/codes/new")
 	add(authz.CodeIssue, "nav.issue", "/codes/new", issuing)
 	add(authz.CodeRead, "nav.lookup", "/codes", !issuing && strings.Contains(v.route.Path, "/codes"))
-	add(authz.AuditRead, "nav.audit", "/audit", strings.HasSuffix(v.route.Path, "/audit"))
-	add(authz.SharingView, "nav.sharing", "/sharing", strings.Contains(v.route.Path, "/sharing"))
+	add(authz.AuditRead, "nav.audit", "/audit", v.within("/audit"))
+	add(authz.SharingView, "nav.sharing", "/sharing", v.within("/sharing"))
+	if settings := s.settings(v); len(settings) > 0 {
+		items = append(items, navItem{Text: s.words.text("nav.settings"), Path: settings[0].Path, Current: anyCurrent(settings)})
+	}
 	return items
+}
+
+// settings lead to pages about the authority itself, a level below one item of nav.
+func (s *Server) settings(v *visit) []navItem {
+	var items []navItem
+	for _, entry := range []struct {
+		action    authz.Action
+		key, path string
+	}{} {
+		if v.may(entry.action) {
+			items = append(items, navItem{Text: s.words.text(entry.key), Path: v.path(entry.path), Current: v.within(entry.path)})
+		}
+	}
+	return items
+}
+
+func anyCurrent(items []navItem) bool {
+	return slices.ContainsFunc(items, func(i navItem) bool { return i.Current })
 }
 
 // field is a labelled input.

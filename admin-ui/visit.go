@@ -3,6 +3,7 @@ package adminui
 import (
 	"net/http"
 	"net/url"
+	"strings"
 
 	"github.com/gin-gonic/gin"
 
@@ -53,6 +54,13 @@ func (v *visit) decide() error {
 
 // path is a URL below the authority's own part of the portal.
 func (v *visit) path(rest string) string { return "/portal/" + string(v.tenant.Slug) + rest }
+
+// within reports whether the route is the page at a path of the authority's part of the
+// portal, or one below it.
+func (v *visit) within(rest string) bool {
+	path := "/portal/:tenant" + rest
+	return v.route.Path == path || strings.HasPrefix(v.route.Path, path+"/")
+}
 
 // codePath is the URL of one code's page.
 func (v *visit) codePath(id string) string {
