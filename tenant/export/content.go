@@ -1,10 +1,13 @@
 package export
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"encoding/binary"
 	"errors"
+	"slices"
+	"strconv"
 	"time"
 
 	"github.com/jmoiron/sqlx"
@@ -22,13 +25,6 @@ const (
    and (region = any($4) or other_regions && $4) is not true
    and ($6 or import_no is null)`
 
-	// A key travels as a record of bytes, see parseRecord. It begins with the key's own
-	// bytes, and so the records' order is the keys' (§5.3).
-	recordSQL = `
-select tek || int4send(rolling_start) || int2send(rolling_period) || int2send(risk) || int2send(coalesce(days, 99::smallint))
-       || case report when 'confirmed' then '\x01'::bytea when 'likely' then '\x02' when 'user-report' then '\x03' else '\x05' end
-  from (`
-
 	newWhere = `
   from exposure
  where created_at >= $1
@@ -39,19 +35,28 @@ select tek || int4send(rolling_start) || int2send(rolling_period) || int2send(ri
  where revised_at >= $1
    and revised_at < $2` + matching
 
-	newSQL = recordSQL + `
-select tek, rolling_start, rolling_period, transmission_risk as risk, days_since_onset as days, report_type as report` + newWhere + `) k
-order by 1`
+	// Keys travel in packets of records, see record: what a row costs on its way, and in
+	// the database's sorting, is far more than what a key does.
+	newSQL = `
+select string_agg(tek || int8send(
+         rolling_start::bigint << 8 | transmission_risk << 8 | rolling_period << 8 | coalesce(days_since_onset + 14, 99) << 8
+         | case report_type when 'confirmed' then 1 when 'likely' then 2 when 'user-report' then 3 else 5 end), '')` + newWhere
 
-	revisedSQL = recordSQL + `
-select tek, rolling_start, rolling_period, revised_risk as risk, revised_days as days, revised_type as report` + revisedWhere + `) k
-order by 1`
+	revisedSQL = `
+select string_agg(tek || int8send(
+         rolling_start::bigint << 8 | revised_risk << 8 | rolling_period << 8 | coalesce(revised_days + 14, 99) << 8
+         | case revised_type when 'confirmed' then 1 when 'likely' then 2 when 'user-report' then 3 else 5 end), '')` + revisedWhere
 
-	countNewSQL     = `select count(*)` + newWhere
-	countRevisedSQL = `select count(*)` + revisedWhere
+	countSQL = `
+select coalesce(sum(n), 0) as keys, coalesce(max(n), 0) as most
+  from (select count(*) as n`
+	countNewSQL     = countSQL + newWhere + countEnd
+	countRevisedSQL = countSQL + revisedWhere + countEnd
+	countEnd        = ` group by get_byte(tek, 0)) p`
 
-	recordSize = 27
+	recordSize = 24
 	noDays     = 99
+	firstDay   = -14 // of days since onset
 )
 
 // arguments are those of a query with matching.
@@ -65,52 +70,110 @@ func (b batch) arguments() []any {
 
 var errRecord = errors.New("the database has a key of another form")
 
-func parseRecord(r []byte) (k exportfile.Key, err error) {
-	if len(r) != recordSize {
-		return k, errRecord
+// record is a key as it travels: the numbers that its bytes are, and one of the rest.
+type record struct{ high, low, rest uint64 }
+
+// unpack appends the records of a packet, and sorts them.
+func unpack(to []record, packet []byte) ([]record, error) {
+	if len(packet)%recordSize != 0 {
+		return nil, errRecord
 	}
-	small := func(at int) int32 { return int32(int16(binary.BigEndian.Uint16(r[at:]))) }
-	k = exportfile.Key{
-		RollingStart: int32(binary.BigEndian.Uint32(r[16:])), RollingPeriod: small(20), TransmissionRisk: small(22),
-		ReportType: exportfile.ReportType(r[26]),
+	for b := range slices.Chunk(packet, recordSize) {
+		to = append(to, record{binary.BigEndian.Uint64(b), binary.BigEndian.Uint64(b[8:]), binary.BigEndian.Uint64(b[16:])})
 	}
-	copy(k.Data[:], r)
-	if days := small(24); days != noDays {
-		k.DaysSinceOnset, k.HasOnset = days, true
+	slices.SortFunc(to, record.compare)
+	return to, nil
+}
+
+func (r record) compare(o record) int {
+	if r.high != o.high {
+		return cmp.Compare(r.high, o.high)
 	}
-	return k, nil
+	return cmp.Compare(r.low, o.low)
+}
+
+func (r record) key() exportfile.Key {
+	k := exportfile.Key{
+		RollingStart: int32(r.rest >> 32), TransmissionRisk: int32(r.rest >> 24 & 0xff), RollingPeriod: int32(r.rest >> 16 & 0xff),
+		ReportType: exportfile.ReportType(r.rest & 0xff),
+	}
+	binary.BigEndian.PutUint64(k.Data[:], r.high)
+	binary.BigEndian.PutUint64(k.Data[8:], r.low)
+	if days := int32(r.rest >> 8 & 0xff); days != noDays {
+		k.DaysSinceOnset, k.HasOnset = days+firstDay, true
+	}
+	return k
 }
 
 // snapshotSQL begins reading. What is counted is then what is read, whatever else is
-// stored or revised meanwhile. Large windows are planned as such, and sorted in larger
-// pieces than the default's.
+// stored or revised meanwhile. Large windows are planned as such, by one process: several
+// take half as much again of the processors' time, which other workers need.
 const snapshotSQL = `
 set transaction isolation level repeatable read, read only;
 set local plan_cache_mode = force_custom_plan;
+set local max_parallel_workers_per_gather = 0;
 set local work_mem = '32MB'`
 
-// count counts the keys of a batch.
-func (b batch) count(ctx context.Context, tx *tenant.Tx) (n share, err error) {
-	if err = tx.Get(ctx, &n.keys, countNewSQL, b.arguments()...); err == nil {
-		err = tx.Get(ctx, &n.revised, countRevisedSQL, b.arguments()...)
-	}
-	return n, err
+// count is how many keys a list has, and how many of them begin with the same byte at most.
+type count struct{ Keys, Most int }
+
+// packing is how the keys of a list are put into packets.
+type packing struct {
+	// by is what the keys of a packet have in common. Packets are in its order.
+	by string
+	// sorted has the database put the list in order first, so that it holds few packets at
+	// once. It takes longer.
+	sorted bool
 }
+
+const (
+	// packedAtOnce is how many keys the database may hold in packets, at up to 80 bytes each.
+	packedAtOnce = 1_250_000
+	// maxPacket is how many keys a packet may have. Keys are random, unless somebody makes
+	// them who wants to do harm.
+	maxPacket = 100_000
+)
+
+func (c count) packing() packing {
+	if c.Most > maxPacket {
+		return packing{by: "tek", sorted: true}
+	}
+	return packing{by: "get_byte(tek, 0)", sorted: c.Keys > packedAtOnce}
+}
+
+// count counts the keys of a batch.
+func (b batch) count(ctx context.Context, tx *tenant.Tx) (keys, revised count, err error) {
+	if err = tx.Get(ctx, &keys, countNewSQL, b.arguments()...); err == nil {
+		err = tx.Get(ctx, &revised, countRevisedSQL, b.arguments()...)
+	}
+	return keys, revised, err
+}
+
+const hashSQL = `select set_config('enable_hashagg', $1, true)`
 
 // each passes on the keys that a query finds, in the order of their bytes, as they come
 // from the database.
-func (b batch) each(ctx context.Context, tx *tenant.Tx, query string, add func(exportfile.Key) error) error {
+func (b batch) each(ctx context.Context, tx *tenant.Tx, query string, p packing, add func(exportfile.Key) error) error {
+	if _, err := tx.Exec(ctx, hashSQL, strconv.FormatBool(!p.sorted)); err != nil {
+		return err
+	}
+	var records []record
 	return tx.Each(ctx, func(rows *sqlx.Rows) error {
-		var record sql.RawBytes
-		if err := rows.Scan(&record); err != nil {
+		var packet sql.RawBytes
+		if err := rows.Scan(&packet); err != nil {
 			return err
 		}
-		k, err := parseRecord(record)
-		if err != nil {
+		var err error
+		if records, err = unpack(records[:0], packet); err != nil {
 			return err
 		}
-		return add(k)
-	}, query, b.arguments()...)
+		for _, r := range records {
+			if err := add(r.key()); err != nil {
+				return err
+			}
+		}
+		return nil
+	}, query+" group by "+p.by+" order by "+p.by, b.arguments()...)
 }
 
 // share is how many keys of each list a batch has, or one file of it.

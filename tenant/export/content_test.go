@@ -54,10 +54,16 @@ func TestSplitFilesDifferInTheirEnd(t *testing.T) {
 }
 
 // keys are the new or the revised keys of a batch, as its files get them.
-func (f *fixture) keys(tb testing.TB, b batch, query string) (keys []exportfile.Key) {
+func (f *fixture) keys(tb testing.TB, b batch, query string) []exportfile.Key {
+	tb.Helper()
+	return f.packed(tb, b, query, count{}.packing())
+}
+
+// packed are the keys that come in certain packets.
+func (f *fixture) packed(tb testing.TB, b batch, query string, p packing) (keys []exportfile.Key) {
 	tb.Helper()
 	err := f.world.Jobs.In(tb.Context(), f.tenant.ID, func(tx *tenant.Tx) error {
-		return b.each(tb.Context(), tx, query, func(k exportfile.Key) error {
+		return b.each(tb.Context(), tx, query, p, func(k exportfile.Key) error {
 			keys = append(keys, k)
 			return nil
 		})
@@ -66,6 +72,45 @@ func (f *fixture) keys(tb testing.TB, b batch, query string) (keys []exportfile.
 		tb.Fatal(err)
 	}
 	return keys
+}
+
+// Few keys come in packets that the database holds; more in sorted ones; and if many begin
+// with the same byte, which is not by chance, each comes alone. Their order is the same.
+func TestPackets(t *testing.T) {
+	t.Parallel()
+	few := count{Keys: packedAtOnce, Most: maxPacket}.packing()
+	many := count{Keys: packedAtOnce + 1, Most: maxPacket}.packing()
+	alike := count{Keys: maxPacket + 1, Most: maxPacket + 1}.packing()
+	if few.sorted || !many.sorted || many.by != few.by || !alike.sorted || alike.by == few.by {
+		t.Fatalf("%+v, %+v, %+v", few, many, alike)
+	}
+	f := setUp(t)
+	f.fill(t, 3000)
+	start := f.world.Now().Truncate(period)
+	f.exec(t, `update exposure set tek = set_byte(tek, 0, 7) where get_byte(tek, 0) < 128`)
+	f.exec(t, `update exposure set revised_type = 'negative', revised_at = created_at, revised_risk = 1 where get_byte(tek, 1) < 99`)
+	b := batch{Start: start, End: start.Add(period), plan: plan{Region: f.tenant.Region, Travelers: "region"}}
+	for _, query := range []string{newSQL, revisedSQL} {
+		want := f.packed(t, b, query, few)
+		if !slices.IsSortedFunc(want, func(a, b exportfile.Key) int { return bytes.Compare(a.Data[:], b.Data[:]) }) {
+			t.Error("keys are not in the order of their bytes")
+		}
+		for _, p := range []packing{many, alike} {
+			if got := f.packed(t, b, query, p); len(got) < 900 || !slices.Equal(got, want) {
+				t.Errorf("%+v: other keys, or in another order", p)
+			}
+		}
+	}
+	err := f.world.Jobs.In(t.Context(), f.tenant.ID, func(tx *tenant.Tx) error {
+		keys, _, err := b.count(t.Context(), tx)
+		if keys.Keys != 3000 || keys.Most < 1200 || keys.Most > 1800 {
+			t.Errorf("counted: %+v", keys)
+		}
+		return err
+	})
+	if err != nil {
+		t.Error(err)
+	}
 }
 
 // Every value that a key may have in the database comes into the file as it is.
@@ -103,9 +148,9 @@ values ($1, '\x000102030405060708090a0b0c0d0e0f', 2147483647, 1, 0, 'user-report
 		t.Error("other keys than those stored")
 	}
 	err := f.world.Jobs.In(t.Context(), f.tenant.ID, func(tx *tenant.Tx) error {
-		n, err := b.count(t.Context(), tx)
-		if want := (share{len(wantNew), len(wantRevised)}); n != want {
-			t.Errorf("%+v are counted, want %+v", n, want)
+		keys, revised, err := b.count(t.Context(), tx)
+		if keys.Keys != len(wantNew) || revised.Keys != len(wantRevised) {
+			t.Errorf("counted: %+v, %+v", keys, revised)
 		}
 		return err
 	})
@@ -153,10 +198,11 @@ func TestSnapshot(t *testing.T) {
 	}
 }
 
-func TestParseRecordRefuses(t *testing.T) {
+// What is no number of whole records is no packet.
+func TestUnpackRefuses(t *testing.T) {
 	t.Parallel()
-	for _, size := range []int{0, recordSize - 1, recordSize + 1} {
-		if _, err := parseRecord(make([]byte, size)); !errors.Is(err, errRecord) {
+	for _, size := range []int{1, recordSize - 1, 2*recordSize + 1} {
+		if records, err := unpack(nil, make([]byte, size)); !errors.Is(err, errRecord) || len(records) > 0 {
 			t.Errorf("%d bytes: %v", size, err)
 		}
 	}

@@ -135,18 +135,18 @@ func (f *filling) all(ctx context.Context, tx *tenant.Tx, padded bool) error {
 	if _, err := tx.Exec(ctx, snapshotSQL); err != nil {
 		return fmt.Errorf("read keys: %w", err)
 	}
-	n, err := f.batch.count(ctx, tx)
+	keys, revised, err := f.batch.count(ctx, tx)
 	if err != nil {
 		return fmt.Errorf("count keys: %w", err)
 	}
-	f.shares = divide(n, f.batch.MaxRecords)
+	f.shares = divide(share{keys.Keys, revised.Keys}, f.batch.MaxRecords)
 	if lack := short(f.shares, f.batch); lack > 0 && !padded {
 		return shortError{lack}
 	}
-	if err := f.batch.each(ctx, tx, newSQL, f.add); err != nil {
+	if err := f.batch.each(ctx, tx, newSQL, keys.packing(), f.add); err != nil {
 		return fmt.Errorf("new keys: %w", err)
 	}
-	if err := f.batch.each(ctx, tx, revisedSQL, f.addRevised); err != nil {
+	if err := f.batch.each(ctx, tx, revisedSQL, revised.packing(), f.addRevised); err != nil {
 		return fmt.Errorf("revised keys: %w", err)
 	}
 	if len(f.done) < len(f.shares) {
