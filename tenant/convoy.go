@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"sync"
@@ -167,9 +168,11 @@ func preparedName(query string) string {
 }
 
 const (
-	// maxConvoys are on the way at once: while one waits for the disk, another one
-	// works. More of them would be emptier.
+	// maxConvoys are on the way at once. One is mostly enough, and fuller than two would
+	// be: a second one leaves when it would be full, or when the first has been away for
+	// as long as late.
 	maxConvoys = 2
+	late       = 5 * time.Millisecond
 	// maxPassengers bounds how much runs again if one of them fails.
 	maxPassengers = 32
 	// convoyTimeout ends what does not come back.
@@ -183,21 +186,29 @@ const (
 type convoys struct {
 	send func(ctx context.Context, all []*passenger)
 
-	mu      sync.Mutex
-	waiting []*passenger // guarded by mu
-	running int          // guarded by mu
+	mu       sync.Mutex
+	waiting  []*passenger // guarded by mu
+	running  int          // guarded by mu
+	departed time.Time    // when the last one did; guarded by mu
 }
 
-// join has p taken along by the next convoy: one that starts now, if there may be one
-// more.
+// join has p taken along by the next convoy: one that starts now, if another one is
+// worth its while.
 func (c *convoys) join(ctx context.Context, p *passenger) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.waiting = append(c.waiting, p)
-	if c.running < maxConvoys {
+	if c.running < maxConvoys && c.worth(c.running) {
 		c.running++
 		go c.run(context.WithoutCancel(ctx))
 	}
+}
+
+// worth reports whether those who wait need a convoy beside so many others. It is called
+// with mu held.
+func (c *convoys) worth(others int) bool {
+	return others == 0 || len(c.waiting) >= maxPassengers ||
+		time.Since(c.departed) > late //nolint:forbidigo // how long has really passed
 }
 
 // run sends convoys until nobody waits.
@@ -216,10 +227,11 @@ func (c *convoys) board() []*passenger {
 	defer c.mu.Unlock()
 	c.waiting = slices.DeleteFunc(c.waiting, func(p *passenger) bool { return p.gone.Load() })
 	n := min(len(c.waiting), maxPassengers)
-	if n == 0 {
+	if n == 0 || !c.worth(c.running-1) {
 		c.running--
 		return nil
 	}
+	c.departed = time.Now() //nolint:forbidigo // how long has really passed
 	all := slices.Clone(c.waiting[:n])
 	c.waiting = slices.Delete(c.waiting, 0, n)
 	return all
@@ -229,13 +241,25 @@ func (c *convoys) board() []*passenger {
 func (db *DB) convoy(ctx context.Context, all []*passenger) {
 	ctx, cancel := context.WithTimeout(ctx, convoyTimeout)
 	defer cancel()
-	err := db.escort(ctx, all)
+	err := recovered(func() error { return db.escort(ctx, all) })
 	if err == nil {
 		return
 	}
 	for _, p := range all {
 		p.rows, p.err = nil, err
 	}
+}
+
+// recovered makes an error of a panic, which nobody else here would stop, and which must
+// not end the process: a convoy has a goroutine of its own. What the panic says is left
+// out, because it may quote a statement.
+func recovered(do func() error) (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("shared transaction: panic with a %T: %s", r, debug.Stack())
+		}
+	}()
+	return do()
 }
 
 // escort finds a connection that leads to the server. If one has ended since it was last

@@ -28,6 +28,9 @@ const (
 	MaxBody = 64_000
 	// MaxDepth is how deep objects and arrays may be nested.
 	MaxDepth = 16
+	// usualBody is as much as there is room for at first, in bytes: what phones send fits,
+	// and bytes.Buffer's last reading.
+	usualBody = 4096
 )
 
 // Error is a body that cannot be decoded. Its text is for the client.
@@ -49,14 +52,14 @@ func (*Ignored) UnmarshalJSON([]byte) error { return nil }
 // Read reads a whole body: [ErrTooLarge] if it is too long; other errors are the
 // reader's own.
 func Read(body io.Reader) ([]byte, error) {
-	b, err := io.ReadAll(io.LimitReader(body, MaxBody+1))
-	if err != nil {
+	b := bytes.NewBuffer(make([]byte, 0, usualBody))
+	if _, err := b.ReadFrom(io.LimitReader(body, MaxBody+1)); err != nil {
 		return nil, err
 	}
-	if len(b) > MaxBody {
+	if b.Len() > MaxBody {
 		return nil, ErrTooLarge
 	}
-	return b, nil
+	return b.Bytes(), nil
 }
 
 // Decode decodes a body into the struct that dst points to, which must be its zero
@@ -70,11 +73,12 @@ func DecodeTolerant(body []byte, dst any) error { return decode(body, dst, false
 // decode tries a shorter body first. If that is refused, the whole one is, and tells
 // why, with its own positions.
 func decode(body []byte, dst any, strict bool) error {
-	if read(shorten(body), dst, strict) != nil {
-		reflect.ValueOf(dst).Elem().SetZero()
-		if err := readWhole(body, dst, strict); err != nil {
-			return err
-		}
+	if short := shorten(body); read(short, dst, strict) == nil && examine(short) == nil {
+		return nil
+	}
+	reflect.ValueOf(dst).Elem().SetZero()
+	if err := readWhole(body, dst, strict); err != nil {
+		return err
 	}
 	return examine(body)
 }
@@ -106,8 +110,11 @@ func readWhole(body []byte, dst any, strict bool) error {
 func shorten(body []byte) []byte {
 	const name = `"padding":"`
 	before, after, found := bytes.Cut(body, []byte(name))
-	n := bytes.IndexFunc(after, func(r rune) bool { return r < ' ' || r > '~' || r == '\\' || r == '"' })
-	if !found || n <= 0 || after[n] != '"' {
+	n := 0
+	for n < len(after) && isPlain(after[n]) {
+		n++
+	}
+	if !found || n == len(after) || after[n] != '"' {
 		return body
 	}
 	short := make([]byte, 0, len(body)-n)
@@ -115,6 +122,9 @@ func shorten(body []byte) []byte {
 	short = append(short, name...)
 	return append(short, after[n:]...)
 }
+
+// isPlain reports whether c stands for itself in a text.
+func isPlain(c byte) bool { return ' ' <= c && c <= '~' && c != '\\' && c != '"' }
 
 func explain(err error) error {
 	var syntax *json.SyntaxError

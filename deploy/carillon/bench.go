@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"os"
-	"runtime/debug"
 	"time"
 
 	"carillon/deploy/bench"
@@ -70,6 +69,6 @@ type benchExportWorker struct{}
 
 // Run collects garbage as serving does.
 func (benchExportWorker) Run(ctx context.Context) error {
-	debug.SetGCPercent(garbage)
+	defer leaveGarbage()()
 	return bench.ExportWorker(ctx, os.Stdin, os.Stdout)
 }

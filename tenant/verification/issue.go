@@ -261,31 +261,41 @@ func (o *order) refuseKnownID(ctx context.Context, tx *tenant.Tx) error {
 
 const maxRedraws = 6
 
-// The same digits under two MAC keys are two different values, so a new code is
-// compared with stored ones under every live key; under the active one, the short
-// code's own index does that. As in verifySQL, MACs are looked up one by one. (Two
-// processes that draw the same code at the same moment under different keys are not
-// caught; that takes a rotation, a second and a chance of one in the number of codes.)
-const insertSQL = `
+// The same digits under two MAC keys are two different values, so while there are two a
+// new code is compared with stored ones under every live key; under the active one, the
+// indexes do that. As in verifySQL, MACs are looked up one by one. (Two processes that
+// draw the same code at the same moment under different keys are not caught; that takes a
+// rotation, a second and a chance of one in the number of codes.)
+const (
+	storeSQL = `
+with stored as (` + insertSQL + `
+   where not exists (select from verification_code where long_mac = $3::bytea)` + storedSQL
+
+	compareSQL = `
 with collision as (
   select
-    from unnest((select $1::bytea[])) as m (mac)
+    from unnest((select $13::bytea[])) as m (mac)
    cross join lateral (select from verification_code where short_mac = m.mac offset 0) c
 union all
   select
-    from unnest((select $2::bytea[])) as m (mac)
+    from unnest((select $14::bytea[])) as m (mac)
    cross join lateral (select from verification_code where long_mac = m.mac offset 0) c
-), stored as (
+), stored as (` + insertSQL + `
+   where not exists (select from collision)` + storedSQL
+
+	insertSQL = `
   insert into verification_code
          (tenant_id, code_id, short_mac, long_mac, test_type, symptom_date, test_date,
           issued_at, expires_at, long_expires_at, issuer_kind, issuer_id, external_issuer_id)
-  select current_tenant(), $3::uuid, $4::bytea, $5::bytea, $6, nullif($7, '')::date, nullif($8, '')::date,
-         $9::timestamptz, $10::timestamptz, $11::timestamptz, $12, $13, $14
-   where not exists (select from collision)
+  select current_tenant(), $1::uuid, $2::bytea, $3::bytea, $4, nullif($5, '')::date, nullif($6, '')::date,
+         $7::timestamptz, $8::timestamptz, $9::timestamptz, $10, $11, $12`
+
+	storedSQL = `
       on conflict (tenant_id, short_mac) do nothing
   returning code_id
 )
 select exists (select from stored)`
+)
 
 // insert draws codes until a pair is unused and stores their digests.
 func (s *Service) insert(ctx context.Context, db asker, o *order, live []key.Secret) (pair, error) {
@@ -296,10 +306,15 @@ func (s *Service) insert(ctx context.Context, db asker, o *order, live []key.Sec
 			return pair{}, err
 		}
 		short, long := macs(live, codes.short), macs(live, codes.long)
-		stored, err := db.ask(ctx, insertSQL,
-			pq.ByteaArray(short[1:]), pq.ByteaArray(long), o.id.String(), short[0], long[0],
+		query, args := storeSQL, []any{
+			o.id.String(), short[0], long[0],
 			string(o.testType), string(o.symptomDate), string(o.testDate), o.at, expires, longExpires,
-			string(o.by.Kind), o.by.ID, o.externalID)
+			string(o.by.Kind), o.by.ID, o.externalID,
+		}
+		if len(live) > 1 {
+			query, args = compareSQL, append(args, pq.ByteaArray(short[1:]), pq.ByteaArray(long))
+		}
+		stored, err := db.ask(ctx, query, args...)
 		if err != nil {
 			return pair{}, fmt.Errorf("store code: %w", err)
 		}
