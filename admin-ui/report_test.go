@@ -58,7 +58,7 @@ func newReportWorld(t *testing.T, changes ...func(*report.Config)) *reportWorld 
 		Codes: verification.New(verification.Config{
 			DB: w.Report, Keys: keys, Policies: policies, Sender: f.sms, Now: w.Now, Rand: rand.Reader,
 		}),
-		Apps: client.NewAuthenticator(w.Report), Directory: tenant.NewDirectory(w.Report), Policies: policies,
+		Apps: client.NewAuthenticator(w.Report, nil, w.Now), Directory: tenant.NewDirectory(w.Report), Policies: policies,
 		Pages: reportpage.New(w.Report, keys), Log: slog.New(slog.NewTextHandler(f.log, nil)), Now: w.Now,
 	}
 	for _, change := range changes {

@@ -348,7 +348,7 @@ func TestFailuresAreFixedTexts(t *testing.T) {
 			}
 		}
 		c.Device = f.verification(device, nil)
-		c.IssuerKeys = client.NewAuthenticator(issuer)
+		c.IssuerKeys = client.NewAuthenticator(issuer, nil, time.Now)
 		c.PublicKeys = key.NewRing(publish, w.Root)
 		c.Publisher = exposure.New(exposure.Config{DB: publish, Keys: c.PublicKeys, Limits: exposure.DefaultLimits(), Now: w.Now})
 		c.Files = brokenStore{}

@@ -123,9 +123,9 @@ func (f *fixture) start(t *testing.T, change ...func(*fixture, *api.Config)) {
 	keys := key.NewRing(w.Publish, w.Root)
 	c := api.Config{
 		Directory: tenant.NewDirectory(w.Device), Policies: policies,
-		Device: f.verification(w.Device, nil), DeviceKeys: client.NewAuthenticator(w.Device),
+		Device: f.verification(w.Device, nil), DeviceKeys: client.NewAuthenticator(w.Device, f.counter, w.Now),
 		Reporter: f.verification(w.Report, withoutWait),
-		Issuer:   f.verification(w.Issuer, nil), IssuerKeys: client.NewAuthenticator(w.Issuer),
+		Issuer:   f.verification(w.Issuer, nil), IssuerKeys: client.NewAuthenticator(w.Issuer, f.counter, w.Now),
 		Receipts: f.router(t),
 		LabFeed:  f.labFeed(),
 		Stats:    stats.New(w.Issuer, w.Now), Shared: stats.New(w.Publish, w.Now), Counter: f.counter,

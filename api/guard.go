@@ -131,6 +131,9 @@ func (s *Server) authenticate(keys *client.Authenticator, kind client.Kind) gin.
 		subject, err := s.identify(c, keys, kind, presented)
 		if err == nil {
 			v.subject = subject
+			if kind != client.Device { // where phones are is nobody's business
+				s.config.Counter.KeyFrom(v.tenantID(), subject.ID, limit.NetworkOf(v.address))
+			}
 			s.crossings.admitted(v.tenantID(), presented)
 			return
 		}
@@ -151,7 +154,7 @@ func (s *Server) identify(c *gin.Context, keys *client.Authenticator, kind clien
 	if v.tenant == nil {
 		return authz.Subject{}, client.ErrUnknownKey
 	}
-	subject, err := keys.Authenticate(ctx, v.tenant, kind, presented)
+	subject, err := keys.Authenticate(ctx, v.tenant, kind, presented, v.address)
 	if err != nil {
 		return authz.Subject{}, err
 	}

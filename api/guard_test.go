@@ -69,7 +69,7 @@ func TestPolicyIsAsked(t *testing.T) {
 	t.Parallel()
 	w := tenanttest.New(t)
 	north := w.Create("north")
-	keys := client.NewAuthenticator(w.Device)
+	keys := client.NewAuthenticator(w.Device, nil, w.Now)
 	unreadable := func(context.Context, string) (*authz.Policy, error) { return nil, errors.New("disk on fire") }
 	ask := func(p *authz.Policies, a authz.Action, key string) *httptest.ResponseRecorder {
 		s := emptyServer(t)

@@ -116,6 +116,9 @@ func (s *Server) observe(c *gin.Context) {
 	status := c.Writer.Status()
 	s.metrics.requests.WithLabelValues(v.method(), v.pattern(), strconv.Itoa(status)).Inc()
 	s.metrics.latency.WithLabelValues(v.method(), v.pattern()).Observe(took.Seconds())
+	if v.subject.Kind == authz.APIKey {
+		s.config.Counter.KeyAnswered(v.tenantID(), v.subject.ID, string(v.route.Action), status)
+	}
 	s.config.Log.LogAttrs(ctx, slog.LevelInfo, "request",
 		slog.String("request", v.id), slog.String("method", v.method()), slog.String("route", v.pattern()),
 		slog.String("tenant", v.slug()), slog.Int("status", status), slog.Duration("took", took))

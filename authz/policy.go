@@ -270,7 +270,18 @@ func (p *Policy) MayGrant(s Subject, r Role) bool {
 	if !slices.Contains(p.roles, r) {
 		return false
 	}
-	holder := Subject{Kind: Person, Roles: []Role{r}}
+	return p.covers(s, Subject{Kind: Person, Roles: []Role{r}})
+}
+
+// MayHoldKey reports whether s may get to see an API key of role r, with which it can do
+// all that r allows: what staff can do, s must be able to do itself. That s may write API
+// keys at all is [APIKeyWrite], which is not asked here.
+func (p *Policy) MayHoldKey(s Subject, r Role) bool {
+	return slices.Contains(KeyRoles(), r) && p.covers(s, Subject{Kind: APIKey, Roles: []Role{r}})
+}
+
+// covers reports whether s may do all that the holder may, of what staff do.
+func (p *Policy) covers(s, holder Subject) bool {
 	for _, a := range StaffActions() {
 		if p.Allow(holder, a) && !p.Allow(s, a) {
 			return false

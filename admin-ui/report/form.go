@@ -79,7 +79,7 @@ func (s *Server) admit(ctx context.Context, v *visit) (found bool, err error) {
 	if err != nil || !found {
 		return false, err
 	}
-	by, err := s.config.Apps.Authenticate(ctx, v.tenant, client.Device, key)
+	by, err := s.config.Apps.Authenticate(ctx, v.tenant, client.Device, key, s.caller(v.r))
 	if err != nil {
 		return false, err
 	}

@@ -13,6 +13,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"strings"
 	"time"
 
@@ -34,7 +35,7 @@ type Codes interface {
 // [client.Authenticator].
 type Apps interface {
 	Owner(ctx context.Context, key string) (tenant.ID, error)
-	Authenticate(ctx context.Context, t *tenant.Tenant, kind client.Kind, key string) (authz.Subject, error)
+	Authenticate(ctx context.Context, t *tenant.Tenant, kind client.Kind, key string, from netip.Addr) (authz.Subject, error)
 }
 
 // Directory finds health authorities: [tenant.ErrUnknown] if there is none.

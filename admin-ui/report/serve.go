@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"slices"
 	"strings"
@@ -82,14 +83,17 @@ func (s *Server) handle(ctx context.Context, v *visit, rt route) (a answer) {
 		return closed(http.StatusUnauthorized, "closed.app")
 	}
 	if s.limiter != nil {
-		caller := s.config.Proxies.Caller(v.r.RemoteAddr, v.r.Header.Values("X-Forwarded-For"))
-		if d := s.limiter.Allow(tenant.ID{}, limit.CallerOf(caller)); !d.Allowed {
+		if d := s.limiter.Allow(tenant.ID{}, limit.CallerOf(s.caller(v.r))); !d.Allowed {
 			a := closed(http.StatusTooManyRequests, "closed.limited")
 			a.retry = max(1, int(d.Reset.Sub(s.config.Now()).Seconds()+1))
 			return a
 		}
 	}
 	return rt.handle(ctx, v)
+}
+
+func (s *Server) caller(r *http.Request) netip.Addr {
+	return s.config.Proxies.Caller(r.RemoteAddr, r.Header.Values("X-Forwarded-For"))
 }
 
 // hostName is a request's host as names are compared: without port, in small letters.

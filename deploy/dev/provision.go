@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/netip"
 	"strings"
 	"time"
 
@@ -191,11 +192,11 @@ func (s stack) addOperators(ctx context.Context, db *tenant.DB) error {
 
 // ensureKeys makes the API keys that an earlier run did not leave in working order.
 func (s stack) ensureKeys(ctx context.Context, db *tenant.DB, t *tenant.Tenant, e *endpoint) error {
-	known := client.NewAuthenticator(db)
+	known := client.NewAuthenticator(db, nil, time.Now)
 	for kind, text := range map[client.Kind]*string{
 		client.Device: &e.DeviceKey, client.Admin: &e.AdminKey, client.Stats: &e.StatsKey,
 	} {
-		if _, err := known.Authenticate(ctx, t, kind, *text); err == nil {
+		if _, err := known.Authenticate(ctx, t, kind, *text, netip.Addr{}); err == nil {
 			continue
 		} else if !errors.Is(err, client.ErrUnknownKey) {
 			return err

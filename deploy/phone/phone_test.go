@@ -71,9 +71,9 @@ func setUp(t *testing.T) *fixture {
 	}
 	s, err := api.New(api.Config{
 		Directory: tenant.NewDirectory(w.Device), Policies: policies,
-		Device: codes(w.Device), DeviceKeys: client.NewAuthenticator(w.Device),
+		Device: codes(w.Device), DeviceKeys: client.NewAuthenticator(w.Device, nil, w.Now),
 		Reporter: codes(w.Report),
-		Issuer:   codes(w.Issuer), IssuerKeys: client.NewAuthenticator(w.Issuer),
+		Issuer:   codes(w.Issuer), IssuerKeys: client.NewAuthenticator(w.Issuer, nil, w.Now),
 		Publisher:  exposure.New(exposure.Config{DB: w.Publish, Keys: public, Limits: exposure.DefaultLimits(), Now: w.Now}),
 		PublicKeys: public, Files: f.files, Metrics: prometheus.NewRegistry(), Log: log, Now: w.Now,
 	})

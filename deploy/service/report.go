@@ -22,7 +22,8 @@ func (s *Service) wireReport(ctx context.Context, surface *api.Config) error {
 		return err
 	}
 	decideBy(db, surface)
-	directory, apps := s.directory(db), client.NewAuthenticator(db)
+	s.countThrough(db)
+	directory, apps := s.directory(db), client.NewAuthenticator(db, s.counter, s.config.Now)
 	if surface.Directory == nil {
 		surface.Directory = directory
 	}

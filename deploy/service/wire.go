@@ -111,7 +111,7 @@ func (s *Service) wireDevice(ctx context.Context, surface *api.Config) error {
 	}
 	decideBy(db, surface)
 	surface.Directory = s.directory(db)
-	surface.DeviceKeys = client.NewAuthenticator(db)
+	surface.DeviceKeys = client.NewAuthenticator(db, s.counter, s.config.Now)
 	surface.Device = s.verification(db, surface.Policies, nil)
 	s.countThrough(db)
 	if !s.config.NoLimits {
@@ -133,7 +133,8 @@ func (s *Service) wireIssuer(ctx context.Context, surface *api.Config) error {
 		surface.Directory = s.directory(db)
 	}
 	decideBy(db, surface)
-	surface.IssuerKeys = client.NewAuthenticator(db)
+	s.countThrough(db)
+	surface.IssuerKeys = client.NewAuthenticator(db, s.counter, s.config.Now)
 	post, err := s.post(db)
 	if err != nil {
 		return err

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"iter"
 	"log/slog"
+	"net/netip"
 	"sync"
 	"testing"
 	"time"
@@ -79,7 +80,7 @@ update tenant_setting
 // key makes an admin key and returns its subject.
 func (f *fixture) key(tb testing.TB, of *tenant.Tenant) authz.Subject {
 	tb.Helper()
-	by, err := client.NewAuthenticator(f.world.Issuer).Authenticate(tb.Context(), of, client.Admin, f.world.Key(of, client.Admin))
+	by, err := client.NewAuthenticator(f.world.Issuer, nil, f.world.Now).Authenticate(tb.Context(), of, client.Admin, f.world.Key(of, client.Admin), netip.Addr{})
 	if err != nil {
 		tb.Fatal(err)
 	}

@@ -1,28 +1,35 @@
-// Package client keeps the API keys with which phones and health authorities' own
-// systems present themselves (verification protocol §11.2).
+// Package client keeps the API keys with which phones, health authorities' own systems
+// and identity providers present themselves (verification protocol §11.2).
 //
 // The text of a key is shown once, when it is made; the database has a digest of
-// it. A key works under its own tenant's URLs and for its own kind of work; every
+// it. A key works under its own tenant's URLs, for its own kind of work, until it
+// expires or is revoked, and from the networks that were listed for it; every
 // other use is answered as an unknown key is.
+//
+// A key is rotated by another one of the same name and the next generation. For a
+// time that whoever rotates it chooses both are good. What was revoked stays so.
 package client
 
 import (
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
-	"database/sql"
 	"errors"
 	"fmt"
 	"io"
+	"net/netip"
+	"slices"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/google/uuid"
+	"github.com/lib/pq"
 
 	"carillon/authz"
 	"carillon/tenant"
-	"carillon/tenant/audit"
-	"carillon/tenant/cache"
+	"carillon/tenant/limit"
 )
 
 // Kind is what a key is for.
@@ -55,14 +62,49 @@ func (k Kind) role() authz.Role {
 }
 
 var (
-	// ErrUnknownKey means that no enabled key of that kind and tenant has this text.
+	// ErrUnknownKey means that no key of that kind and tenant that is good has this text
+	// or ID.
 	ErrUnknownKey = errors.New("unknown API key")
+	// ErrKind means that there is no such kind.
+	ErrKind = errors.New("unknown kind of API key")
+	// ErrName means that a name has none of 1 to 100 characters, or some that do not print.
+	ErrName = errors.New("no name for an API key")
 	// ErrNameTaken means that another key of the tenant has this name.
 	ErrNameTaken = errors.New("another API key has this name")
+	// ErrExpiry means that a key should expire in the past or in more than [MaxLife].
+	ErrExpiry = errors.New("no time at which an API key can expire")
+	// ErrOverlap means that a key should live on for less than nothing or more than
+	// [MaxOverlap] after it was rotated.
+	ErrOverlap = errors.New("no time for which two API keys can overlap")
+	// ErrNetworks means that a text is no list of at most [MaxNetworks] networks.
+	ErrNetworks = errors.New("not a list of networks")
+	// ErrDeviceNetworks means that a phone's key should be good from some networks only.
+	ErrDeviceNetworks = errors.New("phones come from everywhere")
+	// ErrReplaced means that the key has been rotated before.
+	ErrReplaced = errors.New("another API key has taken its place")
+	// ErrTooMany means that the tenant has [MaxKeys] keys that are good.
+	ErrTooMany = errors.New("too many API keys")
 )
 
 // Sentinels lists the errors that callers may tell apart.
-func Sentinels() []error { return []error{ErrUnknownKey, ErrNameTaken} }
+func Sentinels() []error {
+	return []error{
+		ErrUnknownKey, ErrKind, ErrName, ErrNameTaken, ErrExpiry, ErrOverlap, ErrNetworks, ErrDeviceNetworks,
+		ErrReplaced, ErrTooMany,
+	}
+}
+
+const (
+	// MaxLife is the longest time after which a key may expire; it may also never.
+	MaxLife = 5 * 365 * 24 * time.Hour
+	// Overlap is the usual time for which a key lives on after it was rotated, and
+	// MaxOverlap the longest.
+	Overlap, MaxOverlap = 7 * 24 * time.Hour, 90 * 24 * time.Hour
+	// MaxNetworks is how many networks can be listed for a key.
+	MaxNetworks = 50
+	// MaxKeys is how many good keys a tenant can have.
+	MaxKeys = 500
+)
 
 // Keys are carillon_device_ and so on and 52 letters and digits of 260 random bits, so
 // that those who look for secrets in published files find them. Older ones have no
@@ -92,19 +134,95 @@ func (text) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, "[API key]") 
 // digest of so many random bits needs no secret of its own: there is nothing to guess.
 func (t text) digest() [sha256.Size]byte { return sha256.Sum256([]byte(t)) }
 
-const createSQL = `
-insert into api_key (tenant_id, api_key_id, kind, name, digest, preview)
-values (current_tenant(), $1, $2, $3, $4, $5)`
+// Terms are what can be changed about a key.
+type Terms struct {
+	// Name has 1 to 100 characters that print.
+	Name string
+	// Expires is when the key ends by itself: never if it is zero.
+	Expires time.Time
+	// Networks are from where the key is good: from everywhere if there are none. Phones'
+	// keys can have none.
+	Networks []netip.Prefix
+}
 
-// Create makes a key and returns its text, which nobody can ask for again. Names
-// have 1 to 100 characters: [ErrNameTaken] if another key has it. The caller has
-// checked who asks, and writes the audit entry.
-func Create(ctx context.Context, tx *tenant.Tx, kind Kind, name string) (plain string, id uuid.UUID, err error) {
+// ParseNetworks reads networks as 192.0.2.0/24, or single addresses, between blanks,
+// commas or lines: [ErrNetworks] if one is none or there are too many.
+func ParseNetworks(text string) ([]netip.Prefix, error) {
+	words := strings.FieldsFunc(text, func(r rune) bool { return r == ',' || unicode.IsSpace(r) })
+	if len(words) > MaxNetworks {
+		return nil, fmt.Errorf("%w: more than %d", ErrNetworks, MaxNetworks)
+	}
+	list, err := limit.ParseNetworks(words)
+	if err != nil || strings.Contains(text, "%") { // zones mean nothing here
+		return nil, ErrNetworks // the parser's words repeat what was typed
+	}
+	for _, n := range list {
+		if n.Addr().Is4In6() { // callers' addresses never are, so none would be in it
+			return nil, ErrNetworks
+		}
+	}
+	slices.SortFunc(list, netip.Prefix.Compare)
+	return slices.Compact(list), nil
+}
+
+// check refuses terms that a key of the kind cannot have.
+func (t Terms) check(kind Kind, now time.Time) error {
+	switch {
+	case kind.role() == "":
+		return ErrKind
+	case !namely(t.Name):
+		return ErrName
+	case !t.Expires.IsZero() && (!t.Expires.After(now) || t.Expires.Sub(now) > MaxLife):
+		return ErrExpiry
+	case len(t.Networks) > MaxNetworks:
+		return ErrNetworks
+	case kind == Device && len(t.Networks) > 0:
+		return ErrDeviceNetworks
+	}
+	return nil
+}
+
+func namely(name string) bool {
+	return name != "" && utf8.ValidString(name) && utf8.RuneCountInString(name) <= 100 && name == strings.TrimSpace(name) &&
+		!strings.ContainsFunc(name, func(r rune) bool { return !unicode.IsPrint(r) })
+}
+
+func (t Terms) expires() *time.Time {
+	if t.Expires.IsZero() {
+		return nil
+	}
+	utc := t.Expires.UTC().Truncate(time.Second)
+	return &utc
+}
+
+func (t Terms) networks() pq.StringArray {
+	list := make(pq.StringArray, len(t.Networks))
+	for i, n := range t.Networks {
+		list[i] = n.String()
+	}
+	return list
+}
+
+const createSQL = `
+insert into api_key (tenant_id, api_key_id, kind, name, generation, digest, preview, created_at, expires_at, networks)
+values (current_tenant(), $1, $2, $3, $4, $5, $6, coalesce($7, now()), $8, $9::cidr[])`
+
+// row is what a key is made of, but for its secret.
+type row struct {
+	kind       Kind
+	terms      Terms
+	generation int
+	at         *time.Time // the database's clock if nil
+}
+
+// insert stores a key with a new secret and returns its text.
+func (r row) insert(ctx context.Context, tx *tenant.Tx) (plain string, id uuid.UUID, err error) {
 	secret := rand.Text() + rand.Text()
-	plain = kind.start() + secret
+	plain = r.kind.start() + secret
 	digest := text(plain).digest()
 	id = uuid.New()
-	_, err = tx.Exec(ctx, createSQL, id, string(kind), name, digest[:], secret[:previewSize])
+	_, err = tx.Exec(ctx, createSQL, id, string(r.kind), r.terms.Name, r.generation, digest[:], secret[:previewSize],
+		r.at, r.terms.expires(), r.terms.networks())
 	if tenant.Violates(err, "api_key_name_key") {
 		return "", uuid.Nil, ErrNameTaken
 	}
@@ -114,136 +232,9 @@ func Create(ctx context.Context, tx *tenant.Tx, kind Kind, name string) (plain s
 	return plain, id, nil
 }
 
-const disableSQL = `
-   update api_key
-      set disabled_at = now()
-    where api_key_id = $1
-      and disabled_at is null
-returning name`
-
-// Disable ends a key, everywhere within [Age]. The subject needs
-// [authz.APIKeyWrite]; [ErrUnknownKey] if the tenant has no enabled key of that ID.
-func Disable(ctx context.Context, db *tenant.DB, policies *authz.Policies, id tenant.ID, by authz.Subject, key uuid.UUID, at time.Time) error {
-	if err := policies.Check(ctx, id.String(), by, authz.APIKeyWrite); err != nil {
-		return err
-	}
-	return db.In(ctx, id, func(tx *tenant.Tx) error {
-		rows, err := tx.Exec(ctx, disableSQL, key)
-		if err != nil {
-			return fmt.Errorf("disable API key: %w", err)
-		}
-		if rows == 0 {
-			return ErrUnknownKey
-		}
-		return audit.Record(ctx, tx, at, by, "apikey:disable", key.String(), nil)
-	})
-}
-
-// Age is how long a disabled key may still be accepted.
-const Age = 2 * time.Second
-
-const authenticatorSize = 50_000
-
-// Authenticator finds out whose key a request carries. Known keys are remembered
-// for [Age], so that they cost no round trip; unknown ones are not.
-type Authenticator struct {
-	db   *tenant.DB
-	keys *cache.Cache[presented, authz.Subject]
-}
-
-// presented holds a digest, so that no key's text stays in memory.
-type presented struct {
-	tenant tenant.ID
-	kind   Kind
-	digest [sha256.Size]byte
-}
-
-// NewAuthenticator returns an authenticator that reads through db.
-func NewAuthenticator(db *tenant.DB) *Authenticator {
-	a := &Authenticator{db: db}
-	a.keys = tenant.NewCache(db, authenticatorSize, Age, func(p presented, _ authz.Subject) tenant.ID { return p.tenant }, a.load)
-	return a
-}
-
-// Authenticate returns the subject of a key: [ErrUnknownKey] if it is missing,
-// malformed, unknown, disabled, of another kind or of another tenant. Blanks around
-// the key are ignored.
-func (a *Authenticator) Authenticate(ctx context.Context, t *tenant.Tenant, kind Kind, key string) (authz.Subject, error) {
-	key = strings.TrimSpace(key)
-	if !kind.mayBe(key) {
-		return authz.Subject{}, ErrUnknownKey
-	}
-	return a.keys.Get(ctx, presented{tenant: t.ID, kind: kind, digest: text(key).digest()})
-}
-
-// A key that says nothing of its tenant is looked for among all device keys, of which
-// the policy shows this one alone.
-const ownerSQL = `
-select tenant_id
-  from api_key
- where digest = $1
-   and kind = 'device'
-   and disabled_at is null`
-
-// Owner finds the tenant of a device key, for requests whose URL names none:
-// [ErrUnknownKey] if there is no such key. The handle must be under the role
-// carillon_report. It costs three round trips; that the key is good for anything is
-// for [Authenticator.Authenticate] to say.
-func (a *Authenticator) Owner(ctx context.Context, key string) (id tenant.ID, err error) {
-	key = strings.TrimSpace(key)
-	if !Device.mayBe(key) {
-		return tenant.ID{}, ErrUnknownKey
-	}
-	digest := text(key).digest()
-	err = a.db.ForKey(ctx, digest, func(tx *tenant.Tx) error { return tx.Get(ctx, &id, ownerSQL, digest[:]) })
-	if errors.Is(err, sql.ErrNoRows) {
-		return tenant.ID{}, ErrUnknownKey
-	}
-	if err != nil {
-		return tenant.ID{}, fmt.Errorf("find owner of API key: %w", err)
-	}
-	return id, nil
-}
-
-const findSQL = `
-select api_key_id, name
-  from api_key
- where digest = $1
-   and kind = $2
-   and disabled_at is null`
-
-func (a *Authenticator) load(ctx context.Context, p presented) (authz.Subject, error) {
-	var found []struct {
-		ID   uuid.UUID `db:"api_key_id"`
-		Name string
-	}
-	err := a.db.In(ctx, p.tenant, func(tx *tenant.Tx) error {
-		return tx.Select(ctx, &found, findSQL, p.digest[:], string(p.kind))
-	})
-	if err != nil {
-		return authz.Subject{}, fmt.Errorf("find API key: %w", err)
-	}
-	if len(found) == 0 {
-		return authz.Subject{}, ErrUnknownKey
-	}
-	return authz.Subject{
-		Kind: authz.APIKey, ID: found[0].ID.String(), Name: found[0].Name,
-		Roles: []authz.Role{p.kind.role()},
-	}, nil
-}
-
-const enabledSQL = `
-select exists (select
-         from api_key
-        where api_key_id = $1::uuid
-          and disabled_at is null)`
-
-// Enabled reports whether tx's tenant has a key of this ID that is not disabled, for
-// what a key has ordered and is done later.
-func Enabled(ctx context.Context, tx *tenant.Tx, id string) (bool, error) {
-	var enabled bool
-	if err := tx.Get(ctx, &enabled, enabledSQL, id); err != nil {
-		return false, fmt.Errorf("find API key: %w", err)
-	}
-	return enabled, nil
+// Create makes a key that is good for ever and from everywhere, and returns its text,
+// which nobody can ask for again. It is for setting up a tenant: the caller has checked
+// who asks, and writes the audit entry. [ErrNameTaken] if another key has the name.
+func Create(ctx context.Context, tx *tenant.Tx, kind Kind, name string) (plain string, id uuid.UUID, err error) {
+	return row{kind: kind, terms: Terms{Name: name}, generation: 1}.insert(ctx, tx)
 }

@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"net/netip"
 	"regexp"
 	"strings"
 	"sync"
@@ -18,7 +19,6 @@ import (
 
 	"carillon/authz"
 	"carillon/tenant"
-	"carillon/tenant/audit"
 	"carillon/tenant/client"
 	"carillon/tenant/tenanttest"
 )
@@ -26,20 +26,22 @@ import (
 var (
 	administrator = authz.Subject{Kind: authz.Person, ID: "77aa", Name: "Robin", Roles: []authz.Role{authz.Administrator}}
 	caseworker    = authz.Subject{Kind: authz.Person, ID: "00bb", Name: "Sam", Roles: []authz.Role{authz.Caseworker}}
+
+	anywhere = netip.MustParseAddr("203.0.113.9")
 )
 
 func TestAuthenticate(t *testing.T) {
 	t.Parallel()
 	w := tenanttest.New(t)
 	north := w.Create("north")
-	known := client.NewAuthenticator(w.Device)
+	known := client.NewAuthenticator(w.Device, nil, w.Now)
 	for kind, role := range map[client.Kind]authz.Role{
 		client.Device: authz.KeyDevice, client.Admin: authz.KeyAdmin, client.Stats: authz.KeyStats, client.SCIM: authz.KeySCIM,
 	} {
 		text, id := create(t, w, north, kind, "of kind "+string(kind))
 		want := authz.Subject{Kind: authz.APIKey, ID: id.String(), Name: "of kind " + string(kind), Roles: []authz.Role{role}}
 		for _, presented := range []string{text, " \t" + text + "\r\n"} {
-			got, err := known.Authenticate(t.Context(), north, kind, presented)
+			got, err := known.Authenticate(t.Context(), north, kind, presented, anywhere)
 			if err != nil {
 				t.Errorf("%s: %v", kind, err)
 			}
@@ -58,10 +60,10 @@ func TestUnknownKeys(t *testing.T) {
 	device, id := create(t, w, north, client.Device, "phones")
 	admin, _ := create(t, w, north, client.Admin, "back end")
 	disabled, disabledID := create(t, w, north, client.Device, "old phones")
-	disable(t, w, north, disabledID)
+	revoke(t, w, north, disabledID)
 
 	for name, db := range map[string]*tenant.DB{"device": w.Device, "issuer": w.Issuer} {
-		known := client.NewAuthenticator(db)
+		known := client.NewAuthenticator(db, nil, w.Now)
 		for what, c := range map[string]struct {
 			at   *tenant.Tenant
 			kind client.Kind
@@ -92,7 +94,7 @@ func TestUnknownKeys(t *testing.T) {
 			"in another case":      {north, client.Device, swapCase(device)},
 			"with a blank between": {north, client.Device, device[:40] + " " + device[41:]},
 		} {
-			subject, err := known.Authenticate(t.Context(), c.at, c.kind, c.text)
+			subject, err := known.Authenticate(t.Context(), c.at, c.kind, c.text, anywhere)
 			if err != client.ErrUnknownKey { //nolint:errorlint // the very same answer, bare
 				t.Errorf("%s, %s: %v", name, what, err)
 			}
@@ -158,8 +160,8 @@ values ($1, $2, 'device', 'an old one', $3, '-_aZ09')`
 	if _, err := w.Database.Super().ExecContext(t.Context(), old, north.ID, uuid.New(), digest[:]); err != nil {
 		t.Fatal(err)
 	}
-	mustKnow(t, client.NewAuthenticator(w.Device), north, text)
-	if id, err := client.NewAuthenticator(w.Report).Owner(t.Context(), text); err != nil || id != north.ID {
+	mustKnow(t, client.NewAuthenticator(w.Device, nil, w.Now), north, text)
+	if id, err := client.NewAuthenticator(w.Report, nil, w.Now).Owner(t.Context(), text); err != nil || id != north.ID {
 		t.Errorf("its owner: %v, %v", id, err)
 	}
 }
@@ -170,7 +172,7 @@ func TestNames(t *testing.T) {
 	north, south := w.Create("north"), w.Create("south")
 	_, id := create(t, w, north, client.Device, "phones")
 	create(t, w, south, client.Device, "phones")
-	disable(t, w, north, id)
+	revoke(t, w, north, id)
 	for _, kind := range []client.Kind{client.Device, client.Admin} {
 		if text, err := tryCreate(t.Context(), w.Portal, north, kind, "phones"); !errors.Is(err, client.ErrNameTaken) || text != "" {
 			t.Errorf("%s: %v, want ErrNameTaken, also for a disabled key's name", kind, err)
@@ -192,72 +194,33 @@ func TestNames(t *testing.T) {
 	create(t, w, north, client.Device, strings.Repeat("é", 100))
 }
 
-func TestDisable(t *testing.T) {
-	t.Parallel()
-	w := tenanttest.New(t)
-	north, south := w.Create("north"), w.Create("south")
-	text, id := create(t, w, north, client.Device, "phones")
-	known := client.NewAuthenticator(w.Device)
-	mustKnow(t, known, north, text)
-	policies := authz.NewPolicies(nil)
-
-	if err := client.Disable(t.Context(), w.Portal, policies, north.ID, caseworker, id, w.Now()); !errors.Is(err, authz.ErrForbidden) {
-		t.Errorf("a caseworker's try: %v, want ErrForbidden", err)
-	}
-	if err := client.Disable(t.Context(), w.Portal, policies, south.ID, administrator, id, w.Now()); !errors.Is(err, client.ErrUnknownKey) {
-		t.Errorf("under another tenant: %v, want ErrUnknownKey", err)
-	}
-	if err := client.Disable(t.Context(), w.Portal, policies, north.ID, administrator, uuid.New(), w.Now()); !errors.Is(err, client.ErrUnknownKey) {
-		t.Errorf("unknown ID: %v, want ErrUnknownKey", err)
-	}
-	mustKnow(t, client.NewAuthenticator(w.Device), north, text)
-	if got := disablings(t, w, north); len(got) != 0 {
-		t.Errorf("refusals left entries: %+v", got)
-	}
-
-	if err := client.Disable(t.Context(), w.Portal, policies, north.ID, administrator, id, w.Now()); err != nil {
-		t.Fatal(err)
-	}
-	if err := client.Disable(t.Context(), w.Portal, policies, north.ID, administrator, id, w.Now()); !errors.Is(err, client.ErrUnknownKey) {
-		t.Errorf("second time: %v, want ErrUnknownKey", err)
-	}
-	got := disablings(t, w, north)
-	if len(got) != 1 || got[0].ActorID != administrator.ID || got[0].Target != id.String() || !got[0].At.Equal(w.Now()) {
-		t.Errorf("entries = %+v, want one", got)
-	}
-	if len(disablings(t, w, south)) != 0 {
-		t.Error("the other tenant has an entry")
-	}
-	if _, err := client.NewAuthenticator(w.Device).Authenticate(t.Context(), north, client.Device, text); !errors.Is(err, client.ErrUnknownKey) {
-		t.Errorf("after Disable: %v, want ErrUnknownKey", err)
-	}
-}
-
 // A process that has seen a key accepts it for a while, and not for ever.
-func TestDisabledKeysAreForgotten(t *testing.T) {
+func TestRevokedKeysAreForgotten(t *testing.T) {
 	t.Parallel()
 	w := tenanttest.New(t)
 	north := w.Create("north")
 	text, id := create(t, w, north, client.Device, "phones")
-	known := client.NewAuthenticator(w.Device)
+	known := client.NewAuthenticator(w.Device, nil, w.Now)
 	mustKnow(t, known, north, text)
-	disable(t, w, north, id)
-	ctx, cancel := context.WithTimeout(t.Context(), client.Age+time.Minute)
+	revoke(t, w, north, id)
+	until(t, "the key is forgotten", func() bool {
+		_, err := known.Authenticate(t.Context(), north, client.Device, text, anywhere)
+		return errors.Is(err, client.ErrUnknownKey)
+	})
+}
+
+// until asks again and again until the condition holds, or the test's time is over.
+func until(t *testing.T, what string, holds func() bool) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	look := time.NewTicker(20 * time.Millisecond)
-	defer look.Stop()
-	for {
-		_, err := known.Authenticate(ctx, north, client.Device, text)
-		if errors.Is(err, client.ErrUnknownKey) {
-			return
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for !holds() {
 		select {
-		case <-look.C:
 		case <-ctx.Done():
-			t.Fatal("a disabled key is accepted for ever")
+			t.Fatalf("never: %s", what)
+		case <-tick.C:
 		}
 	}
 }
@@ -268,9 +231,9 @@ func TestRoundTrips(t *testing.T) {
 	w := tenanttest.New(t)
 	north := w.Create("north")
 	text := w.Key(north, client.Device)
-	known := client.NewAuthenticator(w.Device)
+	known := client.NewAuthenticator(w.Device, nil, w.Now)
 	ask := func(text string) func() {
-		return func() { _, _ = known.Authenticate(t.Context(), north, client.Device, text) }
+		return func() { _, _ = known.Authenticate(t.Context(), north, client.Device, text, anywhere) }
 	}
 	unknown := text[:16] + strings.Repeat("A", len(text)-16)
 	const transaction = 3 // begin, one statement, commit
@@ -318,7 +281,7 @@ func TestDatabaseDown(t *testing.T) {
 	if err := db.Close(); err != nil {
 		t.Fatal(err)
 	}
-	_, err := client.NewAuthenticator(db).Authenticate(t.Context(), north, client.Device, text)
+	_, err := client.NewAuthenticator(db, nil, w.Now).Authenticate(t.Context(), north, client.Device, text, anywhere)
 	if err == nil || errors.Is(err, client.ErrUnknownKey) {
 		t.Errorf("Authenticate: %v, want an error of the database", err)
 	}
@@ -347,36 +310,22 @@ func tryCreate(ctx context.Context, db *tenant.DB, of *tenant.Tenant, kind clien
 	return text, err
 }
 
-func disable(t *testing.T, w *tenanttest.World, of *tenant.Tenant, id uuid.UUID) {
+func revoke(t *testing.T, w *tenanttest.World, of *tenant.Tenant, id uuid.UUID) {
 	t.Helper()
-	err := client.Disable(t.Context(), w.Portal, authz.NewPolicies(nil), of.ID, administrator, id, w.Now())
-	if err != nil {
+	if _, err := staff(w).Revoke(t.Context(), of, administrator, id); err != nil {
 		t.Fatal(err)
 	}
+}
+
+func staff(w *tenanttest.World) *client.Staff {
+	return client.NewStaff(w.Portal, authz.NewPolicies(nil), w.Now)
 }
 
 func mustKnow(t *testing.T, known *client.Authenticator, at *tenant.Tenant, text string) {
 	t.Helper()
-	if _, err := known.Authenticate(t.Context(), at, client.Device, text); err != nil {
+	if _, err := known.Authenticate(t.Context(), at, client.Device, text, anywhere); err != nil {
 		t.Errorf("the key is not known: %v", err)
 	}
-}
-
-func disablings(t *testing.T, w *tenanttest.World, of *tenant.Tenant) (found []audit.Entry) {
-	t.Helper()
-	err := w.Portal.In(t.Context(), of.ID, func(tx *tenant.Tx) error {
-		all, err := audit.List(t.Context(), tx, 100)
-		for _, e := range all {
-			if e.Action == "apikey:disable" {
-				found = append(found, e)
-			}
-		}
-		return err
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return found
 }
 
 func swapCase(s string) string {
@@ -391,13 +340,13 @@ func TestOwner(t *testing.T) {
 	t.Parallel()
 	w := tenanttest.New(t)
 	north, south := w.Create("north"), w.Create("south")
-	a := client.NewAuthenticator(w.Report)
+	a := client.NewAuthenticator(w.Report, nil, w.Now)
 	keys := map[*tenant.Tenant]string{north: w.Key(north, client.Device), south: w.Key(south, client.Device)}
 	for of, key := range keys {
 		if id, err := a.Owner(t.Context(), " "+key+"\n"); err != nil || id != of.ID {
 			t.Errorf("%s: %v, %v", of.Slug, id, err)
 		}
-		if _, err := client.NewAuthenticator(w.Device).Owner(t.Context(), key); !errors.Is(err, client.ErrUnknownKey) {
+		if _, err := client.NewAuthenticator(w.Device, nil, w.Now).Owner(t.Context(), key); !errors.Is(err, client.ErrUnknownKey) {
 			t.Errorf("another role finds a key's owner: %v", err)
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"strings"
 	"sync"
 	"testing"
@@ -80,7 +81,7 @@ func (f *fixture) find(id tenant.ID) *tenant.Tenant {
 // subject makes a key of a tenant, and is who presents it.
 func (f *fixture) subject(of *tenant.Tenant, kind client.Kind) authz.Subject {
 	f.t.Helper()
-	s, err := client.NewAuthenticator(f.world.Issuer).Authenticate(f.t.Context(), of, kind, f.world.Key(of, kind))
+	s, err := client.NewAuthenticator(f.world.Issuer, nil, f.world.Now).Authenticate(f.t.Context(), of, kind, f.world.Key(of, kind), netip.Addr{})
 	if err != nil {
 		f.t.Fatal(err)
 	}

@@ -208,6 +208,7 @@ func Rollup(ctx context.Context, db *tenant.DB, id tenant.ID, now time.Time) (se
 			{"count rows", countSQL(), []any{texts(derived())}},
 			{"clear messages", clearMessagesSQL, nil},
 			{"count messages", countMessagesSQL, nil},
+			{"remember uses of keys", usedSQL, []any{string(keyAnswers)}},
 			{"move tallies", moveSQL, []any{now.Truncate(time.Hour), now.Add(-moveAfter)}},
 		} {
 			if _, err := tx.Exec(ctx, step.sql, step.args...); err != nil {

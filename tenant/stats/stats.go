@@ -51,6 +51,9 @@ const (
 	keyInvalid    series = "key-codes-invalid"  // the same
 	keyTokens     series = "key-tokens-claimed" // the same
 	keyBadTokens  series = "key-tokens-invalid" //nolint:gosec // the same; it is a name
+	keyAnswers    series = "key-answers"        // subject: the API key's ID, a blank, the action; class: HTTP status
+	keyRefused    series = "key-refused"        // subject: the API key's ID, a blank, the reason
+	keyNetworks   series = "key-networks"       // subject: the API key's ID; class: see [Counter.KeyFrom]
 	uploads       series = "uploads"            // subject: platform; cohort: day of the certificate; class: delay since then
 	uploadKeys    series = "upload-keys"        // sum of keys
 	revisions     series = "upload-revisions"   //

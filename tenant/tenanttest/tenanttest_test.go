@@ -1,6 +1,7 @@
 package tenanttest_test
 
 import (
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
@@ -44,9 +45,9 @@ func TestKeys(t *testing.T) {
 	t.Parallel()
 	w := tenanttest.New(t)
 	north := w.Create("north")
-	known := client.NewAuthenticator(w.Device)
+	known := client.NewAuthenticator(w.Device, nil, w.Now)
 	for _, kind := range []client.Kind{client.Device, client.Device, client.Admin, client.Stats} {
-		if _, err := known.Authenticate(t.Context(), north, kind, w.Key(north, kind)); err != nil {
+		if _, err := known.Authenticate(t.Context(), north, kind, w.Key(north, kind), netip.Addr{}); err != nil {
 			t.Errorf("%s: %v", kind, err)
 		}
 	}
