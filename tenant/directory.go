@@ -176,7 +176,7 @@ func (d *Directory) page(ctx context.Context, after *ID) ([]ID, error) {
 
 const (
 	entryColumns = `
-  select d.tenant, d.number, d.slug, d.name, d.region, d.health_authority_id, d.state, p.maintenance
+  select d.tenant, d.number, d.slug, d.name, d.region, d.health_authority_id, d.state, d.kind, p.maintenance
     from tenant_directory d, platform p
    where `
 	entryBySlug              = entryColumns + `d.slug = $1`
@@ -210,6 +210,7 @@ func (d *Directory) load(ctx context.Context, n name) (*Tenant, error) {
 		Region            string
 		HealthAuthorityID string `db:"health_authority_id"`
 		State             State
+		Kind              Kind
 		Maintenance       bool
 	}
 	query, arg := n.query()
@@ -222,7 +223,7 @@ func (d *Directory) load(ctx context.Context, n name) (*Tenant, error) {
 	}
 	t := &Tenant{
 		ID: row.Tenant, Number: row.Number, Slug: row.Slug, Name: row.Name, Region: row.Region,
-		HealthAuthorityID: row.HealthAuthorityID, State: row.State,
+		HealthAuthorityID: row.HealthAuthorityID, State: row.State, Kind: row.Kind,
 		Maintenance: row.Maintenance || d.held.Load(),
 	}
 	err = d.db.In(ctx, t.ID, func(tx *Tx) (err error) {

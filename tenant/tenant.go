@@ -86,6 +86,17 @@ const (
 	Suspended State = "suspended"
 )
 
+// Kind says what a tenant is for. It never changes.
+type Kind string
+
+// The kinds of tenants.
+const (
+	Production Kind = "production"
+	// Sandbox is for trying out: nobody has vouched for the authority, and the schema
+	// keeps its keys out of the exports of every tenant in production.
+	Sandbox Kind = "sandbox"
+)
+
 // Tenant is one health authority as the rest of the program sees it: the public
 // facts of the directory and the settings it chose. It may be a few seconds old.
 type Tenant struct {
@@ -102,6 +113,7 @@ type Tenant struct {
 	// compared without regard to case (key server protocol §1.2).
 	HealthAuthorityID string
 	State             State
+	Kind              Kind
 	// Maintenance says whether the whole platform is in maintenance (verification
 	// protocol §0.4). The tenant's own switch is in Settings.
 	Maintenance bool

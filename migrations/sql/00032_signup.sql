@@ -24,10 +24,10 @@ $$;
 create trigger keep_kind before update of kind on tenant_directory
    for each row when (old.kind <> new.kind) execute function keep_kind();
 
--- tenant_kind is what the bound tenant is.
+-- tenant_kind is what the bound tenant is, production if there is none.
 create function tenant_kind() returns text
   language sql stable parallel safe
-  return (select kind from tenant_directory where tenant = current_tenant());
+  return coalesce((select kind from tenant_directory where tenant = current_tenant()), 'production');
 
 -- Keys are shared between tenants of one kind: an offer and its answer name the kind,
 -- which both sides must have.
@@ -164,3 +164,6 @@ create index signup_link_created_idx on signup_link (created_at);
 create index signup_link_application_idx on signup_link (application_id);
 
 grant select, insert, update, delete on application, signup_link to carillon_operator;
+
+-- What a new authority expects stands for what is known of its days.
+grant insert on quota_day to carillon_operator;

@@ -4,6 +4,7 @@
 package onboarding
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -15,10 +16,14 @@ import (
 	"carillon/tenant"
 	"carillon/tenant/audit"
 	"carillon/tenant/key"
+	"carillon/tenant/quota"
 )
 
 // Spec is what must be known of a health authority to make it a tenant.
 type Spec struct {
+	// Kind is what the tenant is for; empty means production. A sandbox has a slug that
+	// ends with -sandbox and a region that begins with ZZ-, and no other tenant has.
+	Kind tenant.Kind
 	// Slug names it in URLs; Name is for people; Region is the ISO 3166 code it serves.
 	Slug, Name, Region string
 	// HealthAuthorityID is what phones send when they publish, in any case.
@@ -41,6 +46,13 @@ type Spec struct {
 	ReleaseSameDay bool
 	// SMSEnabled lets codes be sent by text message.
 	SMSEnabled bool
+	// Language is the authority's own, a BCP 47 tag, empty for English; SMSCountry the
+	// ISO 3166-1 code of the telephone numbers that name none, empty for US.
+	Language, SMSCountry string
+	// CodesPerDay is how many codes are expected, 10 to 20,000: no more than twice as many
+	// are issued a day until there is experience, and then twice what that lets expect.
+	// Zero means that there is no such limit.
+	CodesPerDay int
 }
 
 // ErrExists means that another tenant has the slug, region or health authority ID.
@@ -56,6 +68,10 @@ const (
 	defaultTruncate   = time.Hour
 	defaultMinRecords = 1000
 	defaultPadding    = 100
+	defaultLanguage   = "en"
+	defaultCountry    = "US"
+	// spare is what a bad day may take of the codes of a usual one.
+	spare = 2.0
 )
 
 func (s Spec) withDefaults() Spec {
@@ -74,6 +90,9 @@ func (s Spec) withDefaults() Spec {
 	if s.PaddingRange == 0 {
 		s.PaddingRange = defaultPadding
 	}
+	s.Kind = cmp.Or(s.Kind, tenant.Production)
+	s.Language = cmp.Or(s.Language, defaultLanguage)
+	s.SMSCountry = cmp.Or(s.SMSCountry, defaultCountry)
 	return s
 }
 
@@ -81,28 +100,36 @@ func (s Spec) withDefaults() Spec {
 // [ErrExists] if a name is taken, [tenant.ErrSlug] if the slug is none; other bad values are
 // refused by the schema.
 func Create(ctx context.Context, db *tenant.DB, root signing.Root, spec Spec, now time.Time) (tenant.ID, error) {
-	slug, err := tenant.ParseSlug(spec.Slug)
-	if err != nil {
-		return tenant.ID{}, fmt.Errorf("%q: %w", spec.Slug, err)
-	}
-	spec = spec.withDefaults()
 	id := tenant.NewID()
-	err = db.In(ctx, id, func(tx *tenant.Tx) error {
-		if err := insert(ctx, tx, id, spec, now); err != nil {
-			return err
-		}
-		if err := key.Provision(ctx, tx, id, slug, root, spec.ExportKeyID); err != nil {
-			return err
-		}
-		return audit.Record(ctx, tx, now, system, "tenant:create", string(slug), nil)
-	})
-	if what := taken(err); what != "" {
-		return tenant.ID{}, fmt.Errorf("%s %w", what, ErrExists)
-	}
+	err := db.In(ctx, id, func(tx *tenant.Tx) error { return Make(ctx, tx, id, root, spec, system, now) })
 	if err != nil {
-		return tenant.ID{}, fmt.Errorf("create tenant: %w", err)
+		return tenant.ID{}, err
 	}
 	return id, nil
+}
+
+// Make is [Create] within tx, which is bound to the new tenant: whatever else tx does
+// happens with it or not at all. by is who makes the tenant, for the audit log.
+func Make(ctx context.Context, tx *tenant.Tx, id tenant.ID, root signing.Root, spec Spec, by authz.Subject, now time.Time) error {
+	slug, err := tenant.ParseSlug(spec.Slug)
+	if err != nil {
+		return fmt.Errorf("%q: %w", spec.Slug, err)
+	}
+	spec = spec.withDefaults()
+	err = insert(ctx, tx, id, spec, now)
+	if err == nil {
+		err = key.Provision(ctx, tx, id, slug, root, spec.ExportKeyID)
+	}
+	if err == nil {
+		err = audit.Record(ctx, tx, now, by, "tenant:create", string(slug), nil)
+	}
+	if what := taken(err); what != "" {
+		return fmt.Errorf("%s %w", what, ErrExists)
+	}
+	if err != nil {
+		return fmt.Errorf("create tenant: %w", err)
+	}
+	return nil
 }
 
 var system = authz.Subject{Kind: authz.System, ID: "onboarding", Name: "Carillon"}
@@ -123,12 +150,14 @@ func taken(err error) string {
 
 const (
 	insertDirectorySQL = `
-insert into tenant_directory (tenant, slug, name, region, health_authority_id)
-values ($1, $2, $3, $4, $5)`
+insert into tenant_directory (tenant, slug, name, region, health_authority_id, kind)
+values ($1, $2, $3, $4, $5, $6)`
 
 	insertSettingSQL = `
-insert into tenant_setting (tenant_id, issuer, audience, sms_enabled, truncate_seconds, release_same_day)
-values (current_tenant(), $1, $2, $3, $4, $5)`
+insert into tenant_setting
+       (tenant_id, issuer, audience, sms_enabled, truncate_seconds, release_same_day, language, sms_country,
+        quota_enforced, quota_factor)
+values (current_tenant(), $1, $2, $3, $4, $5, $6, $7, $8, $9)`
 
 	insertConfigSQL = `
 insert into export_config
@@ -141,13 +170,23 @@ values (current_tenant(), to_timestamp(0))`
 )
 
 func insert(ctx context.Context, tx *tenant.Tx, id tenant.ID, s Spec, now time.Time) error {
-	_, err := tx.Exec(ctx, insertDirectorySQL, id, s.Slug, s.Name, s.Region, strings.ToLower(s.HealthAuthorityID))
+	_, err := tx.Exec(ctx, insertDirectorySQL, id, s.Slug, s.Name, s.Region, strings.ToLower(s.HealthAuthorityID), string(s.Kind))
 	if err != nil {
 		return err
 	}
-	_, err = tx.Exec(ctx, insertSettingSQL, s.Issuer, s.Audience, s.SMSEnabled, whole(s.Truncate), s.ReleaseSameDay)
+	limited, factor := s.CodesPerDay > 0, 1.0
+	if limited {
+		factor = spare
+	}
+	_, err = tx.Exec(ctx, insertSettingSQL, s.Issuer, s.Audience, s.SMSEnabled, whole(s.Truncate), s.ReleaseSameDay,
+		s.Language, s.SMSCountry, limited, factor)
 	if err != nil {
 		return err
+	}
+	if limited {
+		if err := quota.Expect(ctx, tx, s.CodesPerDay, now); err != nil {
+			return err
+		}
 	}
 	_, err = tx.Exec(ctx, insertConfigSQL, s.Region, whole(s.ExportPeriod), whole(s.ExportMinAge), s.MinRecords, s.PaddingRange, now)
 	if err != nil {

@@ -37,7 +37,7 @@ func TestDefaults(t *testing.T) {
 	}
 	want := &tenant.Tenant{
 		ID: id, Number: got.Number, Slug: "north", Name: "Department of Health of North", Region: "US-WA",
-		HealthAuthorityID: "org.north.health", State: tenant.Active,
+		HealthAuthorityID: "org.north.health", State: tenant.Active, Kind: tenant.Production,
 		Settings: tenant.Settings{
 			Issuer: "health.north.example", Audience: "exposure-notifications-server",
 			CertificateLife: 15 * time.Minute, TokenLife: 24 * time.Hour,

@@ -70,6 +70,18 @@ func CloseDays(ctx context.Context, db *tenant.DB, id tenant.ID, now time.Time) 
 	return nil
 }
 
+// Expect sets the limit that holds for tx's tenant, a new one, until there is enough
+// experience to model another: codes, of which fewer than [Least] count as that many, and
+// more than [Most] as those. It counts as the day before, with as many codes.
+func Expect(ctx context.Context, tx *tenant.Tx, codes int, now time.Time) error {
+	yesterday := dayOf(now).AddDate(0, 0, -1).Format(time.DateOnly)
+	base := min(Most, max(Least, codes))
+	if _, err := tx.Exec(ctx, modelSQL, yesterday, base, base); err != nil {
+		return fmt.Errorf("expect codes: %w", err)
+	}
+	return nil
+}
+
 // Keep is how long days and entries are kept.
 const Keep = 91 * 24 * time.Hour
 
