@@ -71,7 +71,7 @@ var fillSQL = []string{
 	`insert into share_offer (tenant_id, offer_id, recipient, travelers_only, offered_at)
 	 values ($1, gen_random_uuid(), 'nobody', false, now())`,
 	`insert into share_answer (tenant_id, donor, offer_id, accepted, answered_at, crossed_until)
-	 select $1, tenant, gen_random_uuid(), true, now(), now() from tenant_directory where tenant <> $1 limit 1`,
+	 select $1, tenant, gen_random_uuid(), true, now(), now() from tenant_directory where slug = 'donor'`,
 	`insert into share_crossing (tenant_id, donor, from_at, until_at, key_count, revised_count)
 	 values ($1, gen_random_uuid(), '2026-11-25 14:00Z', '2026-11-25 15:00Z', 1, 0)`,
 	`insert into batch (tenant_id, batch_id, created_at, issuer_kind, issuer_id, issuer_name, issuer_roles)
@@ -102,6 +102,7 @@ func TestTenantsAreApart(t *testing.T) {
 	t.Parallel()
 	w := tenanttest.New(t)
 	victim, twin := w.Create("victim"), w.Create("twin")
+	w.Create("donor")
 	for _, of := range []*tenant.Tenant{victim, twin} {
 		w.Key(of, client.Device)
 		for _, statement := range fillSQL {
