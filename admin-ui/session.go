@@ -11,30 +11,56 @@ import (
 	"github.com/alexedwards/scs/v2"
 
 	"carillon/authz/oidc"
+	"carillon/tenant/member"
 )
 
 // cookieName makes browsers insist on TLS, this host and the path / (RFC 6265bis).
 const cookieName = "__Host-carillon"
 
-const (
-	idleLife     = 20 * time.Minute
-	absoluteLife = 12 * time.Hour
-)
+// absoluteLife is how long a session lasts at most. That it ends when nobody uses it is
+// for the store to see to.
+const absoluteLife = 12 * time.Hour
 
 // sessions keeps, on the server, who signed in with which browser and the sign-ins
-// under way. The cookie holds a random word, the store its digest.
+// under way. The cookie holds a random word, the store its digest. A page that changes
+// nothing of a session only reads it.
 type sessions struct{ *scs.SessionManager }
 
 func newSessions(store SessionStore) sessions {
 	// Not by the library's constructor, which starts a store and a goroutine of its own.
 	m := &scs.SessionManager{
-		Store: store, Codec: scs.GobCodec{}, HashTokenInStore: true,
-		IdleTimeout: idleLife, Lifetime: absoluteLife,
+		Store: store, Codec: codec{}, HashTokenInStore: true, Lifetime: absoluteLife,
 		Cookie: scs.SessionCookie{
 			Name: cookieName, Path: "/", Secure: true, HttpOnly: true, SameSite: http.SameSiteLaxMode,
 		},
 	}
 	return sessions{m}
+}
+
+// codec writes whose a session is in front of it, so that it can be ended from elsewhere.
+type codec struct{ scs.GobCodec }
+
+func (c codec) Encode(deadline time.Time, values map[string]any) ([]byte, error) {
+	data, err := c.GobCodec.Encode(deadline, values)
+	if err != nil {
+		return nil, fmt.Errorf("encode session: %w", err)
+	}
+	var owner member.Owner
+	if text, ok := values[identityKey].([]byte); ok {
+		if who := readIdentity(text); who != nil {
+			owner = member.OwnerOf(*who)
+		}
+	}
+	return member.Pack(owner, data)
+}
+
+// Decode takes what it cannot read, which another version wrote, for an empty session.
+func (c codec) Decode(b []byte) (time.Time, map[string]any, error) {
+	deadline, values, err := c.GobCodec.Decode(member.Unpack(b))
+	if err != nil {
+		return time.Now().Add(absoluteLife), map[string]any{}, nil
+	}
+	return deadline, values, nil
 }
 
 // load reads the session of the request's cookie, or prepares an empty one.
@@ -50,7 +76,7 @@ func (s sessions) load(ctx context.Context, r *http.Request) (context.Context, e
 	return ctx, nil
 }
 
-// save stores a session that was used, which also renews its idle time.
+// save stores a session that was changed.
 func (s sessions) save(ctx context.Context, w http.ResponseWriter) error {
 	switch s.Status(ctx) {
 	case scs.Unmodified:
@@ -75,8 +101,12 @@ const (
 
 // identity is who signed in; nil if nobody has.
 func (s sessions) identity(ctx context.Context) *oidc.Identity {
+	return readIdentity(s.GetBytes(ctx, identityKey))
+}
+
+func readIdentity(text []byte) *oidc.Identity {
 	var who oidc.Identity
-	if json.Unmarshal(s.GetBytes(ctx, identityKey), &who) != nil || who.Subject == "" {
+	if json.Unmarshal(text, &who) != nil || who.Subject == "" {
 		return nil
 	}
 	return &who

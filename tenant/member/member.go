@@ -5,12 +5,16 @@
 // in; then the provider's subject is bound to the row and must match ever after,
 // so that an address given to somebody else opens nothing. Membership is read with
 // each request: whoever is removed is out at once.
+//
+// What a tenant's own provider says counts with that tenant alone, whatever issuer it
+// shares with others.
 package member
 
 import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/google/uuid"
@@ -71,14 +75,16 @@ const membershipsSQL = `
     join tenant_directory d on d.tenant = m.tenant_id
    where d.state = 'active'
      and (m.subject is null or m.subject = $1)
+     and ($2 = '' or m.tenant_id::text = $2)
 order by d.name
    limit 1000`
 
-// Memberships lists the tenants that know a person who has signed in, by name.
+// Memberships lists the tenants that know a person who has signed in, by name. For one
+// who did so at a tenant's own provider there is only that tenant.
 func Memberships(ctx context.Context, db *tenant.DB, who oidc.Identity) ([]Membership, error) {
 	var list []Membership
 	err := db.ForLogin(ctx, who.Issuer, strings.ToLower(who.Email), func(tx *tenant.Tx) error {
-		return tx.Select(ctx, &list, membershipsSQL, who.Subject)
+		return tx.Select(ctx, &list, membershipsSQL, who.Subject, who.Realm)
 	})
 	if err != nil {
 		return nil, fmt.Errorf("list memberships: %w", err)
@@ -102,36 +108,57 @@ update member
 )
 
 // Authenticate returns a person who has signed in as a subject of the tenant:
-// [ErrNotMember] if she is none of its members.
+// [ErrNotMember] if she is none of its members. Her roles are those that she was given
+// and those that follow from what the tenant's own provider said of her; nobody is an
+// owner for that.
 func Authenticate(ctx context.Context, db *tenant.DB, t *tenant.Tenant, who oidc.Identity) (authz.Subject, error) {
-	var found []struct {
-		ID      uuid.UUID `db:"member_id"`
-		Name    string
-		Roles   pq.StringArray
-		Unbound bool
+	if who.Realm != "" && who.Realm != t.ID.String() {
+		return authz.Subject{}, ErrNotMember
 	}
-	err := db.In(ctx, t.ID, func(tx *tenant.Tx) error {
-		if err := tx.Select(ctx, &found, findSQL, who.Issuer, strings.ToLower(who.Email), who.Subject); err != nil {
-			return err
-		}
-		if len(found) == 0 || !found[0].Unbound {
-			return nil
-		}
-		rows, err := tx.Exec(ctx, bindSQL, found[0].ID, who.Subject)
-		if err == nil && rows == 0 {
-			return ErrNotMember // somebody else was bound a moment ago
-		}
-		return err
+	var found bool
+	var id uuid.UUID
+	var name string
+	var roles pq.StringArray
+	var unbound bool
+	find := tenant.Statement{SQL: findSQL, Args: []any{who.Issuer, strings.ToLower(who.Email), who.Subject}}
+	err := db.Do(ctx, t.ID, find, func(r tenant.Row) error {
+		found = true
+		return r.Scan(&id, &name, &roles, &unbound)
 	})
+	if err == nil && !found {
+		return authz.Subject{}, ErrNotMember
+	}
+	if err == nil && unbound {
+		err = bind(ctx, db, t, id, who.Subject)
+	}
 	if err != nil {
 		return authz.Subject{}, fmt.Errorf("find member: %w", err)
 	}
-	if len(found) == 0 {
-		return authz.Subject{}, ErrNotMember
+	return authz.Subject{Kind: authz.Person, ID: id.String(), Name: name, Roles: merge(roles, who.Roles)}, nil
+}
+
+// bind makes a row the person's own: [ErrNotMember] if it was made somebody else's a
+// moment ago.
+func bind(ctx context.Context, db *tenant.DB, t *tenant.Tenant, id uuid.UUID, subject string) error {
+	return db.In(ctx, t.ID, func(tx *tenant.Tx) error {
+		rows, err := tx.Exec(ctx, bindSQL, id, subject)
+		if err == nil && rows == 0 {
+			return ErrNotMember
+		}
+		return err
+	})
+}
+
+// merge gives each role once.
+func merge(given, claimed []string) []authz.Role {
+	var roles []authz.Role
+	for _, r := range given {
+		roles = append(roles, authz.Role(r))
 	}
-	roles := make([]authz.Role, len(found[0].Roles))
-	for i, r := range found[0].Roles {
-		roles[i] = authz.Role(r)
+	for _, r := range claimed {
+		if role := authz.Role(r); role != authz.Owner && !slices.Contains(roles, role) {
+			roles = append(roles, role)
+		}
 	}
-	return authz.Subject{Kind: authz.Person, ID: found[0].ID.String(), Name: found[0].Name, Roles: roles}, nil
+	return roles
 }

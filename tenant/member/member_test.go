@@ -261,7 +261,7 @@ func TestRoundTrips(t *testing.T) {
 	north := w.Create("north")
 	add(t, w, north, member.Member{Issuer: idp, Email: robin.Email, Name: "Robin", Roles: []authz.Role{authz.Owner}})
 	authenticate := func() { _, _ = member.Authenticate(t.Context(), w.Portal, north, robin) }
-	for i, want := range []int{4, 3, 3} { // begin, find, first bind, commit
+	for i, want := range []int{4, 1, 1} { // find; then begin, bind and commit, once
 		if got := w.Trips(authenticate); got != want {
 			t.Errorf("request %d: %d round trips, want %d", i+1, got, want)
 		}

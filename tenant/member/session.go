@@ -2,7 +2,6 @@ package member
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
 	"time"
@@ -22,51 +21,75 @@ type Sessions struct {
 // NewSessions returns the store as reached through db, under the portal's role.
 func NewSessions(db *tenant.DB, now func() time.Time) *Sessions { return &Sessions{db: db, now: now} }
 
+// SessionIdle is how long a session lasts that nobody uses. Using it is noted once a
+// minute.
+const SessionIdle = 20 * time.Minute
+
 const (
-	findSessionSQL = `select data from login_session where token_digest = $1 and expires_at > $2`
+	findSessionSQL = `
+with found as (select token_digest, data, expires_at
+                 from login_session
+                where token_digest = $1
+                  and expires_at > $2
+                  and ended_at is null),
+     used as (update login_session s
+                 set expires_at = least(s.ends_at, $3)
+                from found f
+               where s.token_digest = f.token_digest
+                 and f.expires_at < least(s.ends_at, $4))
+select data
+  from found`
 
+	// An ended session stays ended, whatever a request that was under way wants to keep.
 	commitSessionSQL = `
-insert into login_session (token_digest, data, expires_at)
-values ($1, $2, $3)
-    on conflict on constraint login_session_pkey
-    do update set data = excluded.data, expires_at = excluded.expires_at`
+   insert into login_session (token_digest, data, expires_at, ends_at, provider_id, person, session)
+   values ($1, $2, least($3::timestamptz, $4::timestamptz), $3, nullif($5, '')::uuid, $6, $7)
+       on conflict on constraint login_session_pkey
+       do update
+      set data = excluded.data, expires_at = excluded.expires_at, ends_at = excluded.ends_at,
+          provider_id = excluded.provider_id, person = excluded.person, session = excluded.session
+    where login_session.ended_at is null
+returning true`
 
-	deleteSessionSQL = `delete from login_session where token_digest = $1`
+	deleteSessionSQL = `delete from login_session where token_digest = $1 returning true`
 )
 
-// FindCtx returns a session's data, if there is one that has not expired.
+// FindCtx returns a session's data, if there is one that has neither expired nor ended.
 func (s *Sessions) FindCtx(ctx context.Context, digest string) (data []byte, found bool, err error) {
-	err = s.db.Platform(ctx, func(tx *tenant.Tx) error {
-		return tx.Get(ctx, &data, findSessionSQL, digest, s.now())
-	})
-	if errors.Is(err, sql.ErrNoRows) {
-		return nil, false, nil
-	}
+	now := s.now().UTC()
+	idle := now.Add(SessionIdle)
+	err = s.do(ctx, func(r tenant.Row) error {
+		found = true
+		return r.Scan(&data)
+	}, findSessionSQL, digest, now, idle, idle.Add(-time.Minute))
 	if err != nil {
 		return nil, false, fmt.Errorf("find session: %w", err)
 	}
-	return data, true, nil
+	return data, found, nil
 }
 
-// CommitCtx stores a session, new or changed.
+// CommitCtx stores a session, new or changed, until expires at the latest. Whose it is
+// stands in the data, if [Pack] put it there. One that was ended is left alone.
 func (s *Sessions) CommitCtx(ctx context.Context, digest string, data []byte, expires time.Time) error {
-	return s.exec(ctx, commitSessionSQL, digest, data, expires.UTC())
+	o := ownerOf(data)
+	err := s.do(ctx, nil, commitSessionSQL, digest, data, expires.UTC(), s.now().Add(SessionIdle).UTC(), o.Provider, o.person(), o.session())
+	if err != nil {
+		return fmt.Errorf("store session: %w", err)
+	}
+	return nil
 }
 
 // DeleteCtx removes a session; one that is not there is no error.
 func (s *Sessions) DeleteCtx(ctx context.Context, digest string) error {
-	return s.exec(ctx, deleteSessionSQL, digest)
-}
-
-func (s *Sessions) exec(ctx context.Context, query string, args ...any) error {
-	err := s.db.Platform(ctx, func(tx *tenant.Tx) error {
-		_, err := tx.Exec(ctx, query, args...)
-		return err
-	})
-	if err != nil {
-		return fmt.Errorf("write session: %w", err)
+	if err := s.do(ctx, nil, deleteSessionSQL, digest); err != nil {
+		return fmt.Errorf("delete session: %w", err)
 	}
 	return nil
+}
+
+// do runs a statement in one round trip. Sessions belong to no tenant.
+func (s *Sessions) do(ctx context.Context, each func(tenant.Row) error, query string, args ...any) error {
+	return s.db.Do(ctx, tenant.ID{}, tenant.Statement{SQL: query, Args: args}, each)
 }
 
 // Find is FindCtx for callers without a context, which the library's interface
@@ -90,11 +113,22 @@ delete from login_session
                             order by expires_at
                                limit $2) old)`
 
-// DeleteExpired removes the sessions that have ended. db is a handle under the
-// jobs role.
+const forgetSpentSQL = `
+delete from spent_logout
+ where expires_at <= (select max(old.expires_at)
+                        from (select expires_at
+                                from spent_logout
+                               where expires_at <= $1
+                            order by expires_at
+                               limit $2) old)`
+
+// DeleteExpired removes the sessions that have expired, and the digests of logout tokens
+// that nobody can send again. db is a handle under the jobs role.
 func DeleteExpired(ctx context.Context, db *tenant.DB, now time.Time) error {
-	if err := job.Sweep(ctx, db, job.Platform, expireSQL, now.UTC()); err != nil {
-		return fmt.Errorf("delete expired sessions: %w", err)
+	for _, query := range []string{expireSQL, forgetSpentSQL} {
+		if err := job.Sweep(ctx, db, job.Platform, query, now.UTC()); err != nil {
+			return fmt.Errorf("delete expired sessions: %w", err)
+		}
 	}
 	return nil
 }

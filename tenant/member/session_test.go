@@ -36,11 +36,15 @@ func TestSessions(t *testing.T) {
 	holds(t, s, "digest", "changed")
 	holds(t, s, "other", "other")
 
-	w.Advance(time.Hour)
-	holds(t, s, "digest", "changed") // prolonged by the second commit
-	lacks(t, s, "other")             // its last instant is not its own
-	w.Advance(time.Hour - time.Second)
-	holds(t, s, "digest", "changed")
+	for range 4 { // it is used, and so lives to its end
+		w.Advance(15 * time.Minute)
+		holds(t, s, "digest", "changed")
+	}
+	lacks(t, s, "other") // nobody used it
+	for range 4 {
+		w.Advance(15*time.Minute - time.Second/4)
+		holds(t, s, "digest", "changed")
+	}
 	w.Advance(time.Second)
 	lacks(t, s, "digest")
 
@@ -52,6 +56,22 @@ func TestSessions(t *testing.T) {
 		}
 		lacks(t, s, "digest")
 	}
+}
+
+// A session that nobody uses ends at its last instant, which is not its own.
+func TestIdleSessions(t *testing.T) {
+	t.Parallel()
+	w := tenanttest.New(t)
+	s := member.NewSessions(w.Portal, w.Now)
+	commit(t, s, "idle", []byte("data"), w.Now().Add(12*time.Hour))
+	w.Advance(member.SessionIdle - time.Second)
+	holds(t, s, "idle", "data")
+	w.Advance(member.SessionIdle)
+	lacks(t, s, "idle")
+
+	commit(t, s, "short", []byte("data"), w.Now().Add(time.Minute))
+	w.Advance(time.Minute)
+	lacks(t, s, "short")
 }
 
 func TestDeleteExpired(t *testing.T) {
@@ -71,13 +91,13 @@ func TestDeleteExpired(t *testing.T) {
 	}
 }
 
-// Only the portal handles sessions; the jobs role may remove them without reading.
+// Only those with pages for people handle sessions; the jobs role may remove them without reading.
 func TestSessionsByRole(t *testing.T) {
 	t.Parallel()
 	w := tenanttest.New(t)
 	commit(t, member.NewSessions(w.Portal, w.Now), "digest", []byte("data"), w.Now().Add(time.Hour))
 	for name, db := range map[string]*tenant.DB{
-		"device": w.Device, "issuer": w.Issuer, "publish": w.Publish, "jobs": w.Jobs, "operator": w.Operator,
+		"device": w.Device, "issuer": w.Issuer, "publish": w.Publish, "jobs": w.Jobs,
 	} {
 		s := member.NewSessions(db, w.Now)
 		if got, _, err := s.FindCtx(t.Context(), "digest"); got != nil || !tenanttest.Denied(err) {
@@ -152,11 +172,11 @@ func TestSessionRoundTrips(t *testing.T) {
 	t.Parallel()
 	w := tenanttest.New(t)
 	s := member.NewSessions(w.Portal, w.Now)
-	if got := w.Trips(func() { commit(t, s, "digest", []byte("data"), w.Now().Add(time.Hour)) }); got != 3 {
-		t.Errorf("Commit: %d round trips, want 3", got)
+	if got := w.Trips(func() { commit(t, s, "digest", []byte("data"), w.Now().Add(time.Hour)) }); got != 1 {
+		t.Errorf("Commit: %d round trips, want 1", got)
 	}
-	if got := w.Trips(func() { holds(t, s, "digest", "data") }); got != 3 {
-		t.Errorf("Find: %d round trips, want 3", got)
+	if got := w.Trips(func() { holds(t, s, "digest", "data") }); got != 1 {
+		t.Errorf("Find: %d round trips, want 1", got)
 	}
 }
 

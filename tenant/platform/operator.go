@@ -136,8 +136,12 @@ returning operator_id, name, role`
 )
 
 // Authenticate returns a person who has signed in as a subject whose only role is hers
-// on the platform: [ErrNotOperator] if she has none. A first sign-in binds her.
+// on the platform: [ErrNotOperator] if she has none, and for whomever a tenant's own
+// provider speaks. A first sign-in binds her.
 func Authenticate(ctx context.Context, db *tenant.DB, who oidc.Identity) (authz.Subject, error) {
+	if who.Realm != "" {
+		return authz.Subject{}, ErrNotOperator
+	}
 	var found struct {
 		ID   uuid.UUID `db:"operator_id"`
 		Name string
