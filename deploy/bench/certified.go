@@ -2,69 +2,59 @@ package bench
 
 import (
 	"context"
-	"encoding/base64"
 	"fmt"
-	"runtime"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
 	"carillon/deploy/phone"
-	"carillon/signing"
 	"carillon/signing/certificate"
-	"carillon/tenant"
-	"carillon/tenant/key"
 )
 
-// certificateLife is longer than any slice.
-const certificateLife = time.Hour
+// preparing is how many phones get their certificates at once before uploads are measured.
+const preparing = 16
 
-// certified makes patients whose uploads of so many keys are ready to be sent. Their
-// certificates are made here, with the tenants' keys, as the server would make them.
+// certified makes patients whose uploads of so many keys are ready to be sent, with
+// certificates that they have got as phones do.
 func (s *stack) certified(ctx context.Context, n, keys int) (*harvest, error) {
-	db, err := tenant.Open(ctx, tenant.Config{DSN: s.dsn("carillon_device")})
-	if err != nil {
-		return nil, err
-	}
-	defer db.Close()
-	ring := key.NewRing(db, s.root)
 	h := &harvest{}
+	var begun atomic.Int64
 	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(runtime.GOMAXPROCS(0))
-	for range n {
+	for range preparing {
 		group.Go(func() error {
-			p := s.patient()
-			p.keys = (&phone.Phone{Now: time.Now}).NewKeys(fewKeys, false)
-			for len(p.keys.TEKs) < keys { // up to three keys may begin at one time
-				more := (&phone.Phone{Now: time.Now}).NewKeys(min(fewKeys, keys-len(p.keys.TEKs)), false)
-				p.keys.TEKs = append(p.keys.TEKs, more.TEKs...)
+			c := caller{address: s.address}
+			defer c.close()
+			for begun.Add(1) <= int64(n) && ctx.Err() == nil {
+				p := s.patient()
+				if err := p.prepare(&c, keys); err != nil {
+					return fmt.Errorf("certificate: %w", err)
+				}
+				h.put(p)
 			}
-			if err := p.certify(ctx, ring); err != nil {
-				return fmt.Errorf("certificate: %w", err)
-			}
-			h.put(p)
-			return nil
+			return ctx.Err()
 		})
 	}
 	return h, group.Wait()
 }
 
-func (p *patient) certify(ctx context.Context, ring *key.Ring) error {
-	signer, err := ring.Signer(ctx, p.tenant.id, signing.Certificate)
-	if err != nil {
+// prepare takes a patient to an upload of so many keys.
+func (p *patient) prepare(c *caller, keys int) (err error) {
+	if err = issue(c, p); err != nil {
 		return err
 	}
-	mac, err := certificate.MAC(p.keys.Secret, p.keys.TEKs)
-	if err != nil {
+	if err = verify(c, p); err != nil {
 		return err
 	}
-	now := time.Now()
-	p.assigned, err = certificate.Sign(signer.Key, signer.KeyID, certificate.Claims{
-		Issuer: p.tenant.issuer, Audience: audience, IssuedAt: now, NotBefore: now, Expires: now.Add(certificateLife),
-		ReportType: certificate.Confirmed, TEKMAC: base64.StdEncoding.EncodeToString(mac),
-		SymptomOnsetInterval: uint32(now.AddDate(0, 0, -2).Unix() / intervalSeconds),
-	})
-	if err != nil {
+	p.keys = (&phone.Phone{Now: time.Now}).NewKeys(min(fewKeys, keys), false)
+	for len(p.keys.TEKs) < keys { // up to three keys may begin at one time
+		more := (&phone.Phone{Now: time.Now}).NewKeys(min(fewKeys, keys-len(p.keys.TEKs)), false)
+		p.keys.TEKs = append(p.keys.TEKs, more.TEKs...)
+	}
+	if p.mac, err = certificate.MAC(p.keys.Secret, p.keys.TEKs); err != nil {
+		return err
+	}
+	if err = certify(c, p); err != nil {
 		return err
 	}
 	p.upload, err = p.body()

@@ -24,6 +24,7 @@ import (
 	"carillon/authz"
 	"carillon/authz/oidc"
 	"carillon/signing"
+	"carillon/signing/certificate"
 	"carillon/tenant"
 	"carillon/tenant/export"
 	"carillon/tenant/job"
@@ -141,6 +142,9 @@ type Service struct {
 	// nil if this process has nothing to count.
 	counter *stats.Counter
 	counts  *tenant.DB
+	// certificates are told of by who signs them and believed by who takes them, if one
+	// process does both.
+	certificates *certificate.Memory
 	// unsigned counts messages without the signature that they should have.
 	unsigned prometheus.Counter
 }
@@ -155,7 +159,7 @@ func Open(ctx context.Context, c Config) (*Service, error) {
 	if c.Mail == nil {
 		c.Mail = mail.None{}
 	}
-	s := &Service{config: c, metrics: prometheus.NewRegistry(), counter: stats.NewCounter(c.Now), holder: holder(), unsigned: newUnsigned()}
+	s := &Service{config: c, certificates: certificate.NewMemory(), metrics: prometheus.NewRegistry(), counter: stats.NewCounter(c.Now), holder: holder(), unsigned: newUnsigned()}
 	s.metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), s.unsigned)
 	if err := s.wire(ctx); err != nil {
 		return nil, errors.Join(err, s.Close())

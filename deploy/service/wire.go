@@ -90,7 +90,7 @@ func (s *Service) ready(ctx context.Context) error {
 func (s *Service) verification(db *tenant.DB, policies *authz.Policies, p *post) *verification.Service {
 	keys := key.NewRing(db, s.config.Root)
 	c := verification.Config{
-		DB: db, Keys: keys, Policies: policies,
+		DB: db, Keys: keys, Policies: policies, Certificates: s.certificates,
 		Quota:  quota.NewBudget(db, s.config.Log, s.config.QuotaLogOnly, s.config.Now).Hold,
 		Digits: guess.NewLengths(db, s.config.Now).Digits,
 		Outbox: outbox.New(keys, s.config.Now), RedirectDomain: s.messageDomain(), Now: s.config.Now, Rand: rand.Reader,
@@ -164,7 +164,7 @@ func (s *Service) wirePublish(ctx context.Context, surface *api.Config) error {
 	surface.PublicKeys = keys
 	surface.Shared = stats.New(db, s.config.Now)
 	surface.Publisher = exposure.New(exposure.Config{
-		DB: db, Keys: keys, Limits: exposure.DefaultLimits(), Now: s.config.Now,
+		DB: db, Keys: keys, Certificates: s.certificates, Limits: exposure.DefaultLimits(), Now: s.config.Now,
 	})
 	return s.wireLinks(db, surface)
 }

@@ -104,6 +104,7 @@ func Sign(signer crypto.Signer, kid string, c Claims) (string, error) {
 
 // Unverified is a well-formed certificate that has not been checked.
 type Unverified struct {
+	text   string
 	token  *jws.Unverified
 	claims wire
 }
@@ -120,7 +121,7 @@ func Parse(token string) (*Unverified, error) {
 	if err != nil {
 		return nil, err
 	}
-	u := &Unverified{token: t}
+	u := &Unverified{text: token, token: t}
 	if err := u.claims.read(t.Payload()); err != nil {
 		return nil, ErrMalformed
 	}
@@ -164,8 +165,9 @@ const lastSecond = 253402300799
 // nbf ([ErrNotYetValid], at most [Skew] ahead of now), signature
 // ([jws.ErrSignature]) and report type ([ErrReportType]), and returns what the
 // certificate says. The caller has chosen the key and the audience by [Unverified.Issuer]
-// and [Unverified.KeyID], and compares the HMAC with [VerifyMAC].
-func (u *Unverified) Verify(public *ecdsa.PublicKey, now time.Time, audience string) (Claims, error) {
+// and [Unverified.KeyID], and compares the HMAC with [VerifyMAC]. A signature that known has
+// a memory of is not checked again.
+func (u *Unverified) Verify(public *ecdsa.PublicKey, known *Memory, now time.Time, audience string) (Claims, error) {
 	w := u.claims
 	if w.Audience == "" || w.Audience != audience {
 		return Claims{}, ErrAudience
@@ -173,7 +175,7 @@ func (u *Unverified) Verify(public *ecdsa.PublicKey, now time.Time, audience str
 	if err := w.checkTimes(now); err != nil {
 		return Claims{}, err
 	}
-	if err := u.token.Verify(public); err != nil {
+	if err := u.verifySignature(public, known); err != nil {
 		return Claims{}, err
 	}
 	if _, err := ParseReportType(string(w.ReportType)); err != nil {
@@ -184,6 +186,17 @@ func (u *Unverified) Verify(public *ecdsa.PublicKey, now time.Time, audience str
 		IssuedAt: instant(w.IssuedAt), NotBefore: instant(w.NotBefore), Expires: instant(w.Expires),
 		ReportType: w.ReportType, SymptomOnsetInterval: w.SymptomOnsetInterval, TEKMAC: w.TEKMAC,
 	}, nil
+}
+
+func (u *Unverified) verifySignature(public *ecdsa.PublicKey, known *Memory) error {
+	if known.knows(public, u.text) {
+		return nil
+	}
+	err := u.token.Verify(public)
+	if err == nil {
+		known.Note(public, u.text)
+	}
+	return err
 }
 
 func (w wire) checkTimes(now time.Time) error {

@@ -79,7 +79,7 @@ func TestCertificateComesBack(t *testing.T) {
 		if u.Issuer() != want.Issuer || u.KeyID() != "c1" {
 			t.Errorf("%s: issuer %q, kid %q", name, u.Issuer(), u.KeyID())
 		}
-		got, err := u.Verify(&key.PublicKey, issuedAt, audience)
+		got, err := u.Verify(&key.PublicKey, nil, issuedAt, audience)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -153,7 +153,7 @@ func TestVerifyTimes(t *testing.T) {
 		{"5 s early", issuedAt.Add(-5 * time.Second), nil},
 		{"more than 5 s early", issuedAt.Add(-5*time.Second - time.Nanosecond), certificate.ErrNotYetValid},
 	} {
-		if _, err := u.Verify(&key.PublicKey, v.now, audience); !errors.Is(err, v.want) {
+		if _, err := u.Verify(&key.PublicKey, nil, v.now, audience); !errors.Is(err, v.want) {
 			t.Errorf("%s: got %v, want %v", v.name, err, v.want)
 		}
 	}
@@ -231,7 +231,7 @@ func TestClaimsOfOthers(t *testing.T) {
 		if err != nil {
 			continue
 		}
-		if _, err := u.Verify(&key.PublicKey, issuedAt, audience); !errors.Is(err, v.verdict) {
+		if _, err := u.Verify(&key.PublicKey, nil, issuedAt, audience); !errors.Is(err, v.verdict) {
 			t.Errorf("%s: verify: got %v, want %v", v.name, err, v.verdict)
 		}
 	}
@@ -259,7 +259,7 @@ func TestOrderOfChecks(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := u.Verify(&other.PublicKey, issuedAt, audience); !errors.Is(err, step.want) {
+		if _, err := u.Verify(&other.PublicKey, nil, issuedAt, audience); !errors.Is(err, step.want) {
 			t.Errorf("got %v, want %v", err, step.want)
 		}
 		delete(faults, step.without)
@@ -314,7 +314,7 @@ func FuzzParse(f *testing.F) {
 			}
 			return
 		}
-		c, err := u.Verify(&key.PublicKey, issuedAt, audience)
+		c, err := u.Verify(&key.PublicKey, nil, issuedAt, audience)
 		if err != nil {
 			return
 		}

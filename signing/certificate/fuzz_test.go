@@ -50,7 +50,7 @@ func FuzzVerify(f *testing.F) {
 			wantKind(t, err, certificate.ErrMalformed, jws.ErrMalformed, jws.ErrAlgorithm, jws.ErrNoKeyID)
 			return
 		}
-		c, err := u.Verify(&key.PublicKey, issuedAt, audience)
+		c, err := u.Verify(&key.PublicKey, nil, issuedAt, audience)
 		if err != nil {
 			wantKind(t, err, certificate.ErrAudience, certificate.ErrExpired, certificate.ErrNotYetValid,
 				certificate.ErrReportType, certificate.ErrMalformed, jws.ErrSignature)

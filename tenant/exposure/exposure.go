@@ -19,6 +19,7 @@ import (
 	"fmt"
 	"time"
 
+	"carillon/signing/certificate"
 	"carillon/tenant"
 	"carillon/tenant/cache"
 	"carillon/tenant/issuer"
@@ -64,6 +65,8 @@ type Config struct {
 	DB *tenant.DB
 	// Keys are the tenants' keys as that role may see them.
 	Keys *key.Ring
+	// Certificates are those whose signatures need no check; nil means none.
+	Certificates *certificate.Memory
 	// Limits are [DefaultLimits] if they are left out.
 	Limits Limits
 	// Now is the clock.
@@ -77,6 +80,8 @@ type Service struct {
 	issuers *issuer.Book
 	limits  Limits
 	now     func() time.Time
+	// certificates are those whose signatures were made or checked here.
+	certificates *certificate.Memory
 	// unsettled are certificates with which keys came that were stored already. Whoever
 	// sends those again and again, a little changed, would fail each time what others share.
 	unsettled *cache.Aged[certified, struct{}]
@@ -88,7 +93,7 @@ func New(c Config) *Service {
 		c.Limits = DefaultLimits()
 	}
 	return &Service{
-		db: c.DB, keys: c.Keys, issuers: issuer.NewBook(c.DB), limits: c.Limits, now: c.Now,
+		db: c.DB, keys: c.Keys, issuers: issuer.NewBook(c.DB), limits: c.Limits, now: c.Now, certificates: c.Certificates,
 		unsettled: cache.NewAged[certified, struct{}](unsettledSize, unsettledLife),
 	}
 }

@@ -92,7 +92,7 @@ func (s *Service) verify(ctx context.Context, t *tenant.Tenant, u Upload, now ti
 	if public == nil {
 		return certificate.Claims{}, invalid("no active public keys for health authority")
 	}
-	claims, err := unverified.Verify(public, now, audience)
+	claims, err := unverified.Verify(public, s.certificates, now, audience)
 	if err != nil {
 		return certificate.Claims{}, invalid(err.Error())
 	}

@@ -2,6 +2,7 @@ package verification
 
 import (
 	"context"
+	"crypto/ecdsa"
 	"crypto/sha256"
 	"errors"
 	"fmt"
@@ -116,6 +117,9 @@ func (s *Service) certify(ctx context.Context, t *tenant.Tenant, c certificate.C
 	signed, err := certificate.Sign(signer.Key, signer.KeyID, c)
 	if err != nil {
 		return "", fmt.Errorf("sign certificate: %w", err)
+	}
+	if public, is := signer.Key.Public().(*ecdsa.PublicKey); is {
+		s.certificates.Note(public, signed)
 	}
 	return signed, nil
 }

@@ -93,7 +93,7 @@ func TestCertificate(t *testing.T) {
 		if unverified.KeyID() != public[0].KeyID {
 			t.Errorf("%s: key ID %q, want %q", c.name, unverified.KeyID(), public[0].KeyID)
 		}
-		got, err := unverified.Verify(public[0].Key, now, "exposure-notifications-server")
+		got, err := unverified.Verify(public[0].Key, nil, now, "exposure-notifications-server")
 		if err != nil {
 			t.Fatalf("%s: %v", c.name, err)
 		}

@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"carillon/authz"
+	"carillon/signing/certificate"
 	"carillon/tenant"
 	"carillon/tenant/key"
 	"carillon/tenant/message"
@@ -53,6 +54,8 @@ type Config struct {
 	// Digits tells how long a tenant's next short code must be (package guess); nil
 	// means as long as its settings say.
 	Digits func(context.Context, *tenant.Tenant) (int, error)
+	// Certificates are told of those that are signed here; it may be nil.
+	Certificates *certificate.Memory
 	// Outbox takes messages that may go later. Requests that ask for it need one.
 	Outbox message.Outbox
 	// Wait lets time pass until d is over or the context ends, whose error it then
@@ -78,6 +81,7 @@ type Service struct {
 	quota          func(context.Context, *tenant.Tenant) (func() bool, func(), error)
 	digits         func(context.Context, *tenant.Tenant) (int, error)
 	outbox         message.Outbox
+	certificates   *certificate.Memory
 	pace           *pace
 	now            func() time.Time
 	rand           io.Reader
@@ -106,7 +110,7 @@ func New(c Config) *Service {
 	return &Service{
 		db: c.DB, keys: c.Keys, policies: c.Policies, sender: c.Sender, sign: c.Sign, provided: c.Provided,
 		templates:      template.NewLibrary(c.DB),
-		redirectDomain: c.RedirectDomain, quota: c.Quota, digits: c.Digits, outbox: c.Outbox,
+		redirectDomain: c.RedirectDomain, quota: c.Quota, digits: c.Digits, outbox: c.Outbox, certificates: c.Certificates,
 		pace: newPace(c.Wait), now: c.Now, rand: c.Rand,
 	}
 }
