@@ -1,0 +1,274 @@
+package service
+
+import (
+	"fmt"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/uuid"
+
+	"carillon/authz"
+	"carillon/tenant/client"
+)
+
+// example is a request that does something at a route, so that a guard that is missing
+// shows.
+type example struct {
+	// objects are what stands for the parameters of the URL after the tenant, in their
+	// order: names in [objectSQL].
+	objects []string
+	form    url.Values
+}
+
+// examples are the requests to those of the portal's routes that need more than their
+// URL, by method and path.
+var examples = map[string]example{
+	"POST /portal/:tenant/codes/new":            {form: url.Values{"code_id": {"0c7f1f4e-31a5-4b6a-9d4b-0d7a6c1e2f3a"}, "test_type": {"confirmed"}, "tz_offset": {"0"}}},
+	"GET /portal/:tenant/codes/:id/expire":      {objects: []string{"code"}},
+	"POST /portal/:tenant/codes/:id/expire":     {objects: []string{"code"}},
+	"POST /portal/:tenant/sharing/new":          {form: url.Values{"recipient": {"south"}, "keys": {"all"}}},
+	"GET /portal/:tenant/sharing/:id/withdraw":  {objects: []string{"offer"}},
+	"POST /portal/:tenant/sharing/:id/withdraw": {objects: []string{"offer"}},
+	"GET /portal/:tenant/sharing/:id/answer":    {objects: []string{"offer"}},
+	"POST /portal/:tenant/sharing/:id/accept":   {objects: []string{"offer"}},
+	"POST /portal/:tenant/sharing/:id/decline":  {objects: []string{"offer"}},
+	"GET /portal/:tenant/sharing/:id/end":       {objects: []string{"offer"}},
+	"POST /portal/:tenant/sharing/:id/end":      {objects: []string{"offer"}},
+}
+
+// objectSQL finds something that a tenant has.
+var objectSQL = map[string]string{
+	"code":  `select code_id from verification_code where tenant_id = $1 limit 1`,
+	"offer": `select offer_id from share_offer where tenant_id = $1 limit 1`,
+}
+
+// exampleOf is the example of a route. One that needs an example and has none fails the
+// test.
+func exampleOf(t *testing.T, r authz.Route) example {
+	t.Helper()
+	x, found := examples[r.Method+" "+r.Path]
+	if parameters := strings.Count(r.Path, ":") - 1; len(x.objects) != parameters || (!found && r.Method != http.MethodGet) {
+		t.Errorf("%s %s: add a request to examples in matrix_test.go, with a form that is filled in and an object for each of %d parameters"+
+			" (objectSQL says how to find one of a tenant; newEverybody makes them)", r.Method, r.Path, parameters)
+		return example{objects: slices.Repeat([]string{"code"}, parameters)}
+	}
+	return x
+}
+
+func (e *everybody) object(t *testing.T, kind, owner string) (id string) {
+	t.Helper()
+	err := e.world.Database.Super().QueryRowContext(t.Context(), objectSQL[kind], owner).Scan(&id)
+	if err != nil {
+		t.Fatalf("the other tenant has no %s: %v", kind, err)
+	}
+	return id
+}
+
+// difference compares two answers.
+func difference(a, b map[string]any) string { return cmp.Diff(a, b) }
+
+// wantUnchanged fails if rows are others than before.
+func (e *everybody) wantUnchanged(t *testing.T, what string, before map[string]string) {
+	t.Helper()
+	if diff := cmp.Diff(before, e.rows(t, nil)); diff != "" {
+		t.Errorf("%s have written to the database:\n%s", what, diff)
+	}
+}
+
+// Every route, each role, each kind of key, and tenants of one's own, of others, in every
+// state and none. The routes are those that the service lists.
+func TestMatrix(t *testing.T) {
+	t.Parallel()
+	e := newEverybody(t)
+	t.Run("no page of another authority", e.noPageOfAnotherAuthority)
+	t.Run("no key opens another tenant", e.noKeyOpensAnotherTenant)
+	t.Run("suspended pages", e.suspendedPages)
+	t.Run("operator pages", e.operatorPages)
+	t.Run("no object of another authority", e.noObjectOfAnotherAuthority)
+	t.Run("pages follow the policy", e.pagesFollowThePolicy)
+}
+
+// Who asks for a page of an authority that she does not belong to is answered as if there
+// were no such authority, at every URL, whatever she is elsewhere; and nothing is written.
+func (e *everybody) noPageOfAnotherAuthority(t *testing.T) {
+	before := e.rows(t, nil)
+	for _, r := range e.portalRoutes() {
+		x := exampleOf(t, r)
+		ask := func(name, slug string) map[string]any {
+			values := make([]string, len(x.objects))
+			for i := range values {
+				values[i] = "5f2b1c4e-4f5f-4b6a-9d4b-0d7a6c1e2f3a"
+			}
+			return e.visit(t, name, r.Method, at(r, slug, values...), x.form).comparable(slug)
+		}
+		for _, name := range append(e.people(), "") {
+			missing := ask(name, nowhere)
+			foreign := []string{string(e.third.Slug)}
+			switch name {
+			case stranger, neighbor, string(authz.Operator), string(authz.Support), "":
+				foreign = append(foreign, string(e.own.Slug), suspended)
+			}
+			if name != neighbor {
+				foreign = append(foreign, string(e.other.Slug))
+			}
+			if want := map[bool]int{true: http.StatusSeeOther, false: http.StatusNotFound}[name == ""]; missing["status"] != want {
+				t.Errorf("%s %s, asked by %q nowhere: %v, want %d", r.Method, r.Path, name, missing["status"], want)
+			}
+			for _, slug := range foreign {
+				if diff := difference(missing, ask(name, slug)); diff != "" {
+					t.Errorf("%s %s, asked by %q of %s, differs from nowhere (-nowhere +%s):\n%s", r.Method, r.Path, name, slug, slug, diff)
+				}
+			}
+		}
+	}
+	e.wantUnchanged(t, "foreign requests", before)
+}
+
+// What another authority has is, under one's own URLs, what nobody has.
+func (e *everybody) noObjectOfAnotherAuthority(t *testing.T) {
+	e.visit(t, neighbor, http.MethodPost, "/portal/south/codes/new", examples["POST /portal/:tenant/codes/new"].form)
+	before := e.rows(t, e.other)
+	for _, r := range e.portalRoutes() {
+		x := exampleOf(t, r)
+		if len(x.objects) == 0 {
+			continue
+		}
+		var theirs, nobodys []string
+		for _, kind := range x.objects {
+			theirs, nobodys = append(theirs, e.object(t, kind, e.other.ID.String())), append(nobodys, uuid.NewString())
+		}
+		owner := string(authz.Owner)
+		slug := string(e.own.Slug)
+		missing := e.visit(t, owner, r.Method, at(r, slug, nobodys...), x.form)
+		if missing.status == http.StatusForbidden || missing.status >= 500 {
+			t.Errorf("%s %s of nothing: %v", r.Method, r.Path, missing)
+		}
+		foreign := e.visit(t, owner, r.Method, at(r, slug, theirs...), x.form)
+		if diff := difference(missing.comparable(nobodys...), foreign.comparable(theirs...)); diff != "" {
+			t.Errorf("%s %s of another's differs from nobody's (-nobody's +another's):\n%s", r.Method, r.Path, diff)
+		}
+	}
+	if diff := cmp.Diff(before, e.rows(t, e.other)); diff != "" {
+		t.Errorf("the other tenant's rows have changed:\n%s", diff)
+	}
+}
+
+// Each built-in role may ask for exactly what the policy allows it, at every URL.
+func (e *everybody) pagesFollowThePolicy(t *testing.T) {
+	policy, err := authz.NewPolicy(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	allowed := func(role authz.Role, r authz.Route) bool {
+		return r.Action == "" || policy.Allow(authz.Subject{Kind: authz.Person, ID: "p", Roles: []authz.Role{role}}, r.Action)
+	}
+	before := e.rows(t, nil)
+	for _, r := range e.portalRoutes() {
+		for _, role := range authz.TenantRoles() {
+			if allowed(role, r) {
+				continue
+			}
+			if got := e.visit(t, string(role), r.Method, at(r, string(e.own.Slug)), exampleOf(t, r).form); got.status != http.StatusForbidden {
+				t.Errorf("%s %s, asked by a %s, whom nothing allows it: %v", r.Method, r.Path, role, got)
+			}
+		}
+	}
+	e.wantUnchanged(t, "refused requests", before)
+	for _, r := range e.portalRoutes() {
+		for _, role := range authz.TenantRoles() {
+			if !allowed(role, r) {
+				continue
+			}
+			got := e.visit(t, string(role), r.Method, at(r, string(e.own.Slug)), nil) // an empty form harms nothing
+			if got.status == http.StatusForbidden || got.status >= 500 || strings.HasPrefix(got.header.Get("Location"), "/login") {
+				t.Errorf("%s %s, asked by a %s, who may: %v", r.Method, r.Path, role, got)
+			}
+		}
+	}
+}
+
+// Members of a suspended authority are told so, and nothing else, at every URL.
+func (e *everybody) suspendedPages(t *testing.T) {
+	before := e.rows(t, nil)
+	for _, name := range e.members() {
+		var first string
+		for _, r := range e.portalRoutes() {
+			got := e.visit(t, name, r.Method, at(r, suspended), exampleOf(t, r).form)
+			_, main, _ := strings.Cut(fmt.Sprint(got.comparable()["body"]), "<main")
+			if first == "" {
+				first = main
+			}
+			if main != first || main == "" || got.status != http.StatusForbidden {
+				t.Errorf("%s %s, asked by a %s: %d%s", r.Method, r.Path, name, got.status, cmp.Diff(first, main))
+			}
+		}
+	}
+	e.wantUnchanged(t, "requests to a suspended authority", before)
+}
+
+// The pages of those who run the platform are for them; to others they are no pages. A
+// role of theirs opens what it is for.
+func (e *everybody) operatorPages(t *testing.T) {
+	for _, r := range e.service.Routes() {
+		if r.Audience != authz.AudienceOperator {
+			continue
+		}
+		url := at(r, "")
+		ask := func(name string) reply { return e.visit(t, name, r.Method, url, nil) }
+		refused := ask(stranger).comparable()
+		if refused["status"] != http.StatusNotFound {
+			t.Errorf("%s %s, asked by a stranger: %v", r.Method, r.Path, refused)
+		}
+		for _, name := range append(e.members(), neighbor) {
+			if diff := difference(refused, ask(name).comparable()); diff != "" {
+				t.Errorf("%s %s, asked by %s, differs from what a stranger sees:\n%s", r.Method, r.Path, name, diff)
+			}
+		}
+		if got := ask(string(authz.Operator)); got.status == http.StatusForbidden || got.status >= 500 {
+			t.Errorf("%s %s, asked by an operator: %v", r.Method, r.Path, got)
+		}
+		got := ask(string(authz.Support))
+		if r.Role == authz.Operator && got.status != http.StatusNotFound {
+			t.Errorf("%s %s, asked by support: %v", r.Method, r.Path, got)
+		}
+		if r.Role == authz.Support && (got.status == http.StatusForbidden || got.status >= 500) {
+			t.Errorf("%s %s, asked by support: %v", r.Method, r.Path, got)
+		}
+	}
+}
+
+// A tenant's API keys are, at every URL of every other tenant, in whatever state, what a
+// key that nobody has is there; and so is a key of the wrong kind at the tenant's own.
+func (e *everybody) noKeyOpensAnotherTenant(t *testing.T) {
+	before := e.rows(t, nil)
+	unknown := e.keys[client.Admin][:len(e.keys[client.Admin])-6] + "AAAAAA"
+	kinds := map[authz.Credential]client.Kind{
+		authz.CredentialDeviceKey: client.Device, authz.CredentialAdminKey: client.Admin,
+		authz.CredentialStatsKey: client.Stats, authz.CredentialSCIMKey: client.SCIM,
+	}
+	for _, r := range e.service.Routes() {
+		if r.TenantFrom != authz.TenantFromURL || r.Credential.OfSession() {
+			continue
+		}
+		ask := func(slug, key string) map[string]any {
+			return e.ask(t, r.Method, at(r, slug, "7.json"), "", "application/json", "{}",
+				"Accept", "application/json", "X-API-Key", key, "Authorization", "Bearer "+key).comparable(slug, key)
+		}
+		for _, slug := range []string{nowhere, string(e.other.Slug), string(e.own.Slug), suspended} {
+			nobodys := ask(slug, unknown)
+			for kind, key := range e.keys {
+				if slug == string(e.own.Slug) && kinds[r.Credential] == kind {
+					continue
+				}
+				if diff := difference(nobodys, ask(slug, key)); diff != "" {
+					t.Errorf("%s %s at %s with a %s key of north differs from an unknown one (-unknown +north's):\n%s", r.Method, r.Path, slug, kind, diff)
+				}
+			}
+		}
+	}
+	e.wantUnchanged(t, "foreign keys", before)
+}
