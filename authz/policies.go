@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
 )
 
 // ErrForbidden means that the tenant's policy does not allow the subject to do
@@ -21,8 +20,7 @@ type Policies struct {
 // has rules of its own.
 func NewPolicies(get func(ctx context.Context, tenant string) (*Policy, error)) *Policies {
 	if get == nil {
-		builtIn := sync.OnceValues(func() (*Policy, error) { return NewPolicy(nil) })
-		get = func(context.Context, string) (*Policy, error) { return builtIn() }
+		get = func(context.Context, string) (*Policy, error) { return NewPolicy(nil) }
 	}
 	return &Policies{get: get}
 }

@@ -64,8 +64,12 @@ const (
 // Policy decides for one tenant. It never changes, so it is safe for concurrent
 // use; a tenant whose rules change gets a new one.
 type Policy struct {
-	enforcer *casbin.Enforcer
-	roles    []Role // that staff may be given
+	enforcer *casbin.Enforcer // of the rules of own roles
+	roles    []Role           // that staff may be given
+	own      []Role           // of which the tenant's rules say something
+	// builtIn decides for all other roles. All tenants have it in common, so that what
+	// one of them costs depends on its own rules alone. It is nil in itself.
+	builtIn *Policy
 	// ruled remembers which rule decides for holders of one role: every request asks,
 	// and evaluating the rules costs a tenth of a phone's. It grows to the number of
 	// roles times actions.
@@ -88,18 +92,38 @@ func (r ruling) effect() Effect {
 	return Effect(r[2])
 }
 
-// NewPolicy makes a policy of the built-in rules and the tenant's own. Any rule
-// that does not pass [Rule.Validate] fails the whole: half a policy might lack a
-// denial.
-func NewPolicy(own []Rule) (*Policy, error) {
+// builtInPolicy is the policy of tenants without rules of their own.
+var builtInPolicy = sync.OnceValues(func() (*Policy, error) {
 	rules, err := parseBuiltin(builtinRules)
 	if err != nil {
 		return nil, err
 	}
 	p := &Policy{roles: TenantRoles()}
+	p.enforcer, err = newEnforcer(rules)
+	return p, err
+})
+
+// NewPolicy makes a policy of the built-in rules and the tenant's own. Any rule
+// that does not pass [Rule.Validate] fails the whole: half a policy might lack a
+// denial.
+func NewPolicy(own []Rule) (*Policy, error) {
+	base, err := builtInPolicy()
+	if err != nil || len(own) == 0 {
+		return base, err
+	}
+	p := &Policy{roles: TenantRoles(), builtIn: base}
+	var rules [][]string
 	for _, r := range own {
 		if err := r.Validate(); err != nil {
 			return nil, err
+		}
+		if !slices.Contains(p.own, r.Role) {
+			p.own = append(p.own, r.Role)
+			inherited, err := base.enforcer.GetFilteredPolicy(0, string(r.Role))
+			if err != nil {
+				return nil, fmt.Errorf("built-in rules: %w", err)
+			}
+			rules = append(rules, inherited...)
 		}
 		if !slices.Contains(p.roles, r.Role) {
 			p.roles = append(p.roles, r.Role)
@@ -107,10 +131,7 @@ func NewPolicy(own []Rule) (*Policy, error) {
 		rules = append(rules, []string{string(r.Role), string(r.Action), string(r.Effect), ownRule})
 	}
 	p.enforcer, err = newEnforcer(rules)
-	if err != nil {
-		return nil, fmt.Errorf("casbin enforcer: %w", err)
-	}
-	return p, nil
+	return p, err
 }
 
 // parseBuiltin reads Casbin's policy format: p, role, action, effect.
@@ -128,6 +149,14 @@ func parseBuiltin(text string) ([][]string, error) {
 }
 
 func newEnforcer(rules [][]string) (*casbin.Enforcer, error) {
+	e, err := compile(rules)
+	if err != nil {
+		return nil, fmt.Errorf("casbin enforcer: %w", err)
+	}
+	return e, nil
+}
+
+func compile(rules [][]string) (*casbin.Enforcer, error) {
 	m, err := model.NewModelFromString(modelText)
 	if err != nil {
 		return nil, err
@@ -187,6 +216,9 @@ func (p *Policy) decide(held []Role, a Action) (ruling, error) {
 }
 
 func (p *Policy) rule(q question) (ruling, error) {
+	if p.builtIn != nil && !slices.Contains(p.own, q.role) {
+		return p.builtIn.rule(q)
+	}
 	if r, known := p.ruled.Load(q); known {
 		return r.(ruling), nil
 	}
@@ -229,6 +261,16 @@ func (p *Policy) Explain(s Subject, a Action) (allowed bool, because string) {
 	default:
 		return false, fmt.Sprintf("role %s is denied %s (%s)", rule[0], rule[1], rule[3])
 	}
+}
+
+// Says tells what the rules say of one role and one action, and whether a rule of the
+// tenant's own does. An empty effect says nothing, which denies unless another role allows.
+func (p *Policy) Says(r Role, a Action) (e Effect, own bool) {
+	rule, err := p.rule(question{r, a})
+	if err != nil || rule == nil {
+		return "", false
+	}
+	return rule.effect(), rule[3] == ownRule
 }
 
 // Roles lists the roles that staff of this tenant can have: the built-in ones,

@@ -3,7 +3,6 @@ package role
 import (
 	"context"
 	"fmt"
-	"sync"
 
 	"github.com/google/uuid"
 
@@ -15,26 +14,21 @@ const (
 	// Age is how long a change to an authority's roles may take to be seen by a process
 	// that does not hear of it. Mostly it is heard at once.
 	Age = tenant.DirectoryAge
-	// policiesKept bounds how many authorities' own policies are kept in memory.
-	policiesKept = 2_000
+	// policiesKept bounds how many authorities' policies are kept in memory, some 10 kB each.
+	policiesKept = 10_000
 )
 
 // NewPolicies returns the policies of all tenants, read through db, a handle under a role
 // that may read their rules. They follow every change, whichever process makes it.
 func NewPolicies(db *tenant.DB) *authz.Policies {
-	// Authorities without rules of their own have one policy between them.
-	builtIn := sync.OnceValues(func() (*authz.Policy, error) { return authz.NewPolicy(nil) })
 	load := func(ctx context.Context, id tenant.ID) (*authz.Policy, error) {
 		var own []Role
 		err := db.In(ctx, id, func(tx *tenant.Tx) (err error) {
 			own, err = stored(ctx, tx)
 			return err
 		})
-		switch {
-		case err != nil:
+		if err != nil {
 			return nil, err
-		case len(own) == 0:
-			return builtIn()
 		}
 		return authz.NewPolicy(rulesOf(own))
 	}
