@@ -12,6 +12,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/lib/pq"
+
 	"carillon/authz/oidc"
 	"carillon/deploy/service"
 	"carillon/signing"
@@ -44,6 +46,22 @@ type serveCommand struct {
 	Profile        bool          `env:"CARILLON_PROFILE" help:"Serve Go's profiles on the operations listener, below /debug/pprof/."`
 }
 
+// leaveProcessors leaves half of them to a database that is on this machine, unless
+// GOMAXPROCS in the environment decides. Having all, Go's scheduler looks for work on those
+// that the database is about to need, which costs more than they bring: a quarter of the
+// requests on two processors.
+func leaveProcessors(dsn string) {
+	if os.Getenv("GOMAXPROCS") == "" && onThisMachine(dsn) {
+		runtime.GOMAXPROCS(max(1, runtime.GOMAXPROCS(0)/2))
+	}
+}
+
+// onThisMachine reports whether the database is reached by a socket in the file system.
+func onThisMachine(dsn string) bool {
+	c, err := pq.NewConfig(dsn)
+	return err == nil && (strings.HasPrefix(c.Host, "/") || strings.HasPrefix(c.Host, "@"))
+}
+
 // slack is how many bytes of garbage may lie about, beyond as many as live, before they are
 // collected. A server lives on some ten megabytes; collecting whenever they have doubled,
 // as the runtime does, costs a tenth of the CPU time to save what nobody misses.
@@ -58,6 +76,7 @@ func leaveGarbage() (end func()) {
 
 func (c serveCommand) Run(ctx context.Context) error {
 	defer leaveGarbage()()
+	leaveProcessors(c.Database)
 	roles, err := service.ParseRoles(c.Roles)
 	if err != nil {
 		return err

@@ -258,3 +258,22 @@ Forecast for today: 95 codes.
 		t.Errorf("got\n%s\nwant\n%s", text.String(), want)
 	}
 }
+
+// A server leaves processors to a database on its machine.
+func TestOnThisMachine(t *testing.T) {
+	t.Parallel()
+	for dsn, want := range map[string]bool{
+		"host=/run/postgresql dbname=carillon":                         true,
+		"host='/a folder/socket' port=5433 dbname=x sslmode=disable":   true,
+		"postgres:///carillon?host=/run/postgresql":                    true,
+		"host=db.example dbname=carillon":                              false,
+		"host=127.0.0.1 dbname=carillon":                               false, // a tunnel, perhaps
+		"postgres://db.example/carillon":                               false,
+		"postgres://db.example/carillon?passfile=/etc/carillon/passes": false,
+		"host=/run/postgresql port=none":                               false, // refused elsewhere
+	} {
+		if got := onThisMachine(dsn); got != want {
+			t.Errorf("%s: %v", dsn, got)
+		}
+	}
+}
