@@ -29,7 +29,8 @@ import (
 func keyServerRules() []rule {
 	return slices.Concat(
 		transportRules(), orderRules(), keyFieldRules(), keySetRules(), receiptRules(), idempotencyRules(), voucherRules(), onsetRules(),
-		tokenRules(), revisionRules(), arrivalRules(), planRules(), exportRules(), fileRules(), uploadChaffRules(), keyStatsRules(), healthRules(),
+		codeServerRules(), tokenRules(), revisionRules(), arrivalRules(), planRules(), exportRules(), downloadRules(), fileRules(),
+		uploadChaffRules(), keyStatsRules(), neighborRules(), importRules(), healthRules(),
 	)
 }
 
@@ -148,6 +149,11 @@ func (w *world) signer(t *testing.T, of account) key.Signer {
 // jwt signs a head and claims with a tenant's certificate key.
 func (w *world) jwt(t *testing.T, by account, head, claims object) string {
 	t.Helper()
+	return sign(t, w.signer(t, by).Key, head, claims)
+}
+
+func sign(t *testing.T, by crypto.Signer, head, claims object) string {
+	t.Helper()
 	part := func(o object) string {
 		b, err := json.Marshal(o)
 		if err != nil {
@@ -157,7 +163,7 @@ func (w *world) jwt(t *testing.T, by account, head, claims object) string {
 	}
 	text := part(head) + "." + part(claims)
 	digest := sha256.Sum256([]byte(text))
-	der, err := w.signer(t, by).Key.Sign(rand.Reader, digest[:], crypto.SHA256)
+	der, err := by.Sign(rand.Reader, digest[:], crypto.SHA256)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -250,14 +256,21 @@ func wantForm(t *testing.T, a answer) {
 // export lets time pass in steps of an hour, with the export job in each, for a tenant.
 func (w *world) export(t *testing.T, of account, hours int) {
 	t.Helper()
+	w.exportAll(t, hours, of)
+}
+
+func (w *world) exportAll(t *testing.T, hours int, all ...account) {
+	t.Helper()
 	s := export.New(export.Config{
 		DB: w.Jobs, Keys: key.NewRing(w.Jobs, w.Root), Directory: tenant.NewDirectory(w.Jobs),
 		Store: w.config.Files, Log: slog.New(slog.DiscardHandler), Now: w.Now,
 	})
 	for range hours {
 		w.Advance(time.Hour)
-		if err := s.Turn(t.Context(), of.ID); err != nil {
-			t.Fatalf("export: %v", err)
+		for _, of := range all {
+			if err := s.Turn(t.Context(), of.ID); err != nil {
+				t.Fatalf("export: %v", err)
+			}
 		}
 	}
 }

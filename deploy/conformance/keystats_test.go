@@ -2,6 +2,7 @@ package conformance_test
 
 import (
 	"context"
+	"encoding/base64"
 	"encoding/json"
 	"net/http"
 	"strings"
@@ -68,6 +69,18 @@ func keyStatsRules() []rule {
 		{"9", "the path is /v1/stats; with a slash behind it is 404", "", func(t *testing.T, w *world) {
 			if a := w.ask(t, http.MethodPost, "/t/open/v1/stats/", header{"Content-Type": jsonType}, "{}"); a.StatusCode != http.StatusNotFound {
 				t.Errorf("%v", a)
+			}
+		}},
+		{"9", "another method than POST is 405", "", func(t *testing.T, w *world) {
+			if a := w.ask(t, http.MethodGet, "/t/open/v1/stats", nil, ""); a.StatusCode != http.StatusMethodNotAllowed {
+				t.Errorf("%v", a)
+			}
+		}},
+		{"9", "the answer has padding of 2048 to 3071 bytes and, if there are any, days, and no other member", "", func(t *testing.T, w *world) {
+			a := w.tell(t, w.newcomer())
+			raw, err := base64.StdEncoding.DecodeString(a.text("padding"))
+			if a.StatusCode != http.StatusOK || len(a.members()) != 1 || err != nil || len(raw) < 2048 || len(raw) > 3071 {
+				t.Errorf("%v: %d bytes of padding, %v", a, len(raw), err)
 			}
 		}},
 		{"9", "without a bearer token, spelled exactly so, it is 401", "", func(t *testing.T, w *world) {
@@ -232,19 +245,5 @@ func suppressedDays(t *testing.T, w *world) {
 	w.Advance(time.Second)
 	if days := w.told(t, of); len(days) != 2 || days[0].Day.After(days[1].Day) {
 		t.Errorf("%v, want both days, the older one first", days)
-	}
-}
-
-// healthRules are §12: how operations look in.
-func healthRules() []rule {
-	return []rule{
-		{"12", "health is 200 with status ok", "text/plain", func(t *testing.T, w *world) {
-			for _, path := range []string{"/health", "/health?service=database"} {
-				a := w.ask(t, http.MethodGet, path, nil, "")
-				if a.StatusCode != http.StatusOK || a.text("status") != "ok" || a.Header.Get("Content-Type") != jsonType {
-					t.Errorf("%s: %v", path, a)
-				}
-			}
-		}},
 	}
 }

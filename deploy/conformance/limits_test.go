@@ -14,10 +14,10 @@ import (
 // is as before after it.
 func (w *world) at(t *testing.T, change func(*service.Config), try func()) {
 	t.Helper()
-	base, config := w.base, w.config
+	before := w.running
 	w.start(t, change)
 	try()
-	w.base, w.config = base, config
+	w.running = before
 }
 
 // limitRules are what §0.1 and §0.2 say of callers, and §0.4 of maintenance.

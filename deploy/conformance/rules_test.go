@@ -126,22 +126,24 @@ const insideVerification = `| 0.2 | requests that stall are ended | ` + "`api`" 
 `
 
 const insideKeyServer = `| 2.3 | HMACs over exposure keys, by the vector | ` + "`signing/certificate`" + ` |
-| 2.7 | key sets of outside verification servers | ` + "`signing/jws`, `tenant/issuer`" + ` |
+| 2.7 | what a key set may have in it; which addresses are asked | ` + "`signing/jws`, `tenant/issuer`, `tenant/outbound`" + ` |
 | 3.1 | revision keys rotate; the tokens of earlier ones open | ` + "`tenant/exposure`" + ` |
 | 4 | arrival times as they are stored; retention | ` + "`tenant/exposure`" + ` |
 | 5.1 | regions, in every combination | ` + "`tenant/export`" + ` |
 | 5.3 | who makes a file, and what a killed process leaves | ` + "`tenant/export`" + ` |
 | 6.2 | files, byte for byte by the vectors | ` + "`signing/exportfile`" + ` |
-| 10.3 | import of other servers' files | ` + "`tenant/importer`, `tenant/exposure`, `signing/exportfile`" + ` |
+| 10.1 | what the database shows of another tenant's keys, in each state of a share | ` + "`tenant/sharing`" + ` |
+| 10.3 | every reason for which a key or a file is not imported; a killed worker | ` + "`tenant/importer`, `tenant/exposure`, `signing/exportfile`" + ` |
+| 12 | leases, fencing, fairness between tenants; when a job is late | ` + "`tenant/job`" + ` |
 `
 
 const decidedKeyServer = `| 0 | a new app or key may be refused for five minutes | two to five seconds (` + "`tenant`, `tenant/key`" + `) |
 | 1.7 | a storage failure is 400 | 500 ` + "`internal_error`" + `, padded as every answer (` + "`api`" + `) |
-| 2.7 | an empty key set revokes every key; revoked keys are stamped anew in each round and never forgotten | nothing changes; forgotten after 30 days (` + "`tenant/issuer`" + `) |
+| 2.7 | revoked keys are stamped anew in each round and never forgotten | forgotten after 30 days (` + "`tenant/issuer`" + `) |
 | 3.3 | the regions of a revision are lost | a key has the regions of both reports (` + "`tenant/exposure`" + `) |
 | 5.3 | a lease that two workers may take; a killed worker blocks its region for five minutes | leases with fencing numbers, taken over after 30 seconds (` + "`tenant/export`" + `) |
 | 10.2 | federation by gRPC | not spoken; [a record](adr/0014-no-federation-by-grpc.md) says why |
-| 10.3 | an error page is read as an index; what failed counts as done; a killed worker's file is never resumed | nothing changes; tried again while it is listed; goes on where it was (` + "`tenant/importer`" + `) |
+| 10.3 | what failed counts as done; a killed worker's file is never resumed | tried again while it is listed; goes on where it was (` + "`tenant/importer`" + `) |
 | 8 | sizes and delays are means of everything that is asked | drawn from real successes of the same kind (` + "`api`, `deploy/chaffcheck`" + `) |
 `
 

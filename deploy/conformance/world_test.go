@@ -29,9 +29,8 @@ import (
 // rules are tried with.
 type world struct {
 	*tenanttest.World
-	base   string
-	sms    *messagetest.Sender
-	config service.Config
+	running
+	sms *messagetest.Sender
 	// forwarded is the address that a proxy would name; empty for none.
 	forwarded string
 
@@ -43,6 +42,14 @@ type world struct {
 	newcomers int
 	// earlierCode and earlierToken are what shut gave away before.
 	earlierCode, earlierToken string
+}
+
+// running is the service that requests are made of.
+type running struct {
+	base   string
+	config service.Config
+	// operations serves what is not for the world.
+	operations http.Handler
 }
 
 // account is a tenant with an API key of each kind.
@@ -120,6 +127,7 @@ func (w *world) start(t *testing.T, change ...func(*service.Config)) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	w.operations = s.Operations()
 	server := httptest.NewUnstartedServer(nil)
 	server.Config = api.NewHTTPServer(s.Handler())
 	server.Start()
@@ -130,6 +138,15 @@ func (w *world) start(t *testing.T, change ...func(*service.Config)) {
 		}
 	})
 	w.base = server.URL
+}
+
+// restart opens another service over the same files, which knows nothing that the one
+// before has in memory, until the rule ends.
+func (w *world) restart(t *testing.T) {
+	t.Helper()
+	before := w.running
+	t.Cleanup(func() { w.running = before })
+	w.start(t, func(c *service.Config) { c.Files = before.config.Files })
 }
 
 // sql changes rows behind the service's back, where time would have to pass.

@@ -162,7 +162,7 @@ func TestStuckRegionIsTold(t *testing.T) {
 		}
 		return answer.Body.String()
 	}
-	if said := ask(s.operations(), "/jobs", http.StatusOK); !strings.Contains(said, `"status":"ok"`) {
+	if said := ask(s.Operations(), "/jobs", http.StatusOK); !strings.Contains(said, `"status":"ok"`) {
 		t.Errorf("all is well, and it says %s", said)
 	}
 	if _, err := w.Database.Super().ExecContext(t.Context(), `
@@ -174,7 +174,7 @@ update job_run set behind_since = $1
 		Status string
 		Late   []job.Standing
 	}
-	if err := json.Unmarshal([]byte(ask(s.operations(), "/jobs", http.StatusServiceUnavailable)), &said); err != nil {
+	if err := json.Unmarshal([]byte(ask(s.Operations(), "/jobs", http.StatusServiceUnavailable)), &said); err != nil {
 		t.Fatal(err)
 	}
 	if said.Status != "late" || len(said.Late) != 1 || said.Late[0].Slug != "stuck" || said.Late[0].Job != "export" || said.Late[0].LagSeconds != 3600 {

@@ -25,8 +25,8 @@ func (s *Service) countDatabase(r Role, db *tenant.DB) {
 	)
 }
 
-// operations is what the listener for operators serves.
-func (s *Service) operations() http.Handler {
+// Operations serves what is for those who run the service, and not for the world.
+func (s *Service) Operations() http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("/metrics", promhttp.HandlerFor(s.metrics, promhttp.HandlerOpts{}))
 	if s.scheduleDB != nil {

@@ -210,7 +210,7 @@ func (s *Service) Run(ctx context.Context, world, operations net.Listener) error
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return serve(ctx, world, s.handler) })
 	if operations != nil {
-		group.Go(func() error { return serve(ctx, operations, s.operations()) })
+		group.Go(func() error { return serve(ctx, operations, s.Operations()) })
 	}
 	for _, job := range s.jobs {
 		group.Go(func() error { return job(ctx) })
