@@ -229,7 +229,8 @@ func (s *Server) sendPage(ctx context.Context, w http.ResponseWriter, v *visit, 
 		h.Set("Retry-After", strconv.Itoa(a.retry))
 	}
 	w.WriteHeader(a.code())
-	_, _ = body.WriteTo(w) // the browser may have gone
+	// Pages give back what was typed, even where it was no text.
+	_, _ = w.Write(bytes.ToValidUTF8(body.Bytes(), []byte("\uFFFD"))) // the browser may have gone
 }
 
 // fail answers for a request that reached no handler.

@@ -188,11 +188,13 @@ func (e *everybody) ask(t *testing.T, method, target, cookie, contentType, body 
 // visit has a person of some name ask for a page, or send a form.
 func (e *everybody) visit(t *testing.T, name, method, target string, form url.Values) reply {
 	t.Helper()
-	kind := ""
-	if method != http.MethodGet {
-		kind = "application/x-www-form-urlencoded"
+	if method == http.MethodGet {
+		if len(form) > 0 {
+			target += "?" + form.Encode()
+		}
+		return e.ask(t, method, target, e.cookies[name], "", "")
 	}
-	return e.ask(t, method, target, e.cookies[name], kind, form.Encode())
+	return e.ask(t, method, target, e.cookies[name], "application/x-www-form-urlencoded", form.Encode())
 }
 
 // signIn has a person go through the identity provider, and returns the session's cookie.

@@ -7,7 +7,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"slices"
-	"strconv"
 	"time"
 
 	"github.com/jmoiron/sqlx"
@@ -149,13 +148,13 @@ func (b batch) count(ctx context.Context, tx *tenant.Tx) (keys, revised count, e
 	return keys, revised, err
 }
 
-const hashSQL = `select set_config('enable_hashagg', $1, true)`
-
 // each passes on the keys that a query finds, in the order of their bytes, as they come
 // from the database.
 func (b batch) each(ctx context.Context, tx *tenant.Tx, query string, p packing, add func(exportfile.Key) error) error {
-	if _, err := tx.Exec(ctx, hashSQL, strconv.FormatBool(!p.sorted)); err != nil {
-		return err
+	if p.sorted {
+		if _, err := tx.Exec(ctx, `set local enable_hashagg = off`); err != nil {
+			return err
+		}
 	}
 	var records []record
 	return tx.Each(ctx, func(rows *sqlx.Rows) error {

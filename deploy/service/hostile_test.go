@@ -1,0 +1,199 @@
+package service
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"testing"
+	"unicode/utf8"
+
+	"github.com/google/go-cmp/cmp"
+
+	"carillon/authz"
+	"carillon/tenant/client"
+)
+
+// hostile is text that breaks what takes it for harmless.
+var hostile = map[string]string{
+	"nothing":          "",
+	"NUL":              "north\x00shore",
+	"invalid UTF-8":    "north\xff\xfe\x80shore",
+	"half a surrogate": "north\xed\xa0\x80shore",
+	"bidi controls":    "north\u202eerohs\u2066\u2069",
+	"zero width":       "no\u200brth\ufeff\u2060",
+	"homograph":        "n\u043erth-sh\u043ere", // with Cyrillic letters
+	"combining":        "n" + strings.Repeat("\u0301", 500),
+	"formula":          `=HYPERLINK("http://198.51.100.7","x")`,
+	"markup":           `"><script>alert(1)</script>`,
+	"template":         "{{.}}${7*7}%{x}",
+	"SQL":              `'; drop table member; --`,
+	"lines":            "a\r\nBcc: b@c.example\r\n\r\nd",
+	"path":             "../../../../etc/passwd",
+	"long number":      strings.Repeat("9", 400),
+	"negative":         "-9223372036854775809",
+	"long":             strings.Repeat("\u00e4", 20_000),
+	"a megabyte":       strings.Repeat("x", 1<<20),
+}
+
+// wantCivil fails unless an answer is one that a request deserves: no fault of ours, and
+// nothing of it that a browser would run.
+func wantCivil(t *testing.T, what string, got reply) {
+	t.Helper()
+	switch {
+	case got.status >= 500:
+		t.Errorf("%s: %v", what, got)
+	case !utf8.ValidString(got.body):
+		t.Errorf("%s: the answer is not UTF-8", what)
+	case strings.Contains(got.body, "<script>alert"):
+		t.Errorf("%s: the answer has the markup as it was sent", what)
+	case strings.ContainsAny(got.header.Get("Location"), "\r\n"):
+		t.Errorf("%s: the answer's headers have lines of the request", what)
+	case got.status == http.StatusUnprocessableEntity && strings.HasPrefix(got.header.Get("Content-Type"), "text/html") && !strings.Contains(got.body, `href="#`):
+		t.Errorf("%s: no problem is linked to its field", what)
+	}
+}
+
+// attempt is a request that can be repeated.
+type attempt struct {
+	what string
+	ask  func() reply
+}
+
+// try sends requests, and those that were refused once more, which must write nothing.
+func (e *everybody) try(t *testing.T, attempts []attempt) {
+	t.Helper()
+	var refused []attempt
+	for _, a := range attempts {
+		got := a.ask()
+		wantCivil(t, a.what, got)
+		if got.status >= 400 {
+			refused = append(refused, a)
+		}
+	}
+	before := e.rows(t, nil)
+	for _, a := range refused {
+		a.ask()
+	}
+	if diff := cmp.Diff(before, e.rows(t, nil)); diff != "" {
+		t.Errorf("%s and others like it were refused and have written to the database:\n%s", refused[0].what, diff)
+	}
+}
+
+// Every field of every form, every field of every query that has an example, and every
+// parameter of every URL of the pages takes hostile text: the answer is never a fault, and what
+// is refused leaves nothing.
+func TestHostileForms(t *testing.T) {
+	t.Parallel()
+	e := newEverybody(t)
+	for _, r := range e.service.Routes() {
+		name := string(authz.Owner)
+		switch {
+		case !r.Credential.OfSession():
+			continue
+		case r.Audience == authz.AudienceOperator:
+			name = string(authz.Operator)
+		}
+		x := exampleOf(t, r)
+		var attempts []attempt
+		try := func(what, target string, form url.Values) {
+			attempts = append(attempts, attempt{
+				what: fmt.Sprintf("%s %s with %s", r.Method, r.Path, what),
+				ask:  func() reply { return e.visit(t, name, r.Method, target, form) },
+			})
+		}
+		for kind, text := range hostile {
+			for field := range x.form {
+				form := maps.Clone(x.form)
+				form[field] = []string{text}
+				try(kind+" as "+field, at(r, string(e.own.Slug)), form)
+			}
+			if len(x.objects) > 0 && text != "" && len(text) < 1<<19 {
+				try(kind+" in its URL", at(r, string(e.own.Slug), slices.Repeat([]string{text}, len(x.objects))...), x.form)
+			}
+		}
+		e.try(t, attempts)
+	}
+}
+
+// bodies are the requests to the routes that take JSON, by method and path.
+var bodies = map[string]map[string]any{
+	"POST /t/:tenant/api/verify":                                {"code": "12345678", "accept": []string{"confirmed"}, "padding": "x"},
+	"POST /t/:tenant/api/certificate":                           {"token": "a.b.c", "ekeyhmac": "AAAA", "padding": "x"},
+	"POST /t/:tenant/api/user-report":                           {"phone": "+12065550100", "testDate": "2026-11-25", "nonce": "AAAA", "testType": "user-report", "tzOffset": 0},
+	"POST /t/:tenant/api/issue":                                 {"testType": "confirmed", "testDate": "2026-11-25", "symptomDate": "2026-11-25", "phone": "+12065550100", "externalIssuerID": "x", "uuid": "x", "smsTemplateLabel": "x", "tzOffset": 0},
+	"POST /t/:tenant/api/batch-issue":                           {"codes": []any{map[string]any{"testType": "confirmed"}}},
+	"POST /t/:tenant/api/codes/batches":                         {"key": "k", "codes": []any{map[string]any{"testType": "confirmed"}}},
+	"POST /t/:tenant/api/codes/batches/:batch/pause":            {},
+	"POST /t/:tenant/api/codes/batches/:batch/resume":           {},
+	"POST /t/:tenant/api/codes/batches/:batch/cancel":           {},
+	"POST /t/:tenant/api/checkcodestatus":                       {"uuid": "x"},
+	"POST /t/:tenant/api/expirecode":                            {"uuid": "x"},
+	"POST /t/:tenant/api/codes/resend":                          {"uuid": "x", "phone": "+12065550100"},
+	"POST /t/:tenant/api/codes/delivery":                        {"uuid": "x"},
+	"POST /t/:tenant/api/lab-feed":                              {"resourceType": "Bundle", "type": "message", "entry": []any{}},
+	"PUT /t/:tenant/api/lab-feed/mapping":                       {"tests": []any{}, "name": "x"},
+	"POST /t/:tenant/api/lab-feed/dead-letters/:letter/retry":   {},
+	"POST /t/:tenant/api/lab-feed/dead-letters/:letter/discard": {},
+	"POST /t/:tenant/api/receipts/errors":                       {"id": "x"},
+	"POST /t/:tenant/api/receipts/status":                       {"id": "x"},
+	"POST /t/:tenant/v1/publish":                                {"healthAuthorityID": "x", "verificationPayload": "x", "hmacKey": "AAAA", "revisionToken": "x", "symptomOnsetInterval": 1, "temporaryExposureKeys": []any{map[string]any{"key": "AAAA", "rollingStartNumber": 1, "rollingPeriod": 144}}},
+	"POST /t/:tenant/v1/stats":                                  {"padding": "x"},
+}
+
+// shapes are bodies that are hostile as a whole.
+var shapes = map[string]string{
+	"no body": "", "null": "null", "a list": "[]", "a word": `"x"`, "half": `{"`, "two": `{}{}`, "twice the same": `{"uuid":"a","uuid":"b"}`,
+	"deep lists": strings.Repeat("[", 60_000) + strings.Repeat("]", 60_000), "deep members": strings.Repeat(`{"a":`, 20_000) + "1" + strings.Repeat("}", 20_000),
+	"a large number": `{"tzOffset":1e999999}`, "a wrong type": `{"uuid":{"a":[1]},"code":7,"testType":null}`, "a name with NUL": `{"\u0000":1}`,
+	"invalid UTF-8": "{\"uuid\":\"\xff\xfe\"}", "half a surrogate": `{"uuid":"\ud800"}`, "a byte order mark": "\ufeff{}", "compressed": "\x1f\x8b\x08\x00",
+}
+
+// Every member of every JSON body takes hostile text, and every endpoint hostile JSON.
+func TestHostileJSON(t *testing.T) {
+	t.Parallel()
+	e := newEverybody(t)
+	keys := map[authz.Credential]client.Kind{
+		authz.CredentialDeviceKey: client.Device, authz.CredentialAdminKey: client.Admin,
+		authz.CredentialStatsKey: client.Stats, authz.CredentialSCIMKey: client.SCIM,
+	}
+	for _, r := range e.service.Routes() {
+		if r.TenantFrom != authz.TenantFromURL || r.Credential.OfSession() || r.Method == http.MethodGet || r.Method == http.MethodHead || r.Method == http.MethodDelete {
+			continue
+		}
+		example, found := bodies[r.Method+" "+r.Path]
+		if !found {
+			t.Errorf("%s %s: add a body to bodies in hostile_test.go, with every member that it takes", r.Method, r.Path)
+			continue
+		}
+		key := e.keys[keys[r.Credential]]
+		var attempts []attempt
+		try := func(what, body string) {
+			attempts = append(attempts, attempt{
+				what: fmt.Sprintf("%s %s with %s", r.Method, r.Path, what),
+				ask: func() reply {
+					return e.ask(t, r.Method, at(r, string(e.own.Slug)), "", "application/json", body,
+						"Accept", "application/json", "X-API-Key", key, "Authorization", "Bearer "+key)
+				},
+			})
+		}
+		for what, body := range shapes {
+			try(what, body)
+		}
+		for kind, text := range hostile {
+			for member := range example {
+				changed := maps.Clone(example)
+				changed[member] = text
+				body, err := json.Marshal(changed)
+				if err != nil {
+					t.Fatal(err)
+				}
+				try(kind+" as "+member, string(body))
+			}
+		}
+		e.try(t, attempts)
+	}
+}
