@@ -21,7 +21,7 @@ var (
 	errMethod      = errors.New("method not allowed")
 	errCrossOrigin = errors.New("form sent from another site")
 	errForm        = errors.New("form cannot be read")
-	errSuspended   = errors.New("health authority is suspended")
+	errClosed      = errors.New("health authority is suspended or leaving")
 	errOutside     = errors.New("address outside the health authority's networks")
 )
 
@@ -53,10 +53,12 @@ func knownErrors() []known {
 		{tenant.ErrUnknown, http.StatusNotFound, "", "error.missing", "error.missing.advice"},
 		{member.ErrNotMember, http.StatusNotFound, "", "error.missing", "error.missing.advice"},
 		{platform.ErrNotOperator, http.StatusNotFound, "", "error.missing", "error.missing.advice"},
+		{platform.ErrReason, http.StatusUnprocessableEntity, fieldReason, "operator.error.reason", ""},
+		{platform.ErrState, http.StatusConflict, "", "operator.error.state", "operator.error.state.advice"},
 		{errMethod, http.StatusMethodNotAllowed, "", "error.missing", "error.missing.advice"},
 		{errCrossOrigin, http.StatusForbidden, "", "error.origin", "error.origin.advice"},
 		{errForm, http.StatusBadRequest, "", "error.form", "error.form.advice"},
-		{errSuspended, http.StatusForbidden, "", "error.suspended", "error.suspended.advice"},
+		{errClosed, http.StatusForbidden, "", "closed.suspended", "closed.suspended.advice"},
 		{errOutside, http.StatusUnauthorized, "", "error.outside", "error.outside.advice"},
 		{authz.ErrForbidden, http.StatusForbidden, "", "error.forbidden", "error.forbidden.advice"},
 
@@ -142,6 +144,8 @@ func (s *Server) answerError(ctx context.Context, w http.ResponseWriter, v *visi
 	case !found:
 		s.logFailure(ctx, requestID(w), err)
 		k = known{status: http.StatusInternalServerError, message: "error.internal", advice: "error.internal.advice"}
+	case errors.Is(err, errClosed):
+		return s.closed(v, k)
 	case k.ofLogin():
 		s.config.Log.WarnContext(ctx, "sign-in failed", "request", requestID(w), "error", err)
 		return s.loginFailed(k)
@@ -154,7 +158,7 @@ func (s *Server) errorAnswer(w http.ResponseWriter, v *visit, k known) answer {
 	if k.advice != "" {
 		p.Advice = s.words.text(k.advice)
 	}
-	if v.tenant != nil && k.cause != errSuspended { //nolint:errorlint // an entry of the table, never wrapped
+	if v.tenant != nil {
 		p.Link, p.LinkText = v.path("/"), s.words.text("error.back", "authority", v.tenant.Name)
 	}
 	return answer{status: k.status, page: "error", heading: s.words.text(k.message), data: p}

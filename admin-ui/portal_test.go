@@ -414,6 +414,25 @@ func TestASuspendedAuthorityIssuesNothing(t *testing.T) {
 	w.get("/portal/river-valley/").wants(404, "Page not found")
 }
 
+// Staff of an authority that is closed are told why, and whoever may read the audit log
+// still can.
+func TestAClosedAuthorityTellsWhy(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	north := w.staff.Tenants[0]
+	north.State, north.StateReason, north.StateSince = tenant.Suspended, "Codes for nobody, of last night", noon.Add(-25*time.Hour)
+	w.signIn(caseworker)
+	p := w.get("/portal/north-shore/").wants(403, "This health authority is suspended").contains("Codes for nobody, of last night").contains("November 25, 2026")
+	p.lacks("/portal/north-shore/audit").lacks("/portal/north-shore/codes")
+	w.signIn(auditor)
+	p = w.get("/portal/north-shore/sharing").wants(403, "This health authority is suspended")
+	w.get(p.link("Read the audit log")).wants(200, "Audit log")
+	w.signIn(caseworker)
+	w.get("/portal/north-shore/audit").wants(403, "This health authority is suspended")
+	north.State = tenant.Leaving
+	w.get("/portal/north-shore/").wants(403, "This health authority is leaving")
+}
+
 func TestSigningInComesFirst(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

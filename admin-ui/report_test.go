@@ -183,13 +183,12 @@ func TestReportPageOpens(t *testing.T) {
 	}
 }
 
-// A page that is switched off, or whose authority is suspended, does not exist.
+// A page that is switched off does not exist.
 func TestReportPageSwitchedOff(t *testing.T) {
 	t.Parallel()
 	for _, statement := range []string{
 		`update tenant_setting set self_report_page = false where tenant_id = $1`,
 		`update tenant_setting set self_report = false, self_report_page = false where tenant_id = $1`,
-		`update tenant_directory set state = 'suspended' where tenant = $1`,
 	} {
 		f := newReportWorld(t)
 		if _, err := f.world.Database.Super().ExecContext(t.Context(), statement, f.north.ID); err != nil {

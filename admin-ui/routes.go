@@ -12,6 +12,8 @@ import (
 type route struct {
 	authz.Route
 	handle handler
+	// whileClosed leaves the route open while the authority is suspended or leaving.
+	whileClosed bool
 }
 
 // handler serves a request whose guard has let it through.
@@ -83,8 +85,8 @@ func (s *Server) sharingRoutes() []route {
 
 func (s *Server) auditRoutes() []route {
 	return []route{
-		staffed("GET /portal/:tenant/audit", authz.AuditRead, limitPortal, s.showAudit),
-		staffed("GET /portal/:tenant/audit/log", authz.AuditRead, limitPortal, s.exportAudit),
+		whileClosed(staffed("GET /portal/:tenant/audit", authz.AuditRead, limitPortal, s.showAudit)),
+		whileClosed(staffed("GET /portal/:tenant/audit/log", authz.AuditRead, limitPortal, s.exportAudit)),
 	}
 }
 
@@ -121,6 +123,12 @@ func staffed(pattern string, a authz.Action, limit string, h handler) route {
 func operated(pattern string, role authz.Role, h handler) route {
 	r := declare(pattern, limitPortal, h)
 	r.Audience, r.Credential, r.TenantFrom, r.Role = authz.AudienceOperator, authz.CredentialSession, authz.TenantFromNone, role
+	return r
+}
+
+// whileClosed leaves r open to the staff of an authority that is suspended or leaving.
+func whileClosed(r route) route {
+	r.whileClosed = true
 	return r
 }
 

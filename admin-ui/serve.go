@@ -166,8 +166,8 @@ func (s *Server) enter(ctx context.Context, v *visit) error {
 	}
 	by.Request = v.id
 	v.tenant, v.by, v.policy = t, by, policy
-	if t.State != tenant.Active {
-		return errSuspended
+	if t.State != tenant.Active && !(v.route.whileClosed && v.may(v.route.Action)) {
+		return errClosed
 	}
 	return nil
 }

@@ -22,7 +22,7 @@ import (
 func TestEveryErrorOfTheDomainHasAnAnswer(t *testing.T) {
 	t.Parallel()
 	sentinels := slices.Concat(authz.Sentinels(), oidc.Sentinels(), member.Sentinels(), verification.Sentinels(), sharing.Sentinels(), platform.Sentinels(),
-		[]error{tenant.ErrUnknown, errNoPage, errMethod, errCrossOrigin, errForm, errSuspended, errOutside})
+		[]error{tenant.ErrUnknown, errNoPage, errMethod, errCrossOrigin, errForm, errClosed, errOutside})
 	for _, sentinel := range sentinels {
 		k, found := lookUp(sentinel)
 		if found == slices.Contains(unmet(), sentinel) {

@@ -11,6 +11,7 @@ import (
 
 	"carillon/admin-ui/assets"
 	"carillon/authz"
+	"carillon/tenant"
 )
 
 //go:embed layout.html pages/*.html components/*/*.html
@@ -103,7 +104,7 @@ func (s *Server) shell(v *visit, a answer) shell {
 func (s *Server) nav(v *visit) []navItem {
 	var items []navItem
 	add := func(a authz.Action, key, path string, current bool) {
-		if v.may(a) {
+		if v.may(a) && (v.tenant.State == tenant.Active || a == authz.AuditRead) {
 			items = append(items, navItem{Text: s.words.text(key), Path: v.path(path), Current: current})
 		}
 	}
@@ -121,6 +122,9 @@ func (s *Server) nav(v *visit) []navItem {
 // settings lead to pages about the authority itself, a level below one item of nav.
 func (s *Server) settings(v *visit) []navItem {
 	var items []navItem
+	if v.tenant.State != tenant.Active {
+		return items
+	}
 	for _, entry := range []struct {
 		action    authz.Action
 		key, path string

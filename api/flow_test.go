@@ -223,7 +223,7 @@ func TestRoundTrips(t *testing.T) {
 	}
 }
 
-func (f *fixture) suspend(t *testing.T, of *tenant.Tenant) {
+func (f *fixture) put(t *testing.T, of *tenant.Tenant, into tenant.State) {
 	t.Helper()
-	f.sql(t, `update tenant_directory set state = 'suspended' where tenant = $1`, of.ID.String())
+	f.sql(t, `update tenant_directory set state = $2 where tenant = $1`, of.ID.String(), string(into))
 }

@@ -82,8 +82,8 @@ func built(r route) bool {
 		slices.Contains([]authz.TenantFrom{authz.TenantFromURL, authz.TenantFromHost, authz.TenantFromNone}, r.TenantFrom)
 }
 
-// findTenant looks up the tenant of the URL. A suspended one is none; what none means
-// is for the next guard to say, and it is what an unknown credential means.
+// findTenant looks up the tenant of the URL. What none means is for the next guard to
+// say, and it is what an unknown credential means.
 func (s *Server) findTenant(c *gin.Context) {
 	if s.config.Directory.StrangeSlug(c.Param("tenant")) && !s.mayAskForNames(c.Writer, of(c).address) {
 		c.Abort()
@@ -94,7 +94,7 @@ func (s *Server) findTenant(c *gin.Context) {
 	case errors.Is(err, tenant.ErrUnknown):
 	case err != nil:
 		s.fail(c, err)
-	case t.State == tenant.Active:
+	default:
 		of(c).tenant = t
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"carillon/authz"
+	"carillon/tenant"
 )
 
 // seen is an answer without what differs between any two.
@@ -141,7 +142,7 @@ func TestForeignUploadsAreUnknown(t *testing.T) {
 
 	stranger := f.open(t, "stranger") // any tenant's certificate but south's
 	theirs := f.upload(t, stranger, f.teks(3), nil).with("healthAuthorityID", f.south.HealthAuthorityID)
-	f.suspend(t, stranger.Tenant)
+	f.put(t, stranger.Tenant, tenant.Suspended)
 	wantSame(t, "north's certificate",
 		swap(south(theirs), stranger.Settings.Issuer, f.north.Settings.Issuer), south(hers))
 
@@ -157,14 +158,14 @@ func TestForeignUploadsAreUnknown(t *testing.T) {
 	wantSame(t, "north's revision token", south(confirmed.with("revisionToken", rubbish)), south(confirmed.with("revisionToken", revision)))
 }
 
-// A suspended tenant and one that never was are the same, and so is its key.
+// An erased tenant and one that never was are the same, and so is its key.
 func TestNoTenant(t *testing.T) {
 	t.Parallel()
 	f := setUp(t)
 	closed := f.open(t, "closed")
 	upload := f.upload(t, closed, f.teks(1), nil)
 	text, _ := json.Marshal(upload)
-	f.suspend(t, closed.Tenant)
+	f.put(t, closed.Tenant, tenant.Erased)
 	f.start(t)
 	for _, r := range f.routes {
 		path, ofTenant := strings.CutPrefix(r.Path, "/t/:tenant")
@@ -186,13 +187,13 @@ func TestNoTenant(t *testing.T) {
 		if nowhere.StatusCode != want {
 			t.Errorf("%s %s: %v, want %d", r.Method, path, nowhere, want)
 		}
-		wantSame(t, path+" of a suspended tenant", nowhere, f.ask(t, r.Method, "/t/closed"+path, h, string(text)))
+		wantSame(t, path+" of an erased tenant", nowhere, f.ask(t, r.Method, "/t/closed"+path, h, string(text)))
 		wantSame(t, path+" of no slug", nowhere, f.ask(t, r.Method, "/t/No_Slug"+path, h, string(text)))
 	}
 	got := f.post(t, closed.Tenant, "/v1/publish", "", upload)
 	wantPadding(t, got)
 	if got.text("code") != "unknown_health_authority_id" || got.text("errorCode") != got.text("code") || got.text("error") != "unauthorized health authority: "+closed.HealthAuthorityID {
-		t.Errorf("upload for a suspended tenant: %v", got)
+		t.Errorf("upload for an erased tenant: %v", got)
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"carillon/signing/bearer"
 	"carillon/tenant/key"
 	"carillon/tenant/stats"
+	"carillon/tenant"
 )
 
 // bearerOf is a token of a tenant, made at a time.
@@ -133,9 +134,9 @@ func TestKeyServerStatisticsAreGuarded(t *testing.T) {
 		t.Errorf("idle: %v, want no days", a)
 	}
 	f.start(t)
-	f.suspend(t, f.north.Tenant)
+	f.put(t, f.north.Tenant, tenant.Erased)
 	f.start(t)
 	if a := f.keyStats(t, "north", "Bearer "+good, "{}"); a.StatusCode != http.StatusUnauthorized {
-		t.Errorf("suspended: %v, want 401", a)
+		t.Errorf("erased: %v, want 401", a)
 	}
 }

@@ -24,11 +24,17 @@ func TestMaintenance(t *testing.T) {
 	for i, test := range []struct {
 		name          string
 		platform, own bool
-	}{{"no switch", false, false}, {"the tenant's switch", false, true}, {"the platform's switch", true, false}} {
+		state         tenant.State
+	}{
+		{"no switch", false, false, tenant.Active}, {"the tenant's switch", false, true, tenant.Active},
+		{"the platform's switch", true, false, tenant.Active},
+		{"suspended", false, false, tenant.Suspended}, {"leaving", false, false, tenant.Leaving},
+	} {
 		if err := tenant.SetMaintenance(t.Context(), f.world.Operator, switcher, false, tenanttest.Start); err != nil {
 			t.Fatal(err)
 		}
 		f.set(t, f.north.Tenant, `maintenance = false`)
+		f.put(t, f.north.Tenant, tenant.Active)
 		f.start(t)
 		code, uuid := f.issue(t, f.north, nil)
 		token := f.token(t, f.north, nil)
@@ -38,8 +44,10 @@ func TestMaintenance(t *testing.T) {
 		if test.own {
 			f.set(t, f.north.Tenant, `maintenance = true`)
 		}
+		f.put(t, f.north.Tenant, test.state)
 		f.start(t)
-		issuing, verifying := test.platform || test.own, test.platform
+		verifying := test.platform || test.state != tenant.Active
+		issuing := verifying || test.own
 		for _, r := range []struct {
 			path, key string
 			body      object
@@ -67,9 +75,9 @@ func TestMaintenance(t *testing.T) {
 				wantRefusal(t, test.name+" "+r.path, a, http.StatusTooManyRequests, "maintenance_mode", "server is read-only for maintenance")
 			}
 		}
-		if a := ask("/v1/publish", "", object{"unknown": "member"}); (a.StatusCode == http.StatusTooManyRequests) != test.platform {
+		if a := ask("/v1/publish", "", object{"unknown": "member"}); (a.StatusCode == http.StatusTooManyRequests) != verifying {
 			t.Errorf("%s, publish: %v", test.name, a)
-		} else if want := `{"error":"please try again later"}`; test.platform && (string(a.body) != want || a.Header.Get("Content-Type") != "application/json") {
+		} else if want := `{"error":"please try again later"}`; verifying && (string(a.body) != want || a.Header.Get("Content-Type") != "application/json") {
 			t.Errorf("%s, publish: %v, want %s", test.name, a, want)
 		}
 		if a := ask("/api/issue", f.north.device, object{}); a.StatusCode != http.StatusUnauthorized {

@@ -237,7 +237,7 @@ func TestKeysAreListedWholeOrNotAtAll(t *testing.T) {
 		{"one key cannot be read", func() {
 			f.sql(t, `update signing_key set public_der = 'x' where tenant_id = $1 and key_id = 'north-c1'`, f.north.ID.String())
 		}},
-		{"suspended", func() { f.suspend(t, f.north.Tenant) }},
+		{"erased", func() { f.put(t, f.north.Tenant, tenant.Erased) }},
 		{"no database", func() { _ = f.world.Publish.Close() }},
 	} {
 		fault.breakIt()

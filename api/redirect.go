@@ -96,7 +96,8 @@ func (s *Server) regionPlace(ctx context.Context, label string) (place, error) {
 	return place{region: region, tenant: t, links: true}, nil
 }
 
-// findPlace looks up what the request's host stands for. A suspended tenant is none.
+// findPlace looks up what the request's host stands for. A suspended tenant's links go on
+// leading to its app, which systems would forget otherwise.
 func (s *Server) findPlace(c *gin.Context) {
 	p, err := s.placeOf(c.Request.Context(), hostName(c.Request.Host))
 	if err != nil {
@@ -105,9 +106,7 @@ func (s *Server) findPlace(c *gin.Context) {
 	}
 	v := of(c)
 	v.region = p.region
-	if p.tenant != nil && p.tenant.State == tenant.Active {
-		v.tenant = p.tenant
-	}
+	v.tenant = p.tenant
 }
 
 // redirect answers a link. It holds a code, so nobody on the way may keep the answer.

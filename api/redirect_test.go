@@ -85,7 +85,7 @@ func TestLinksByHost(t *testing.T) {
 	f.sql(t, `insert into directory_host (host, tenant) values ('en.north.example', $1), ('portal.example', $1)`, f.north.ID.String())
 	f.set(t, f.south.Tenant, `enx = true`)
 	closed := f.open(t, "closed")
-	f.suspend(t, closed.Tenant)
+	f.put(t, closed.Tenant, tenant.Erased)
 	f.start(t)
 	const (
 		android, iphone = "Android", "iPhone"

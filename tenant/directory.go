@@ -176,9 +176,10 @@ func (d *Directory) page(ctx context.Context, after *ID) ([]ID, error) {
 
 const (
 	entryColumns = `
-  select d.tenant, d.number, d.slug, d.name, d.region, d.health_authority_id, d.state, d.kind, p.maintenance
+  select d.tenant, d.number, d.slug, d.name, d.region, d.health_authority_id, d.state, d.state_reason, d.state_since, d.kind, p.maintenance
     from tenant_directory d, platform p
-   where `
+   where d.state <> 'erased'
+     and `
 	entryBySlug              = entryColumns + `d.slug = $1`
 	entryByHealthAuthorityID = entryColumns + `d.health_authority_id = $1`
 	entryByHost              = entryColumns + `d.tenant = (select h.tenant from directory_host h where h.host = $1)`
@@ -211,6 +212,8 @@ func (d *Directory) load(ctx context.Context, n name) (*Tenant, error) {
 		HealthAuthorityID string `db:"health_authority_id"`
 		State             State
 		Kind              Kind
+		StateReason       string     `db:"state_reason"`
+		StateSince        *time.Time `db:"state_since"`
 		Maintenance       bool
 	}
 	query, arg := n.query()
@@ -223,8 +226,11 @@ func (d *Directory) load(ctx context.Context, n name) (*Tenant, error) {
 	}
 	t := &Tenant{
 		ID: row.Tenant, Number: row.Number, Slug: row.Slug, Name: row.Name, Region: row.Region,
-		HealthAuthorityID: row.HealthAuthorityID, State: row.State, Kind: row.Kind,
+		HealthAuthorityID: row.HealthAuthorityID, State: row.State, StateReason: row.StateReason, Kind: row.Kind,
 		Maintenance: row.Maintenance || d.held.Load(),
+	}
+	if row.StateSince != nil {
+		t.StateSince = row.StateSince.UTC()
 	}
 	err = d.db.In(ctx, t.ID, func(tx *Tx) (err error) {
 		t.Settings, err = readSettings(ctx, tx)

@@ -169,6 +169,27 @@ func TestSuspended(t *testing.T) {
 	}
 }
 
+// An erased tenant is found by none of its names.
+func TestErased(t *testing.T) {
+	t.Parallel()
+	w := tenanttest.New(t)
+	north := w.Create("north")
+	exec(t, w, `update tenant_directory set state = 'erased' where tenant = $1`, north.ID)
+	exec(t, w, `insert into directory_host (host, tenant) values ('north.example', $1)`, north.ID)
+	d := tenant.NewDirectory(w.Device)
+	for name, find := range map[string]func() (*tenant.Tenant, error){
+		"slug":                func() (*tenant.Tenant, error) { return d.BySlug(t.Context(), "north") },
+		"ID":                  func() (*tenant.Tenant, error) { return d.ByID(t.Context(), north.ID) },
+		"region":              func() (*tenant.Tenant, error) { return d.ByRegion(t.Context(), north.Region) },
+		"host":                func() (*tenant.Tenant, error) { return d.ByHost(t.Context(), "north.example") },
+		"health authority ID": func() (*tenant.Tenant, error) { return d.ByHealthAuthorityID(t.Context(), north.HealthAuthorityID) },
+	} {
+		if got, err := find(); !errors.Is(err, tenant.ErrUnknown) {
+			t.Errorf("by %s: %v, %v", name, got, err)
+		}
+	}
+}
+
 // All tenants are visited once, page by page, until one visit fails.
 func TestEachTenant(t *testing.T) {
 	t.Parallel()
@@ -367,11 +388,20 @@ func TestMaintenanceIsEntered(t *testing.T) {
 
 func TestClosedFor(t *testing.T) {
 	t.Parallel()
-	for _, test := range []struct{ platform, own, issue, verify bool }{
-		{false, false, false, false}, {false, true, true, false}, {true, false, true, true}, {true, true, true, true},
+	for _, test := range []struct {
+		state                        tenant.State
+		platform, own, issue, verify bool
+	}{
+		{tenant.Active, false, false, false, false},
+		{tenant.Active, false, true, true, false},
+		{tenant.Active, true, false, true, true},
+		{tenant.Active, true, true, true, true},
+		{tenant.Suspended, false, false, true, true},
+		{tenant.Leaving, false, false, true, true},
+		{"", false, false, true, true},
 	} {
-		of := tenant.Tenant{Maintenance: test.platform, Settings: tenant.Settings{Maintenance: test.own}}
-		if of.ClosedForIssue() != test.issue || of.ClosedForVerify() != test.verify || of.ClosedForPublish() != test.platform {
+		of := tenant.Tenant{State: test.state, Maintenance: test.platform, Settings: tenant.Settings{Maintenance: test.own}}
+		if of.ClosedForIssue() != test.issue || of.ClosedForVerify() != test.verify || of.ClosedForPublish() != test.verify {
 			t.Errorf("%+v: issue %v, verify %v, publish %v", test, of.ClosedForIssue(), of.ClosedForVerify(), of.ClosedForPublish())
 		}
 	}

@@ -83,6 +83,12 @@ var fillSQL = []string{
 	`insert into export_part (tenant_id, config_id, starts_at, fence, file_no, part_no, body)
 	 select tenant_id, config_id, starts_at, 1, 1, 1, 'part' from export_batch where tenant_id = $1`,
 	`insert into audit_checkpoint (tenant_id, entries, at, statement) values ($1, 1, now(), 'signed')`,
+	`insert into member (tenant_id, member_id, issuer, email, name, roles)
+	 values ($1, gen_random_uuid(), 'https://login.example', 'granter@health.example', 'Granter', '{owner}')
+	     on conflict do nothing`,
+	`insert into support_grant (tenant_id, grant_id, email, role, granted_by, granted_at, expires_at)
+	 select tenant_id, gen_random_uuid(), 'support@platform.example', 'auditor', member_id, now(), now() + interval '1 hour'
+	   from member where tenant_id = $1 and email = 'granter@health.example'`,
 	`insert into mobile_app (tenant_id, os, name, app_id, store_url)
 	 values ($1, 'ios', 'App', 'TEAMID.org.health', 'https://store.example')`,
 }

@@ -8,18 +8,22 @@ import (
 	"carillon/authz"
 )
 
-// ClosedForIssue reports whether codes may not be issued or asked for: the platform or
-// this tenant is in maintenance (verification protocol §0.4).
-func (t *Tenant) ClosedForIssue() bool { return t.Maintenance || t.Settings.Maintenance }
+// readOnly reports whether the tenant is only read from: the platform is in maintenance,
+// or the tenant is suspended or leaving, which to phones and programs is the same.
+func (t *Tenant) readOnly() bool { return t.Maintenance || t.State != Active }
 
-// ClosedForVerify reports whether codes may not be verified: the platform is in
-// maintenance. A tenant's own switch leaves the codes good that are out.
-func (t *Tenant) ClosedForVerify() bool { return t.Maintenance }
+// ClosedForIssue reports whether codes may not be issued or asked for: the tenant is only
+// read from, or is in maintenance by its own switch (verification protocol §0.4).
+func (t *Tenant) ClosedForIssue() bool { return t.readOnly() || t.Settings.Maintenance }
 
-// ClosedForPublish reports whether keys may not be published: the platform is in
-// maintenance (key server protocol §1.1). A tenant's own switch is about codes, and
-// leaves the certificates good that are out.
-func (t *Tenant) ClosedForPublish() bool { return t.Maintenance }
+// ClosedForVerify reports whether codes may not be verified: the tenant is only read from.
+// Its own switch leaves the codes good that are out.
+func (t *Tenant) ClosedForVerify() bool { return t.readOnly() }
+
+// ClosedForPublish reports whether keys may not be published: the tenant is only read
+// from (key server protocol §1.1). Its own switch is about codes, and leaves the
+// certificates good that are out.
+func (t *Tenant) ClosedForPublish() bool { return t.readOnly() }
 
 // HoldMaintenance makes the platform be in maintenance as this directory sees it,
 // whatever the database says, for the directory's life.

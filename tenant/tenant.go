@@ -16,6 +16,7 @@ import (
 	"fmt"
 	"regexp"
 	"strings"
+	"time"
 
 	"github.com/google/uuid"
 )
@@ -80,11 +81,19 @@ func ParseRegion(text string) (string, error) {
 // State says whether a tenant is served.
 type State string
 
-// The states of a tenant.
+// The states of a tenant. One that was erased is as if it had never been: no directory
+// finds it.
 const (
-	Active    State = "active"
+	Active State = "active"
+	// Suspended tenants are only read from, until an operator resumes them.
 	Suspended State = "suspended"
+	// Leaving tenants are only read from, for good.
+	Leaving State = "leaving"
+	Erased  State = "erased"
 )
+
+// States lists them.
+func States() []State { return []State{Active, Suspended, Leaving, Erased} }
 
 // Kind says what a tenant is for. It never changes.
 type Kind string
@@ -114,13 +123,17 @@ type Tenant struct {
 	HealthAuthorityID string
 	State             State
 	Kind              Kind
+	// StateReason is why, for the tenant's staff; StateSince is the zero time for a state
+	// that it has had from the start.
+	StateReason string
+	StateSince  time.Time
 	// Maintenance says whether the whole platform is in maintenance (verification
 	// protocol §0.4). The tenant's own switch is in Settings.
 	Maintenance bool
 	Settings    Settings
 }
 
-// ErrUnknown means that no tenant has that name. Suspended tenants are found.
+// ErrUnknown means that no tenant has that name. Suspended and leaving ones are found.
 var ErrUnknown = errors.New("unknown tenant")
 
 func unknown(kind string) error { return fmt.Errorf("%w: no such %s", ErrUnknown, kind) }

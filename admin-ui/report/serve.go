@@ -105,13 +105,13 @@ func hostName(host string) string {
 }
 
 // enter finds the tenant and its look. It reports whether there is a page: a tenant
-// that is suspended or has none is as one that does not exist.
+// that has none is as one that does not exist.
 func (s *Server) enter(ctx context.Context, v *visit, id tenant.ID) (bool, error) {
 	t, err := s.config.Directory.ByID(ctx, id)
 	if err != nil {
 		return false, err
 	}
-	if t.State != tenant.Active || !t.Settings.SelfReport || !t.Settings.SelfReportPage {
+	if !t.Settings.SelfReport || !t.Settings.SelfReportPage {
 		return false, nil
 	}
 	v.tenant = t

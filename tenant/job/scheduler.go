@@ -157,7 +157,7 @@ with due as (
           where o.job = free.job
             and o.due_at <= $3
             and (o.leased_until is null or o.leased_until <= $3)
-            and (d.state = 'active' or d.state = 'suspended' and o.when_suspended
+            and (d.state = 'active' or d.state in ('suspended', 'leaving') and o.when_suspended
                  or o.tenant = '00000000-0000-0000-0000-000000000000')
        order by o.due_at
           limit free.places

@@ -67,7 +67,7 @@ with standing as (
     left join tenant_directory d on d.tenant = r.tenant
    where r.tenant = '00000000-0000-0000-0000-000000000000'
       or d.state = 'active'
-      or r.when_suspended and d.state is not null
+      or r.when_suspended and d.state in ('suspended', 'leaving')
 )
 `
 

@@ -68,7 +68,7 @@ func (s *Service) Turn(ctx context.Context, id tenant.ID) error {
 	if err != nil {
 		return fmt.Errorf("find tenant: %w", err)
 	}
-	if t.State != tenant.Active || t.ClosedForIssue() {
+	if t.ClosedForIssue() {
 		return nil
 	}
 	for range batchesPerTurn {

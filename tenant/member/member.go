@@ -73,14 +73,15 @@ const membershipsSQL = `
   select d.tenant, d.slug, d.name, d.region
     from member m
     join tenant_directory d on d.tenant = m.tenant_id
-   where d.state = 'active'
+   where d.state <> 'erased'
      and (m.subject is null or m.subject = $1)
      and ($2 = '' or m.tenant_id::text = $2)
 order by d.name
    limit 1000`
 
 // Memberships lists the tenants that know a person who has signed in, by name. For one
-// who did so at a tenant's own provider there is only that tenant.
+// who did so at a tenant's own provider there is only that tenant. Suspended ones are
+// listed, too: there she learns why.
 func Memberships(ctx context.Context, db *tenant.DB, who oidc.Identity) ([]Membership, error) {
 	var list []Membership
 	err := db.ForLogin(ctx, who.Issuer, strings.ToLower(who.Email), func(tx *tenant.Tx) error {

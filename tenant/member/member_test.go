@@ -150,7 +150,7 @@ func TestMemberships(t *testing.T) {
 	}
 	add(t, w, east, member.Member{Issuer: idp, Email: "sam@health.example", Name: "Sam", Roles: []authz.Role{authz.Owner}})
 	add(t, w, east, member.Member{Issuer: "https://evil.example", Email: robin.Email, Name: "Robin", Roles: []authz.Role{authz.Owner}})
-	suspend(t, w, west)
+	erase(t, w, west)
 
 	want := []member.Membership{
 		{Tenant: north.ID, Slug: "north", Name: north.Name, Region: north.Region},
@@ -296,10 +296,10 @@ func memberships(t *testing.T, db *tenant.DB, who oidc.Identity) []member.Member
 	return list
 }
 
-func suspend(t *testing.T, w *tenanttest.World, at *tenant.Tenant) {
+func erase(t *testing.T, w *tenanttest.World, at *tenant.Tenant) {
 	t.Helper()
 	err := w.Operator.In(t.Context(), at.ID, func(tx *tenant.Tx) error {
-		_, err := tx.Exec(t.Context(), `update tenant_directory set state = 'suspended' where tenant = $1`, at.ID)
+		_, err := tx.Exec(t.Context(), `update tenant_directory set state = 'erased' where tenant = $1`, at.ID)
 		return err
 	})
 	if err != nil {

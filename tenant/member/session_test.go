@@ -91,13 +91,13 @@ func TestDeleteExpired(t *testing.T) {
 	}
 }
 
-// Only those with pages for people handle sessions; the jobs role may remove them without reading.
+// Only those who serve pages to people handle sessions; the jobs role may remove them without reading.
 func TestSessionsByRole(t *testing.T) {
 	t.Parallel()
 	w := tenanttest.New(t)
 	commit(t, member.NewSessions(w.Portal, w.Now), "digest", []byte("data"), w.Now().Add(time.Hour))
 	for name, db := range map[string]*tenant.DB{
-		"device": w.Device, "issuer": w.Issuer, "publish": w.Publish, "jobs": w.Jobs,
+		"device": w.Device, "issuer": w.Issuer, "publish": w.Publish, "jobs": w.Jobs, "report": w.Report,
 	} {
 		s := member.NewSessions(db, w.Now)
 		if got, _, err := s.FindCtx(t.Context(), "digest"); got != nil || !tenanttest.Denied(err) {

@@ -58,7 +58,7 @@ func Add(ctx context.Context, db *tenant.DB, by authz.Subject, o Operator, at ti
 		if err != nil {
 			return err
 		}
-		return Record(ctx, tx, by, Entry{At: at, Action: "operator:add", Detail: map[string]string{"email": strings.ToLower(o.Email), "role": string(o.Role)}})
+		return Record(ctx, tx, by, Entry{At: at, Action: "operator:add", Target: strings.ToLower(o.Email), Detail: map[string]string{"role": string(o.Role)}})
 	})
 	if o.Issuer == "" || malformed(err) {
 		return ErrOperator
@@ -92,7 +92,7 @@ func Remove(ctx context.Context, db *tenant.DB, by authz.Subject, issuer, email 
 		if err != nil {
 			return err
 		}
-		return Record(ctx, tx, by, Entry{At: at, Action: "operator:remove", Detail: map[string]string{"email": strings.ToLower(email)}})
+		return Record(ctx, tx, by, Entry{At: at, Action: "operator:remove", Target: strings.ToLower(email)})
 	})
 	if err != nil {
 		return fmt.Errorf("remove operator: %w", err)
@@ -165,4 +165,4 @@ func Authenticate(ctx context.Context, db *tenant.DB, who oidc.Identity) (authz.
 }
 
 // Sentinels lists the errors that callers may tell apart.
-func Sentinels() []error { return []error{ErrNotOperator, ErrOperator} }
+func Sentinels() []error { return []error{ErrNotOperator, ErrOperator, ErrReason, ErrState} }

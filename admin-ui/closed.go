@@ -1,0 +1,32 @@
+package adminui
+
+import (
+	"carillon/authz"
+	"carillon/tenant"
+)
+
+// closedPage tells the staff of an authority that is suspended or leaving why they find
+// nothing.
+type closedPage struct {
+	Since          *moment // nil if it was never otherwise
+	Reason, Advice string
+	// Audit is the path of the audit log, which stays open; empty for whoever may not
+	// read it.
+	Audit string
+}
+
+func (s *Server) closed(v *visit, k known) answer {
+	p := closedPage{Reason: v.tenant.StateReason, Advice: s.words.text(k.advice)}
+	heading := k.message
+	if v.tenant.State == tenant.Leaving {
+		heading, p.Advice = "closed.leaving", s.words.text("closed.leaving.advice")
+	}
+	if !v.tenant.StateSince.IsZero() {
+		since := s.words.moment(v.tenant.StateSince, s.config.Now())
+		p.Since = &since
+	}
+	if v.may(authz.AuditRead) {
+		p.Audit = v.path("/audit")
+	}
+	return answer{status: k.status, page: "closed", heading: s.words.text(heading), data: p}
+}
