@@ -28,6 +28,8 @@ type Options struct {
 	// Server is the program and arguments that serve; flags for the database and
 	// addresses follow.
 	Server []string
+	// Bare is the program and arguments that call [ServeBare]; the folder follows.
+	Bare []string
 	// Slice is how long each figure is measured.
 	Slice time.Duration
 	// Callers are the numbers of concurrent callers to measure with.
@@ -55,7 +57,7 @@ func Run(ctx context.Context, o Options) error {
 	}
 	defer s.stop(ctx)
 	fmt.Fprint(o.Out, machine(ctx, s))
-	fmt.Fprintf(o.Out, "Server, Postgres and load share these cores; HTTP/1.1 keep-alive over loopback; %d tenants; no rate limits.\n\n", few)
+	fmt.Fprintf(o.Out, "Server, Postgres and load share these cores, of which the server uses half; HTTP/1.1 keep-alive over loopback; %d tenants; no rate limits.\n\n", few)
 	r := &run{options: o, stack: s}
 	if err := r.table(ctx); err != nil {
 		return err

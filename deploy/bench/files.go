@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"time"
@@ -45,35 +47,76 @@ func (s *stack) makeFiles(ctx context.Context) error {
 
 func (s *stack) files() string { return filepath.Join(s.dir, "exports") }
 
-// floorFiles asks a bare server of the same files, which does nothing but open them
-// and hand them to the standard library.
+// floorFiles asks a bare server of the same files: a process of its own, as ours is, which
+// does nothing but open them and hand them to the standard library.
 func (s *stack) floorFiles(ctx context.Context, name string, callers int, long time.Duration) (load, error) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	address, stop, err := s.startBare(ctx)
 	if err != nil {
 		return load{}, err
 	}
-	bare := &http.Server{Handler: http.HandlerFunc(s.serveBare), ReadHeaderTimeout: requestTimeout}
-	done := make(chan error, 1)
-	go func() { done <- bare.Serve(listener) }()
+	defer stop()
 	all := make([]caller, callers)
 	for i := range all {
-		all[i].address = listener.Addr().String()
+		all[i].address = address
+		defer all[i].close()
 	}
 	l := closedLoop(ctx, callers, long, func(_ context.Context, caller int) error {
 		return all[caller].get("/" + s.anyone().slug + "/" + name) //nolint:contextcheck // a connection outlives its requests
 	})
-	for i := range all {
-		all[i].close()
+	return l, l.fatal()
+}
+
+// startBare returns where the bare server listens. It ends when its standard input does.
+func (s *stack) startBare(ctx context.Context) (address string, stop func(), err error) {
+	process := exec.CommandContext(ctx, s.bare[0], append(s.bare[1:len(s.bare):len(s.bare)], s.files())...)
+	process.Stderr = os.Stderr
+	in, err := process.StdinPipe()
+	if err != nil {
+		return "", nil, err
 	}
-	err = bare.Close()
+	out, err := process.StdoutPipe()
+	if err != nil {
+		return "", nil, err
+	}
+	if err := process.Start(); err != nil {
+		return "", nil, err
+	}
+	stop = func() {
+		_ = in.Close()
+		_ = process.Wait() // it has nothing to say
+	}
+	if _, err := fmt.Fscanln(out, &address); err != nil {
+		stop()
+		return "", nil, fmt.Errorf("bare server: %w", err)
+	}
+	return address, stop, nil
+}
+
+// ServeBare serves the files of a folder by the standard library, writes where, and ends
+// when there is nothing more to be read.
+func ServeBare(folder string, until io.Reader, where io.Writer) error {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return err
+	}
+	bare := &http.Server{Handler: bareFiles(folder), ReadHeaderTimeout: requestTimeout}
+	done := make(chan error, 1)
+	go func() { done <- bare.Serve(listener) }()
+	_, err = fmt.Fprintln(where, listener.Addr())
+	if err == nil {
+		_, err = io.Copy(io.Discard, until)
+	}
+	err = errors.Join(err, bare.Close())
 	if ended := <-done; !errors.Is(ended, http.ErrServerClosed) {
 		err = errors.Join(err, ended)
 	}
-	return l, errors.Join(err, l.fatal())
+	return err
 }
 
-func (s *stack) serveBare(w http.ResponseWriter, r *http.Request) {
-	f, err := os.Open(filepath.Join(s.files(), filepath.FromSlash(r.URL.Path)))
+type bareFiles string
+
+func (folder bareFiles) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	f, err := os.Open(filepath.Join(string(folder), filepath.FromSlash(r.URL.Path)))
 	if err != nil {
 		http.NotFound(w, r)
 		return

@@ -29,6 +29,7 @@ type stack struct {
 	server     *exec.Cmd
 	exited     chan struct{} // closed when the server process has ended
 	address    string        // where it serves
+	bare       []string      // the program that it is compared with for downloads
 	operations string        // where its metrics are
 	tenants    []*target
 }
@@ -64,6 +65,7 @@ func start(ctx context.Context, o Options) (_ *stack, err error) {
 	if err := s.makeFiles(ctx); err != nil {
 		return nil, err
 	}
+	s.bare = o.Bare
 	return s, s.startServer(ctx, o.Server)
 }
 

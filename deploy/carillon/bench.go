@@ -15,6 +15,7 @@ type benchCommand struct {
 	Requests benchRequests     `cmd:"" default:"withargs" help:"Requests per second beside a floor, delays, costs."`
 	Exports  benchExports      `cmd:"" help:"Export files of many keys: time beside a floor, memory."`
 	Worker   benchExportWorker `cmd:"" hidden:"" name:"export-worker"`
+	Bare     benchBareServer   `cmd:"" hidden:"" name:"bare-server"`
 }
 
 type benchRequests struct {
@@ -33,6 +34,7 @@ func (c benchRequests) Run(ctx context.Context) error {
 	}
 	err = bench.Run(ctx, bench.Options{
 		Dir: c.Dir, PostgresBin: c.PostgresBin, Server: []string{program, "serve", "device", "issuer", "publish"},
+		Bare:  []string{program, "bench", "bare-server"},
 		Slice: c.Slice, Callers: c.Callers, Tenants: c.Tenants, Out: os.Stdout,
 	})
 	if errors.Is(err, bench.ErrMissed) {
@@ -71,4 +73,14 @@ type benchExportWorker struct{}
 func (benchExportWorker) Run(ctx context.Context) error {
 	defer leaveGarbage()()
 	return bench.ExportWorker(ctx, os.Stdin, os.Stdout)
+}
+
+type benchBareServer struct {
+	Folder string `arg:"" type:"existingdir"`
+}
+
+// Run serves with as many processors as the server that it is compared with.
+func (c benchBareServer) Run() error {
+	leaveHalf()
+	return bench.ServeBare(c.Folder, os.Stdin, os.Stdout)
 }

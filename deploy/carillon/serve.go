@@ -51,7 +51,13 @@ type serveCommand struct {
 // that the database is about to need, which costs more than they bring: a quarter of the
 // requests on two processors.
 func leaveProcessors(dsn string) {
-	if os.Getenv("GOMAXPROCS") == "" && onThisMachine(dsn) {
+	if onThisMachine(dsn) {
+		leaveHalf()
+	}
+}
+
+func leaveHalf() {
+	if os.Getenv("GOMAXPROCS") == "" {
 		runtime.GOMAXPROCS(max(1, runtime.GOMAXPROCS(0)/2))
 	}
 }
