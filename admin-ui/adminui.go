@@ -32,6 +32,7 @@ import (
 	"carillon/tenant/audit"
 	"carillon/tenant/limit"
 	"carillon/tenant/member"
+	"carillon/tenant/role"
 	"carillon/tenant/sharing"
 	"carillon/tenant/verification"
 )
@@ -97,6 +98,16 @@ type Operators interface {
 	Authenticate(ctx context.Context, who oidc.Identity) (authz.Subject, error)
 }
 
+// Roles is what staff do about roles. The promises and errors are those of [role.Staff].
+type Roles interface {
+	Board(ctx context.Context, t *tenant.Tenant, by authz.Subject) (role.Board, error)
+	Cast(ctx context.Context, t *tenant.Tenant, by authz.Subject) (role.Cast, error)
+	Plan(ctx context.Context, t *tenant.Tenant, by authz.Subject, r role.Role) (role.Plan, error)
+	Save(ctx context.Context, t *tenant.Tenant, by authz.Subject, r role.Role) error
+	PlanDeletion(ctx context.Context, t *tenant.Tenant, by authz.Subject, name authz.Role) (role.Plan, error)
+	Delete(ctx context.Context, t *tenant.Tenant, by authz.Subject, name authz.Role, version uuid.UUID) error
+}
+
 // Directory finds the health authority that a URL names: [tenant.ErrUnknown] if
 // there is none.
 type Directory interface {
@@ -121,6 +132,7 @@ type Config struct {
 	Codes     Codes
 	Audit     AuditLog
 	Sharing   Sharing
+	Roles     Roles
 	Directory Directory
 	Policies  *authz.Policies
 	// Operators is the part of the platform's own pages; nil in a process that leaves
@@ -145,7 +157,7 @@ func (c Config) validate() error {
 		return errors.New("a part that signing in needs is missing")
 	case c.Staff == nil && c.Operators == nil:
 		return errors.New("there is nobody to serve")
-	case c.Staff != nil && (c.Codes == nil || c.Audit == nil || c.Sharing == nil || c.Directory == nil || c.Policies == nil):
+	case c.Staff != nil && (c.Codes == nil || c.Audit == nil || c.Sharing == nil || c.Roles == nil || c.Directory == nil || c.Policies == nil):
 		return errors.New("a part that the portal needs is missing")
 	case c.Log == nil || c.Now == nil:
 		return errors.New("log or clock is missing")

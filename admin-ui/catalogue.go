@@ -187,6 +187,95 @@ func (c *catalogue) role(r authz.Role) string {
 	return string(r)
 }
 
+// action says what an action is.
+func (c *catalogue) action(a authz.Action) string {
+	key := map[authz.Action]string{
+		authz.CodeIssue:          "action.code_issue",
+		authz.CodeBulkIssue:      "action.code_bulk_issue",
+		authz.CodeRead:           "action.code_read",
+		authz.CodeExpire:         "action.code_expire",
+		authz.LabSubmit:          "action.lab_submit",
+		authz.LabMap:             "action.lab_map",
+		authz.StatsRead:          "action.stats_read",
+		authz.MemberRead:         "action.member_read",
+		authz.MemberWrite:        "action.member_write",
+		authz.RoleWrite:          "action.role_write",
+		authz.APIKeyRead:         "action.apikey_read",
+		authz.APIKeyWrite:        "action.apikey_write",
+		authz.KeyRead:            "action.key_read",
+		authz.KeyRequestRotation: "action.key_request_rotation",
+		authz.KeyApproveRotation: "action.key_approve_rotation",
+		authz.ExportRead:         "action.export_read",
+		authz.ExportRegenerate:   "action.export_regenerate",
+		authz.SharingOffer:       "action.sharing_offer",
+		authz.SharingAccept:      "action.sharing_accept",
+		authz.SharingView:        "action.sharing_view",
+		authz.SettingsRead:       "action.settings_read",
+		authz.SettingsWrite:      "action.settings_write",
+		authz.AuditRead:          "action.audit_read",
+		authz.TenantLeave:        "action.tenant_leave",
+		authz.DeviceVerify:       "action.device_verify",
+		authz.DeviceCertificate:  "action.device_certificate",
+		authz.DeviceReport:       "action.device_report",
+	}[a]
+	if key == "" {
+		return string(a)
+	}
+	return c.text(key)
+}
+
+func (c *catalogue) actions(list []authz.Action) string {
+	texts := make([]string, len(list))
+	for i, a := range list {
+		texts[i] = c.action(a)
+	}
+	return strings.Join(texts, "; ")
+}
+
+// ruling says what a role's rules say of an action, and whether it is the authority that
+// says so.
+func (c *catalogue) ruling(e authz.Effect, own bool) string {
+	switch {
+	case e == authz.Denied:
+		return c.text("ruling.denied")
+	case e == authz.Allowed && own:
+		return c.text("ruling.allowed_own")
+	case e == authz.Allowed:
+		return c.text("ruling.allowed")
+	}
+	return c.text("ruling.nothing")
+}
+
+// ownRule says what the authority itself says of an action.
+func (c *catalogue) ownRule(e authz.Effect) string {
+	switch e {
+	case authz.Denied:
+		return c.text("roles.rule.deny")
+	case authz.Allowed:
+		return c.text("roles.rule.allow")
+	}
+	return c.text("roles.rule.nothing")
+}
+
+// roleMeaning says what a built-in role is for.
+func (c *catalogue) roleMeaning(r authz.Role) string {
+	switch r { //nolint:exhaustive // as for role
+	case authz.Owner:
+		return c.text("role.owner.meaning")
+	case authz.Administrator:
+		return c.text("role.administrator.meaning")
+	case authz.Caseworker:
+		return c.text("role.caseworker.meaning")
+	case authz.KeyCustodian:
+		return c.text("role.key_custodian.meaning")
+	case authz.Analyst:
+		return c.text("role.analyst.meaning")
+	case authz.Auditor:
+		return c.text("role.auditor.meaning")
+	}
+	return ""
+}
+
 // actorKind says what acted, for what is not a person.
 func (c *catalogue) actorKind(kind string) string {
 	switch authz.Kind(kind) {

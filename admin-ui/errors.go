@@ -11,6 +11,7 @@ import (
 	"carillon/tenant"
 	"carillon/tenant/member"
 	"carillon/tenant/platform"
+	"carillon/tenant/role"
 	"carillon/tenant/sharing"
 	"carillon/tenant/verification"
 )
@@ -22,6 +23,7 @@ var (
 	errCrossOrigin = errors.New("form sent from another site")
 	errForm        = errors.New("form cannot be read")
 	errClosed      = errors.New("health authority is suspended or leaving")
+	errNoChange    = errors.New("nothing was changed")
 	errOutside     = errors.New("address outside the health authority's networks")
 )
 
@@ -91,6 +93,17 @@ func knownErrors() []known {
 		{sharing.ErrRegions, http.StatusUnprocessableEntity, fieldRegions, "sharing.error.regions", ""},
 		{sharing.ErrNoOffer, http.StatusNotFound, "", "sharing.error.missing", "sharing.error.missing.advice"},
 
+		{role.ErrUnknown, http.StatusNotFound, "", "roles.error.missing", "roles.error.missing.advice"},
+		{role.ErrName, http.StatusUnprocessableEntity, fieldRole, "roles.error.name", ""},
+		{role.ErrTaken, http.StatusUnprocessableEntity, fieldRole, "roles.error.taken", ""},
+		{role.ErrTooMany, http.StatusUnprocessableEntity, fieldRules, "roles.error.many", ""},
+		{role.ErrDescription, http.StatusUnprocessableEntity, fieldDescription, "roles.error.description", ""},
+		{role.ErrEmpty, http.StatusUnprocessableEntity, fieldRules, "roles.error.empty", ""},
+		{role.ErrLacking, http.StatusUnprocessableEntity, fieldRules, "roles.error.lacking", ""},
+		{role.ErrChanged, http.StatusConflict, fieldRules, "roles.error.changed", ""},
+		{errNoChange, http.StatusUnprocessableEntity, fieldRules, "roles.error.unchanged", ""},
+		{role.ErrHeld, http.StatusConflict, "", "roles.error.held", "roles.error.held.advice"},
+
 		{verification.ErrUUIDExists, http.StatusConflict, "", "repeated.heading", "repeated.text"},
 		{verification.ErrAlreadyClaimed, http.StatusConflict, "", "error.claimed", "error.claimed.advice"},
 		{verification.ErrMaintenance, http.StatusTooManyRequests, "", "error.maintenance", "error.maintenance.advice"},
@@ -100,7 +113,7 @@ func knownErrors() []known {
 }
 
 // unmet lists the domain's errors that no page can cause: they answer phones and
-// programs, or rules that nobody can write here yet. As unknown ones they would be
+// programs, or are about what no form can say. As unknown ones they would be
 // reported as faults.
 func unmet() []error {
 	return []error{

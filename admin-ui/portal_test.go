@@ -116,6 +116,7 @@ func newWorld(t *testing.T, changes ...func(*adminui.Config)) *world {
 		Operators: adminuitest.Operators{operator: authz.Operator, supporter: authz.Support},
 		Policies:  authz.NewPolicies(nil), Sessions: w.sessions, Log: slog.New(slog.NewTextHandler(w.log, nil)), Now: w.clock,
 	}
+	config.Roles = struct{ adminui.Roles }{} // whoever looks at roles brings some
 	for _, change := range changes {
 		change(&config)
 	}
@@ -662,7 +663,8 @@ func TestNewRefusesWhatMakesNoSense(t *testing.T) {
 	good := adminui.Config{
 		BaseURL: "https://carillon.example", Login: &adminuitest.Login{}, Staff: &adminuitest.Staff{}, Codes: &adminuitest.Codes{}, Audit: &adminuitest.Audit{}, Sharing: &adminuitest.Sharing{},
 		Directory: &adminuitest.Staff{}, Policies: authz.NewPolicies(nil), Sessions: &adminuitest.Sessions{},
-		Log: slog.New(slog.DiscardHandler), Now: time.Now,
+		Roles: struct{ adminui.Roles }{},
+		Log:   slog.New(slog.DiscardHandler), Now: time.Now,
 	}
 	if _, err := adminui.New(good); err != nil {
 		t.Fatal(err)
@@ -673,6 +675,7 @@ func TestNewRefusesWhatMakesNoSense(t *testing.T) {
 		"no codes":              func(c *adminui.Config) { c.Codes = nil },
 		"nobody to serve":       func(c *adminui.Config) { c.Staff = nil },
 		"no sharing":            func(c *adminui.Config) { c.Sharing = nil },
+		"no roles":              func(c *adminui.Config) { c.Roles = nil },
 		"no audit log":          func(c *adminui.Config) { c.Audit = nil },
 		"no clock":              func(c *adminui.Config) { c.Now = nil },
 	} {

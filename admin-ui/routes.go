@@ -22,7 +22,7 @@ type handler func(*visit) (answer, error)
 func (s *Server) routes() []route {
 	list := s.doorRoutes()
 	if s.config.Staff != nil {
-		list = slices.Concat(list, s.portalRoutes(), s.codeRoutes(), s.sharingRoutes(), s.auditRoutes())
+		list = slices.Concat(list, s.portalRoutes(), s.codeRoutes(), s.sharingRoutes(), s.roleRoutes(), s.auditRoutes())
 	}
 	if s.config.Operators != nil {
 		list = slices.Concat(list, s.operatorRoutes())
@@ -80,6 +80,19 @@ func (s *Server) sharingRoutes() []route {
 		staffed("POST /portal/:tenant/sharing/:id/decline", authz.SharingAccept, limitPortal, s.declineOffer),
 		staffed("GET /portal/:tenant/sharing/:id/end", authz.SharingAccept, limitPortal, s.askEnd),
 		staffed("POST /portal/:tenant/sharing/:id/end", authz.SharingAccept, limitPortal, s.endShare),
+	}
+}
+
+func (s *Server) roleRoutes() []route {
+	return []route{
+		staffed("GET /portal/:tenant/roles", authz.MemberRead, limitPortal, s.showRoles),
+		staffed("GET /portal/:tenant/roles/explain", authz.MemberRead, limitPortal, s.explain),
+		fresh(staffed("GET /portal/:tenant/roles/new", authz.RoleWrite, limitPortal, s.newRole)),
+		fresh(staffed("POST /portal/:tenant/roles/new", authz.RoleWrite, limitPortal, s.saveRole)),
+		fresh(staffed("GET /portal/:tenant/roles/:role/edit", authz.RoleWrite, limitPortal, s.editRole)),
+		fresh(staffed("POST /portal/:tenant/roles/:role/edit", authz.RoleWrite, limitPortal, s.saveRole)),
+		fresh(staffed("GET /portal/:tenant/roles/:role/delete", authz.RoleWrite, limitPortal, s.askRoleDeletion)),
+		fresh(staffed("POST /portal/:tenant/roles/:role/delete", authz.RoleWrite, limitPortal, s.deleteRole)),
 	}
 }
 

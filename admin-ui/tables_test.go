@@ -15,14 +15,15 @@ import (
 	"carillon/tenant"
 	"carillon/tenant/member"
 	"carillon/tenant/platform"
+	"carillon/tenant/role"
 	"carillon/tenant/sharing"
 	"carillon/tenant/verification"
 )
 
 func TestEveryErrorOfTheDomainHasAnAnswer(t *testing.T) {
 	t.Parallel()
-	sentinels := slices.Concat(authz.Sentinels(), oidc.Sentinels(), member.Sentinels(), verification.Sentinels(), sharing.Sentinels(), platform.Sentinels(),
-		[]error{tenant.ErrUnknown, errNoPage, errMethod, errCrossOrigin, errForm, errClosed, errOutside})
+	sentinels := slices.Concat(authz.Sentinels(), oidc.Sentinels(), member.Sentinels(), verification.Sentinels(), sharing.Sentinels(), role.Sentinels(), platform.Sentinels(),
+		[]error{tenant.ErrUnknown, errNoPage, errNoChange, errMethod, errCrossOrigin, errForm, errClosed, errOutside})
 	for _, sentinel := range sentinels {
 		k, found := lookUp(sentinel)
 		if found == slices.Contains(unmet(), sentinel) {
@@ -77,6 +78,25 @@ func TestEveryMessageIsUsedAndEveryUseHasAMessage(t *testing.T) {
 		if !used[key] {
 			t.Errorf("%q is not used", key)
 		}
+	}
+}
+
+// Every action has words, and the form for roles a place for it.
+func TestEveryActionHasWords(t *testing.T) {
+	t.Parallel()
+	words, err := loadCatalogue()
+	if err != nil {
+		t.Fatal(err)
+	}
+	fields := map[string]authz.Action{}
+	for _, a := range authz.Actions() {
+		if words.action(a) == string(a) {
+			t.Errorf("%s has no words", a)
+		}
+		if other, taken := fields[ruleField(a)]; taken {
+			t.Errorf("%s and %s have the same field", a, other)
+		}
+		fields[ruleField(a)] = a
 	}
 }
 

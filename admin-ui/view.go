@@ -128,7 +128,9 @@ func (s *Server) settings(v *visit) []navItem {
 	for _, entry := range []struct {
 		action    authz.Action
 		key, path string
-	}{} {
+	}{
+		{authz.MemberRead, "nav.roles", "/roles"},
+	} {
 		if v.may(entry.action) {
 			items = append(items, navItem{Text: s.words.text(entry.key), Path: v.path(entry.path), Current: v.within(entry.path)})
 		}

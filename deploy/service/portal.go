@@ -13,6 +13,7 @@ import (
 	"carillon/tenant"
 	"carillon/tenant/audit"
 	"carillon/tenant/member"
+	"carillon/tenant/role"
 	"carillon/tenant/sharing"
 )
 
@@ -61,6 +62,7 @@ func (s *Service) wirePortal(ctx context.Context, surface *api.Config, c *adminu
 	}
 	c.Staff, c.Codes, c.Audit = staff{db}, s.verification(db, surface.Policies, post), auditLog{db}
 	c.Sharing = sharing.NewStaff(db, surface.Policies, s.config.Now)
+	c.Roles = role.NewStaff(db, s.config.Now)
 	c.Directory, c.Policies = s.directory(db), surface.Policies
 	c.Sessions = member.NewSessions(db, s.config.Now)
 	return nil
