@@ -4,10 +4,15 @@
 // A member is named by identity provider and e-mail address until she first signs
 // in; then the provider's subject is bound to the row and must match ever after,
 // so that an address given to somebody else opens nothing. Membership is read with
-// each request: whoever is removed is out at once.
+// each request: whoever is suspended or removed is out at once.
 //
 // What a tenant's own provider says counts with that tenant alone, whatever issuer it
 // shares with others.
+//
+// [Staff] is what people do about members: invite, import, change, suspend, remove.
+// [Provisioner] is what the authority's identity provider does by SCIM: users, and groups
+// whose roles staff have chosen. Nobody gives a role that allows more than she may do, and
+// an authority that has an owner keeps one, which the database holds.
 package member
 
 import (
@@ -25,11 +30,36 @@ import (
 	"carillon/tenant"
 )
 
-// ErrNotMember means that a person does not belong to a tenant.
-var ErrNotMember = errors.New("not a member of this health authority")
+var (
+	// ErrNotMember means that a person does not belong to a tenant.
+	ErrNotMember = errors.New("not a member of this health authority")
+	// ErrSuspended means that she does, and may not work there now.
+	ErrSuspended = errors.New("membership is suspended")
+	// ErrLastOwner means that nobody would own the authority any more.
+	ErrLastOwner = errors.New("a health authority keeps one active owner")
+)
 
 // Sentinels lists the errors that callers may tell apart.
-func Sentinels() []error { return []error{ErrNotMember} }
+func Sentinels() []error {
+	return []error{
+		ErrNotMember, ErrSuspended, ErrLastOwner, ErrNoSuchMember, ErrNoSuchGroup, ErrName, ErrEmail, ErrRoles, ErrFull,
+		ErrAlreadyMember, ErrAlreadyInvited, ErrNoInvitation, ErrInvitationUnknown, ErrInvitationExpired,
+		ErrInvitationRevoked, ErrInvitationUsed, ErrInvitationOther, ErrRosterForm, ErrRosterSize, ErrRoster,
+		ErrUserNameFixed,
+	}
+}
+
+// State says whether a member may work.
+type State string
+
+// The states.
+const (
+	Active State = "active"
+	// Suspended members were put out by staff, who alone can let them in again.
+	Suspended State = "suspended"
+	// Deactivated members were put out by the identity provider.
+	Deactivated State = "deactivated"
+)
 
 // Member is one person on a tenant's staff.
 type Member struct {
@@ -42,6 +72,14 @@ type Member struct {
 	Roles []authz.Role
 }
 
+// owned tells that a transaction failed because the last owner would be gone.
+func owned(err error) error {
+	if tenant.Violates(err, "member_owner_kept") {
+		return ErrLastOwner
+	}
+	return err
+}
+
 const addSQL = `
 insert into member (tenant_id, member_id, issuer, email, name, roles)
 values (current_tenant(), $1, $2, $3, $4, $5)
@@ -50,11 +88,7 @@ values (current_tenant(), $1, $2, $3, $4, $5)
 // Add makes a member; one who is there already stays as she is. The caller has
 // checked who asks, and writes the audit entry.
 func Add(ctx context.Context, tx *tenant.Tx, m Member) error {
-	roles := make(pq.StringArray, len(m.Roles))
-	for i, r := range m.Roles {
-		roles[i] = string(r)
-	}
-	_, err := tx.Exec(ctx, addSQL, uuid.New(), m.Issuer, strings.ToLower(m.Email), m.Name, roles)
+	_, err := tx.Exec(ctx, addSQL, uuid.New(), m.Issuer, strings.ToLower(m.Email), m.Name, roleTexts(m.Roles))
 	if err != nil {
 		return fmt.Errorf("add member: %w", err)
 	}
@@ -74,6 +108,7 @@ const membershipsSQL = `
     from member m
     join tenant_directory d on d.tenant = m.tenant_id
    where d.state <> 'erased'
+     and m.state = 'active'
      and (m.subject is null or m.subject = $1)
      and ($2 = '' or m.tenant_id::text = $2)
 order by d.name
@@ -93,56 +128,70 @@ func Memberships(ctx context.Context, db *tenant.DB, who oidc.Identity) ([]Membe
 	return list, nil
 }
 
+// What a member may do is the roles that she was given, and those of her groups.
 const (
 	findSQL = `
-select member_id, name, roles, subject is null as unbound
-  from member
- where issuer = $1
-   and email = $2
-   and (subject is null or subject = $3)`
+select m.member_id, m.name, m.state, m.roles,
+       array(select g.role
+               from staff_group_member i
+               join staff_group g using (tenant_id, group_id)
+              where i.tenant_id = m.tenant_id
+                and i.member_id = m.member_id
+                and g.role is not null
+           order by g.role) as group_roles,
+       m.subject is null or m.last_seen_at is null or m.last_seen_at < now() - interval '10 minutes' as due
+  from member m
+ where m.issuer = $1
+   and m.email = $2
+   and (m.subject is null or m.subject = $3)`
 
-	bindSQL = `
+	seenSQL = `
 update member
-   set subject = $2
+   set subject = $2, last_seen_at = date_bin('5 minutes', now(), 'epoch')
  where member_id = $1
+   and state = 'active'
    and (subject is null or subject = $2)`
 )
 
 // Authenticate returns a person who has signed in as a subject of the tenant:
-// [ErrNotMember] if she is none of its members. Her roles are those that she was given
-// and those that follow from what the tenant's own provider said of her; nobody is an
-// owner for that.
+// [ErrNotMember] if she is none of its members, [ErrSuspended] if she may not work now.
+// Her roles are those that she was given, those of her groups, and those that follow from
+// what the tenant's own provider said of her; nobody is an owner for either. That she was
+// here is noted once in five to ten minutes.
 func Authenticate(ctx context.Context, db *tenant.DB, t *tenant.Tenant, who oidc.Identity) (authz.Subject, error) {
 	if who.Realm != "" && who.Realm != t.ID.String() {
 		return authz.Subject{}, ErrNotMember
 	}
-	var found bool
+	var found, due bool
 	var id uuid.UUID
-	var name string
-	var roles pq.StringArray
-	var unbound bool
+	var name, state string
+	var given, grouped pq.StringArray
 	find := tenant.Statement{SQL: findSQL, Args: []any{who.Issuer, strings.ToLower(who.Email), who.Subject}}
 	err := db.Do(ctx, t.ID, find, func(r tenant.Row) error {
 		found = true
-		return r.Scan(&id, &name, &roles, &unbound)
+		return r.Scan(&id, &name, &state, &given, &grouped, &due)
 	})
-	if err == nil && !found {
+	switch {
+	case err != nil:
+	case !found:
 		return authz.Subject{}, ErrNotMember
-	}
-	if err == nil && unbound {
-		err = bind(ctx, db, t, id, who.Subject)
+	case State(state) != Active:
+		return authz.Subject{}, ErrSuspended
+	case due:
+		err = seen(ctx, db, t, id, who.Subject)
 	}
 	if err != nil {
 		return authz.Subject{}, fmt.Errorf("find member: %w", err)
 	}
-	return authz.Subject{Kind: authz.Person, ID: id.String(), Name: name, Roles: merge(roles, who.Roles)}, nil
+	more := slices.DeleteFunc(append(roles(grouped), roles(who.Roles)...), func(r authz.Role) bool { return r == authz.Owner })
+	return authz.Subject{Kind: authz.Person, ID: id.String(), Name: name, Roles: union(roles(given), more)}, nil
 }
 
-// bind makes a row the person's own: [ErrNotMember] if it was made somebody else's a
-// moment ago.
-func bind(ctx context.Context, db *tenant.DB, t *tenant.Tenant, id uuid.UUID, subject string) error {
+// seen notes that somebody was here, and at her first time makes the row her own:
+// [ErrNotMember] if it was made somebody else's a moment ago, or she was put out.
+func seen(ctx context.Context, db *tenant.DB, t *tenant.Tenant, id uuid.UUID, subject string) error {
 	return db.In(ctx, t.ID, func(tx *tenant.Tx) error {
-		rows, err := tx.Exec(ctx, bindSQL, id, subject)
+		rows, err := tx.Exec(ctx, seenSQL, id, subject)
 		if err == nil && rows == 0 {
 			return ErrNotMember
 		}
@@ -150,16 +199,29 @@ func bind(ctx context.Context, db *tenant.DB, t *tenant.Tenant, id uuid.UUID, su
 	})
 }
 
-// merge gives each role once.
-func merge(given, claimed []string) []authz.Role {
-	var roles []authz.Role
-	for _, r := range given {
-		roles = append(roles, authz.Role(r))
+func roles(texts []string) []authz.Role {
+	list := make([]authz.Role, len(texts))
+	for i, text := range texts {
+		list[i] = authz.Role(text)
 	}
-	for _, r := range claimed {
-		if role := authz.Role(r); role != authz.Owner && !slices.Contains(roles, role) {
-			roles = append(roles, role)
+	return list
+}
+
+func roleTexts(list []authz.Role) pq.StringArray {
+	texts := make(pq.StringArray, len(list))
+	for i, r := range list {
+		texts[i] = string(r)
+	}
+	return texts
+}
+
+// union is first, and what of more is not in it.
+func union(first, more []authz.Role) []authz.Role {
+	list := slices.Clone(first)
+	for _, r := range more {
+		if !slices.Contains(list, r) {
+			list = append(list, r)
 		}
 	}
-	return roles
+	return list
 }

@@ -85,7 +85,7 @@ func TestChangeOfRolesIsSeenAtOnce(t *testing.T) {
 	t.Parallel()
 	w := tenanttest.New(t)
 	north := w.Create("north")
-	add(t, w, north, member.Member{Issuer: idp, Email: robin.Email, Name: "Robin", Roles: []authz.Role{authz.Owner}})
+	add(t, w, north, member.Member{Issuer: idp, Email: robin.Email, Name: "Robin", Roles: []authz.Role{authz.Auditor}})
 	if _, err := member.Authenticate(t.Context(), w.Portal, north, robin); err != nil {
 		t.Fatal(err)
 	}

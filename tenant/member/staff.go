@@ -1,0 +1,332 @@
+package member
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/lib/pq"
+
+	"carillon/authz"
+	"carillon/tenant"
+	"carillon/tenant/audit"
+	"carillon/tenant/mail"
+)
+
+var (
+	// ErrNoSuchMember means that the authority has no member of that ID.
+	ErrNoSuchMember = errors.New("no such member")
+	// ErrNoSuchGroup means that it has no group of that ID.
+	ErrNoSuchGroup = errors.New("no such group")
+)
+
+// MaxStaff is how many people an authority may have as members, and how many more it may
+// have invited.
+const MaxStaff = 2000
+
+// StaffConfig is what [Staff] works with.
+type StaffConfig struct {
+	// DB is a handle under the role carillon_portal.
+	DB       *tenant.DB
+	Policies *authz.Policies
+	Mail     mail.Sender
+	// BaseURL is where browsers reach the portal, without a trailing slash.
+	BaseURL string
+	Now     func() time.Time
+}
+
+// Staff is what people do about the members of health authorities, each act after the
+// authority's policy was asked: [authz.ErrForbidden] if it does not allow it, or if she
+// would give, or take from somebody, what she does not hold herself. Each act is in the
+// audit log. It is safe for concurrent use.
+type Staff struct{ c StaffConfig }
+
+// NewStaff returns what works with c.
+func NewStaff(c StaffConfig) *Staff { return &Staff{c: c} }
+
+// Person is a member as staff see her.
+type Person struct {
+	ID    uuid.UUID
+	Name  string
+	Email string
+	State State
+	// Roles are those that she was given, GroupRoles those of her groups.
+	Roles, GroupRoles []authz.Role
+	// Provisioned members were made by the identity provider.
+	Provisioned bool
+	// SignedIn tells that she has signed in at least once, LastSeen when she last asked
+	// for a page, to ten minutes or so; nil for never.
+	SignedIn bool
+	LastSeen *time.Time
+}
+
+// Group is a group of the identity provider.
+type Group struct {
+	ID   uuid.UUID `db:"group_id"`
+	Name string
+	// Role is what its members are; empty for nothing.
+	Role    authz.Role
+	Members int
+}
+
+// Board is what the staff page shows.
+type Board struct {
+	People      []Person     // by name
+	Invitations []Invitation // that wait or have expired, by name
+	Groups      []Group      // by name
+}
+
+type personRow struct {
+	ID          uuid.UUID `db:"member_id"`
+	Name        string
+	Email       string
+	State       State
+	Roles       pq.StringArray
+	GroupRoles  pq.StringArray `db:"group_roles"`
+	Provisioned bool
+	SignedIn    bool       `db:"signed_in"`
+	LastSeen    *time.Time `db:"last_seen_at"`
+}
+
+func (r personRow) person() Person {
+	return Person{
+		ID: r.ID, Name: r.Name, Email: r.Email, State: r.State, Roles: roles(r.Roles), GroupRoles: roles(r.GroupRoles),
+		Provisioned: r.Provisioned, SignedIn: r.SignedIn, LastSeen: r.LastSeen,
+	}
+}
+
+const (
+	personColumns = `
+select m.member_id, m.name, m.email, m.state, m.roles, m.provisioned, m.subject is not null as signed_in, m.last_seen_at,
+       array(select distinct g.role
+               from staff_group_member i
+               join staff_group g using (tenant_id, group_id)
+              where i.tenant_id = m.tenant_id
+                and i.member_id = m.member_id
+                and g.role is not null
+           order by g.role) as group_roles
+  from member m`
+
+	peopleSQL = personColumns + `
+ order by lower(m.name), m.email
+    limit $1`
+
+	personSQL = personColumns + `
+    where m.member_id = $1
+      for update of m`
+
+	groupsSQL = `
+  select g.group_id, g.name, coalesce(g.role, '') as role, count(i.member_id) as members
+    from staff_group g
+    left join staff_group_member i using (tenant_id, group_id)
+group by g.tenant_id, g.group_id
+order by lower(g.name)
+   limit $1`
+)
+
+// Board lists who works for t, who is invited, and the groups. The subject needs
+// [authz.MemberRead].
+func (s *Staff) Board(ctx context.Context, t *tenant.Tenant, by authz.Subject) (Board, error) {
+	var b Board
+	if err := s.c.Policies.Check(ctx, t.ID.String(), by, authz.MemberRead); err != nil {
+		return b, err
+	}
+	err := s.c.DB.In(ctx, t.ID, func(tx *tenant.Tx) error {
+		var rows []personRow
+		if err := tx.Select(ctx, &rows, peopleSQL, 2*MaxStaff); err != nil {
+			return err
+		}
+		for _, r := range rows {
+			b.People = append(b.People, r.person())
+		}
+		if err := tx.Select(ctx, &b.Groups, groupsSQL, MaxGroups); err != nil {
+			return err
+		}
+		var err error
+		b.Invitations, err = s.waiting(ctx, tx)
+		return err
+	})
+	if err != nil {
+		return Board{}, fmt.Errorf("list staff: %w", err)
+	}
+	return b, nil
+}
+
+// MayChange reports whether by may change, suspend or remove p: only who could have given
+// p all her roles. Roles that nobody can be given any more do not count.
+func MayChange(policy *authz.Policy, by authz.Subject, p Person) bool {
+	return policy.Allow(by, authz.MemberWrite) && mayTouch(policy, by, union(p.Roles, p.GroupRoles))
+}
+
+func mayTouch(policy *authz.Policy, by authz.Subject, list []authz.Role) bool {
+	known := policy.Roles()
+	for _, r := range list {
+		if slices.Contains(known, r) && !policy.MayGrant(by, r) {
+			return false
+		}
+	}
+	return true
+}
+
+// grantable lists the roles that by may give.
+func grantable(policy *authz.Policy, by authz.Subject) []authz.Role {
+	if !policy.Allow(by, authz.MemberWrite) {
+		return nil
+	}
+	return slices.DeleteFunc(policy.Roles(), func(r authz.Role) bool { return !policy.MayGrant(by, r) })
+}
+
+// Grantable lists the roles that by may give to members of t.
+func (s *Staff) Grantable(ctx context.Context, t *tenant.Tenant, by authz.Subject) ([]authz.Role, error) {
+	policy, err := s.c.Policies.Policy(ctx, t.ID.String())
+	if err != nil {
+		return nil, err
+	}
+	return grantable(policy, by), nil
+}
+
+// checkRoles says whether by may give all of a list: [ErrRoles] for an empty one.
+func (s *Staff) checkRoles(ctx context.Context, t *tenant.Tenant, by authz.Subject, list []authz.Role) error {
+	for _, r := range list {
+		if err := s.c.Policies.CheckGrant(ctx, t.ID.String(), by, r); err != nil {
+			return err
+		}
+	}
+	if len(list) == 0 || len(list) > maxRoles {
+		return ErrRoles
+	}
+	return nil
+}
+
+// act changes one member, whom fn is told as she is, locked.
+func (s *Staff) act(ctx context.Context, t *tenant.Tenant, by authz.Subject, id uuid.UUID, fn func(*tenant.Tx, Person) error) error {
+	policy, err := s.c.Policies.Policy(ctx, t.ID.String())
+	if err != nil {
+		return err
+	}
+	if !policy.Allow(by, authz.MemberWrite) {
+		return authz.ErrForbidden
+	}
+	return owned(s.c.DB.In(ctx, t.ID, func(tx *tenant.Tx) error {
+		var rows []personRow
+		if err := tx.Select(ctx, &rows, personSQL, id); err != nil {
+			return fmt.Errorf("find member: %w", err)
+		}
+		if len(rows) == 0 {
+			return ErrNoSuchMember
+		}
+		p := rows[0].person()
+		if !MayChange(policy, by, p) {
+			return authz.ErrForbidden
+		}
+		return fn(tx, p)
+	}))
+}
+
+const (
+	changeRolesSQL = `update member set roles = $2, changed_at = $3 where member_id = $1`
+	changeStateSQL = `update member set state = $2, changed_at = $3 where member_id = $1`
+	removeSQL      = `delete from member where member_id = $1`
+)
+
+// ChangeRoles gives a member these roles instead of those that she has.
+func (s *Staff) ChangeRoles(ctx context.Context, t *tenant.Tenant, by authz.Subject, id uuid.UUID, to []authz.Role) error {
+	return s.act(ctx, t, by, id, func(tx *tenant.Tx, p Person) error {
+		err := s.checkRoles(ctx, t, by, to)
+		if errors.Is(err, ErrRoles) && p.Provisioned && len(to) == 0 {
+			err = nil // her groups give her roles, or nothing does
+		}
+		if err != nil {
+			return err
+		}
+		if _, err := tx.Exec(ctx, changeRolesSQL, id, roleTexts(to), s.c.Now()); err != nil {
+			return fmt.Errorf("change roles: %w", err)
+		}
+		return audit.Record(ctx, tx, s.c.Now(), by, "member:roles", id.String(), map[string]string{
+			"name": p.Name, "before": joined(p.Roles), "roles": joined(to),
+		})
+	})
+}
+
+// Suspend puts a member out until she is let in again, at once, and revokes the
+// invitations that she sent.
+func (s *Staff) Suspend(ctx context.Context, t *tenant.Tenant, by authz.Subject, id uuid.UUID) error {
+	return s.act(ctx, t, by, id, func(tx *tenant.Tx, p Person) error {
+		if _, err := tx.Exec(ctx, changeStateSQL, id, string(Suspended), s.c.Now()); err != nil {
+			return fmt.Errorf("suspend member: %w", err)
+		}
+		return s.putOut(ctx, tx, by, p, "member:suspend")
+	})
+}
+
+// Resume lets a member in again.
+func (s *Staff) Resume(ctx context.Context, t *tenant.Tenant, by authz.Subject, id uuid.UUID) error {
+	return s.act(ctx, t, by, id, func(tx *tenant.Tx, p Person) error {
+		if _, err := tx.Exec(ctx, changeStateSQL, id, string(Active), s.c.Now()); err != nil {
+			return fmt.Errorf("resume member: %w", err)
+		}
+		return audit.Record(ctx, tx, s.c.Now(), by, "member:resume", id.String(), map[string]string{"name": p.Name})
+	})
+}
+
+// Remove ends a membership at once, and revokes the invitations that she sent.
+func (s *Staff) Remove(ctx context.Context, t *tenant.Tenant, by authz.Subject, id uuid.UUID) error {
+	return s.act(ctx, t, by, id, func(tx *tenant.Tx, p Person) error {
+		if _, err := tx.Exec(ctx, removeSQL, id); err != nil {
+			return fmt.Errorf("remove member: %w", err)
+		}
+		return s.putOut(ctx, tx, by, p, "member:remove")
+	})
+}
+
+// putOut ends what somebody began who may work here no longer.
+func (s *Staff) putOut(ctx context.Context, tx *tenant.Tx, by authz.Subject, p Person, action string) error {
+	revoked, err := tx.Exec(ctx, revokeOfSQL, p.ID.String())
+	if err != nil {
+		return fmt.Errorf("revoke invitations: %w", err)
+	}
+	return audit.Record(ctx, tx, s.c.Now(), by, action, p.ID.String(), map[string]string{
+		"name": p.Name, "roles": joined(p.Roles), "invitations-revoked": fmt.Sprint(revoked),
+	})
+}
+
+const (
+	findGroupSQL = `select name, coalesce(role, '') as role from staff_group where group_id = $1 for update`
+	mapGroupSQL  = `update staff_group set role = nullif($2, ''), changed_at = $3 where group_id = $1`
+)
+
+// MapGroup chooses the role of a group; empty for none. It takes somebody who may give
+// both the role that the group has and the one that it gets, and it is never the owner's.
+func (s *Staff) MapGroup(ctx context.Context, t *tenant.Tenant, by authz.Subject, id uuid.UUID, r authz.Role) error {
+	policy, err := s.c.Policies.Policy(ctx, t.ID.String())
+	if err != nil {
+		return err
+	}
+	if !policy.Allow(by, authz.MemberWrite) || r == authz.Owner || (r != "" && !policy.MayGrant(by, r)) {
+		return authz.ErrForbidden
+	}
+	return s.c.DB.In(ctx, t.ID, func(tx *tenant.Tx) error {
+		var found []struct {
+			Name string
+			Role authz.Role
+		}
+		if err := tx.Select(ctx, &found, findGroupSQL, id); err != nil {
+			return fmt.Errorf("find group: %w", err)
+		}
+		if len(found) == 0 {
+			return ErrNoSuchGroup
+		}
+		if !mayTouch(policy, by, []authz.Role{found[0].Role}) {
+			return authz.ErrForbidden
+		}
+		if _, err := tx.Exec(ctx, mapGroupSQL, id, string(r), s.c.Now()); err != nil {
+			return fmt.Errorf("map group: %w", err)
+		}
+		return audit.Record(ctx, tx, s.c.Now(), by, "group:role", id.String(), map[string]string{
+			"name": found[0].Name, "before": string(found[0].Role), "role": string(r),
+		})
+	})
+}
