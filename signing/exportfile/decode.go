@@ -297,31 +297,18 @@ func sameKey(a, b Signature) bool { return a.KeyID == b.KeyID && a.KeyVersion ==
 func decodeKey(b []byte) (Key, error) {
 	k := Key{RollingPeriod: defaultPeriod}
 	hasData := false
-	err := fields(b, func(d field) error {
-		switch d.id {
-		case fieldData:
-			hasData = true
-			if d.kind != protowire.BytesType || copy(k.Data[:], d.bytes) != len(d.bytes) || len(d.bytes) != len(k.Data) {
-				return malformed("key data")
-			}
-		case fieldRisk:
-			return d.small(&k.TransmissionRisk)
-		case fieldRollingStart:
-			return d.small(&k.RollingStart)
-		case fieldRollingPeriod:
-			return d.small(&k.RollingPeriod)
-		case fieldReportType:
-			return d.small((*int32)(&k.ReportType))
-		case fieldDays:
-			var zigzag int32
-			err := d.small(&zigzag)
-			k.DaysSinceOnset, k.HasOnset = int32(protowire.DecodeZigZag(uint64(zigzag))), true
-			return err
+	for len(b) > 0 { // not by fields, because this is done for every key of every file
+		d, size, err := nextField(b)
+		if err != nil {
+			return Key{}, err
 		}
-		return nil
-	})
-	if err != nil {
-		return Key{}, err
+		b = b[size:]
+		if d.id == fieldData {
+			hasData = true
+		}
+		if err := k.set(d); err != nil {
+			return Key{}, err
+		}
 	}
 	if !hasData {
 		return Key{}, malformed("key without data")
@@ -330,6 +317,30 @@ func decodeKey(b []byte) (Key, error) {
 		return Key{}, malformed(err.Error())
 	}
 	return k, nil
+}
+
+// set puts a field of the message into its place.
+func (k *Key) set(d field) error {
+	switch d.id {
+	case fieldData:
+		if d.kind != protowire.BytesType || copy(k.Data[:], d.bytes) != len(d.bytes) || len(d.bytes) != len(k.Data) {
+			return malformed("key data")
+		}
+	case fieldRisk:
+		return d.small(&k.TransmissionRisk)
+	case fieldRollingStart:
+		return d.small(&k.RollingStart)
+	case fieldRollingPeriod:
+		return d.small(&k.RollingPeriod)
+	case fieldReportType:
+		return d.small((*int32)(&k.ReportType))
+	case fieldDays:
+		var zigzag int32
+		err := d.small(&zigzag)
+		k.DaysSinceOnset, k.HasOnset = int32(protowire.DecodeZigZag(uint64(zigzag))), true
+		return err
+	}
+	return nil
 }
 
 func decodeSig(sig []byte) ([]Signature, error) {
