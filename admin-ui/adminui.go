@@ -108,6 +108,25 @@ type Roles interface {
 	Delete(ctx context.Context, t *tenant.Tenant, by authz.Subject, name authz.Role, version uuid.UUID) error
 }
 
+// Members is what staff do about who works for a health authority. The promises and
+// errors are those of [member.Staff].
+type Members interface {
+	Board(ctx context.Context, t *tenant.Tenant, by authz.Subject) (member.Board, error)
+	Invite(ctx context.Context, t *tenant.Tenant, by authz.Subject, who member.Invitee) error
+	Resend(ctx context.Context, t *tenant.Tenant, by authz.Subject, id uuid.UUID) error
+	Revoke(ctx context.Context, t *tenant.Tenant, by authz.Subject, id uuid.UUID) error
+	SendUnsent(ctx context.Context, t *tenant.Tenant, by authz.Subject) (sent, left int, err error)
+	Examine(ctx context.Context, t *tenant.Tenant, by authz.Subject, file []byte) (member.Roster, error)
+	Import(ctx context.Context, t *tenant.Tenant, by authz.Subject, file []byte) (list member.Roster, sent int, err error)
+	ChangeRoles(ctx context.Context, t *tenant.Tenant, by authz.Subject, id uuid.UUID, to []authz.Role) error
+	Suspend(ctx context.Context, t *tenant.Tenant, by authz.Subject, id uuid.UUID) error
+	Resume(ctx context.Context, t *tenant.Tenant, by authz.Subject, id uuid.UUID) error
+	Remove(ctx context.Context, t *tenant.Tenant, by authz.Subject, id uuid.UUID) error
+	MapGroup(ctx context.Context, t *tenant.Tenant, by authz.Subject, id uuid.UUID, r authz.Role) error
+	Offered(ctx context.Context, t *tenant.Tenant, who oidc.Identity, digest []byte) (member.Invitation, error)
+	Accept(ctx context.Context, t *tenant.Tenant, who oidc.Identity, digest []byte, request string) error
+}
+
 // Directory finds the health authority that a URL names: [tenant.ErrUnknown] if
 // there is none.
 type Directory interface {
@@ -133,6 +152,7 @@ type Config struct {
 	Audit     AuditLog
 	Sharing   Sharing
 	Roles     Roles
+	Members   Members
 	Directory Directory
 	Policies  *authz.Policies
 	// Operators is the part of the platform's own pages; nil in a process that leaves
@@ -157,7 +177,7 @@ func (c Config) validate() error {
 		return errors.New("a part that signing in needs is missing")
 	case c.Staff == nil && c.Operators == nil:
 		return errors.New("there is nobody to serve")
-	case c.Staff != nil && (c.Codes == nil || c.Audit == nil || c.Sharing == nil || c.Roles == nil || c.Directory == nil || c.Policies == nil):
+	case c.Staff != nil && (c.Codes == nil || c.Audit == nil || c.Sharing == nil || c.Roles == nil || c.Members == nil || c.Directory == nil || c.Policies == nil):
 		return errors.New("a part that the portal needs is missing")
 	case c.Log == nil || c.Now == nil:
 		return errors.New("log or clock is missing")

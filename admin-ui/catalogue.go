@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"carillon/authz"
+	"carillon/tenant/member"
 	"carillon/tenant/sharing"
 )
 
@@ -274,6 +275,66 @@ func (c *catalogue) roleMeaning(r authz.Role) string {
 		return c.text("role.auditor.meaning")
 	}
 	return ""
+}
+
+// roles names several.
+func (c *catalogue) roles(list []authz.Role) []string {
+	names := make([]string, len(list))
+	for i, r := range list {
+		names[i] = c.role(r)
+	}
+	return names
+}
+
+// memberState says whether a member may work.
+func (c *catalogue) memberState(p member.Person) string {
+	switch {
+	case p.State == member.Suspended:
+		return c.text("staff.state.suspended")
+	case p.State == member.Deactivated:
+		return c.text("staff.state.deactivated")
+	case !p.SignedIn:
+		return c.text("staff.state.new")
+	}
+	return c.text("staff.state.active")
+}
+
+// rosterProblem says why a row cannot be used, and what to do.
+func (c *catalogue) rosterProblem(p member.RosterProblem) string {
+	switch p {
+	case member.ProblemEncoding:
+		return c.text("import.problem.encoding")
+	case member.ProblemForm:
+		return c.text("import.problem.form")
+	case member.ProblemFormula:
+		return c.text("import.problem.formula")
+	case member.ProblemName:
+		return c.text("staff.error.name")
+	case member.ProblemEmail:
+		return c.text("staff.error.email")
+	case member.ProblemRoles:
+		return c.text("import.problem.roles")
+	case member.ProblemRole:
+		return c.text("import.problem.role")
+	case member.ProblemGrant:
+		return c.text("import.problem.grant")
+	case member.ProblemRepeat:
+		return c.text("import.problem.repeat")
+	case member.ProblemLetters:
+		return c.text("import.problem.letters")
+	}
+	return string(p)
+}
+
+// rosterDoubt says what somebody should look at.
+func (c *catalogue) rosterDoubt(d member.RosterDoubt) string {
+	switch d {
+	case member.DoubtScripts:
+		return c.text("import.doubt.scripts")
+	case member.DoubtDomain:
+		return c.text("import.doubt.domain")
+	}
+	return string(d)
 }
 
 // actorKind says what acted, for what is not a person.

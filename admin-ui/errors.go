@@ -45,6 +45,10 @@ const (
 	fieldTest     = "test_date"
 	fieldPhone    = "phone"
 	fieldID       = "id"
+	fieldName     = "name"
+	fieldEmail    = "email"
+	fieldRoles    = "roles"
+	fieldFile     = "file"
 )
 
 // knownErrors is the one table from errors to answers. An error that is not in it
@@ -57,6 +61,25 @@ func knownErrors() []known {
 		{platform.ErrNotOperator, http.StatusNotFound, "", "error.missing", "error.missing.advice"},
 		{platform.ErrReason, http.StatusUnprocessableEntity, fieldReason, "operator.error.reason", ""},
 		{platform.ErrState, http.StatusConflict, "", "operator.error.state", "operator.error.state.advice"},
+		{member.ErrNoSuchMember, http.StatusNotFound, "", "staff.error.no_member", "staff.error.gone.advice"},
+		{member.ErrNoSuchGroup, http.StatusNotFound, "", "staff.error.no_group", "staff.error.gone.advice"},
+		{member.ErrNoInvitation, http.StatusNotFound, "", "staff.error.no_invitation", "staff.error.gone.advice"},
+		{member.ErrSuspended, http.StatusForbidden, "", "staff.error.suspended", "staff.error.suspended.advice"},
+		{member.ErrLastOwner, http.StatusConflict, "", "staff.error.last_owner", "staff.error.last_owner.advice"},
+		{member.ErrFull, http.StatusConflict, "", "staff.error.full", "staff.error.full.advice"},
+		{member.ErrName, http.StatusUnprocessableEntity, fieldName, "staff.error.name", ""},
+		{member.ErrEmail, http.StatusUnprocessableEntity, fieldEmail, "staff.error.email", ""},
+		{member.ErrAlreadyInvited, http.StatusUnprocessableEntity, fieldEmail, "staff.error.invited", ""},
+		{member.ErrAlreadyMember, http.StatusUnprocessableEntity, fieldEmail, "staff.error.member", ""},
+		{member.ErrRoles, http.StatusUnprocessableEntity, fieldRoles, "staff.error.roles", ""},
+		{member.ErrRosterForm, http.StatusUnprocessableEntity, fieldFile, "import.error.form", ""},
+		{member.ErrRosterSize, http.StatusUnprocessableEntity, fieldFile, "import.error.size", ""},
+		{member.ErrRoster, http.StatusUnprocessableEntity, fieldFile, "import.error.rows", ""},
+		{member.ErrInvitationUnknown, http.StatusNotFound, "", "join.error.unknown", "join.error.unknown.advice"},
+		{member.ErrInvitationExpired, http.StatusGone, "", "join.error.expired", "join.error.expired.advice"},
+		{member.ErrInvitationRevoked, http.StatusGone, "", "join.error.revoked", "join.error.revoked.advice"},
+		{member.ErrInvitationUsed, http.StatusConflict, "", "join.error.used", "join.error.used.advice"},
+		{member.ErrInvitationOther, http.StatusForbidden, "", "join.error.other", "join.error.other.advice"},
 		{errMethod, http.StatusMethodNotAllowed, "", "error.missing", "error.missing.advice"},
 		{errCrossOrigin, http.StatusForbidden, "", "error.origin", "error.origin.advice"},
 		{errForm, http.StatusBadRequest, "", "error.form", "error.form.advice"},
@@ -120,7 +143,7 @@ func unmet() []error {
 		verification.ErrNothingToGenerate, verification.ErrTemplate, verification.ErrCodeInvalid,
 		verification.ErrCodeExpired, verification.ErrTokenInvalid, verification.ErrTokenExpired,
 		verification.ErrHMACInvalid, verification.ErrMissingNonce, verification.ErrBatchDisabled, verification.ErrBatchSize,
-		authz.ErrRule, authz.ErrRoute, platform.ErrOperator,
+		authz.ErrRule, authz.ErrRoute, member.ErrUserNameFixed, platform.ErrOperator,
 	}
 }
 

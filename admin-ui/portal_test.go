@@ -113,6 +113,7 @@ func newWorld(t *testing.T, changes ...func(*adminui.Config)) *world {
 	w.login = &adminuitest.Login{As: identity(caseworker), Now: w.clock}
 	config := adminui.Config{
 		BaseURL: "https://carillon.example", Login: w.login, Staff: w.staff, Codes: w.codes, Audit: w.audit, Sharing: w.sharing, Directory: w.staff,
+		Members:   struct{ adminui.Members }{}, // with a database in the tests of the staff page
 		Operators: adminuitest.Operators{operator: authz.Operator, supporter: authz.Support},
 		Policies:  authz.NewPolicies(nil), Sessions: w.sessions, Log: slog.New(slog.NewTextHandler(w.log, nil)), Now: w.clock,
 	}
@@ -663,8 +664,8 @@ func TestNewRefusesWhatMakesNoSense(t *testing.T) {
 	good := adminui.Config{
 		BaseURL: "https://carillon.example", Login: &adminuitest.Login{}, Staff: &adminuitest.Staff{}, Codes: &adminuitest.Codes{}, Audit: &adminuitest.Audit{}, Sharing: &adminuitest.Sharing{},
 		Directory: &adminuitest.Staff{}, Policies: authz.NewPolicies(nil), Sessions: &adminuitest.Sessions{},
-		Roles: struct{ adminui.Roles }{},
-		Log:   slog.New(slog.DiscardHandler), Now: time.Now,
+		Members: struct{ adminui.Members }{}, Roles: struct{ adminui.Roles }{},
+		Log: slog.New(slog.DiscardHandler), Now: time.Now,
 	}
 	if _, err := adminui.New(good); err != nil {
 		t.Fatal(err)
@@ -673,6 +674,7 @@ func TestNewRefusesWhatMakesNoSense(t *testing.T) {
 		"base URL with a slash": func(c *adminui.Config) { c.BaseURL += "/" },
 		"no base URL":           func(c *adminui.Config) { c.BaseURL = "" },
 		"no codes":              func(c *adminui.Config) { c.Codes = nil },
+		"no members":            func(c *adminui.Config) { c.Members = nil },
 		"nobody to serve":       func(c *adminui.Config) { c.Staff = nil },
 		"no sharing":            func(c *adminui.Config) { c.Sharing = nil },
 		"no roles":              func(c *adminui.Config) { c.Roles = nil },

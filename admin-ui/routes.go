@@ -11,6 +11,8 @@ import (
 // so a handler without a declared guard cannot be reached.
 type route struct {
 	authz.Route
+	// upload lets a form with a file in, which is longer than others.
+	upload bool
 	handle handler
 	// whileClosed leaves the route open while the authority is suspended or leaving.
 	whileClosed bool
@@ -22,7 +24,7 @@ type handler func(*visit) (answer, error)
 func (s *Server) routes() []route {
 	list := s.doorRoutes()
 	if s.config.Staff != nil {
-		list = slices.Concat(list, s.portalRoutes(), s.codeRoutes(), s.sharingRoutes(), s.roleRoutes(), s.auditRoutes())
+		list = slices.Concat(list, s.portalRoutes(), s.codeRoutes(), s.sharingRoutes(), s.roleRoutes(), s.staffRoutes(), s.auditRoutes())
 	}
 	if s.config.Operators != nil {
 		list = slices.Concat(list, s.operatorRoutes())
@@ -96,11 +98,50 @@ func (s *Server) roleRoutes() []route {
 	}
 }
 
+// staffRoutes are about who works here. Whoever follows an invitation is no member yet.
+func (s *Server) staffRoutes() []route {
+	const open = "an invitation says who may accept it"
+	write := func(pattern string, h handler) route {
+		return fresh(staffed(pattern, authz.MemberWrite, limitPortal, h))
+	}
+	return []route{
+		staffed("GET /portal/:tenant/staff", authz.MemberRead, limitPortal, s.showStaff),
+		write("GET /portal/:tenant/staff/invite", s.newInvitation),
+		write("POST /portal/:tenant/staff/invite", s.invite),
+		write("GET /portal/:tenant/staff/import", s.newImport),
+		uploading(write("POST /portal/:tenant/staff/import", s.examineImport)),
+		uploading(write("POST /portal/:tenant/staff/import/confirm", s.confirmImport)),
+		write("POST /portal/:tenant/staff/unsent", s.sendUnsent),
+		write("POST /portal/:tenant/staff/invitations/:id/resend", s.resendInvitation),
+		write("GET /portal/:tenant/staff/invitations/:id/revoke", s.askRevocation),
+		write("POST /portal/:tenant/staff/invitations/:id/revoke", s.revokeInvitation),
+		write("GET /portal/:tenant/staff/people/:id", s.showPerson),
+		write("POST /portal/:tenant/staff/people/:id", s.changeRoles),
+		write("GET /portal/:tenant/staff/people/:id/suspend", s.askSuspension),
+		write("POST /portal/:tenant/staff/people/:id/suspend", s.suspend),
+		write("POST /portal/:tenant/staff/people/:id/resume", s.resume),
+		write("GET /portal/:tenant/staff/people/:id/remove", s.askRemoval),
+		write("POST /portal/:tenant/staff/people/:id/remove", s.remove),
+		write("GET /portal/:tenant/staff/groups/:id", s.showGroup),
+		write("POST /portal/:tenant/staff/groups/:id", s.mapGroup),
+
+		public("GET /join/:tenant", limitSignIn, s.followInvitation),
+		signedIn("GET /join/:tenant/accept", open, s.showInvitation),
+		signedIn("POST /join/:tenant/accept", open, s.acceptInvitation),
+	}
+}
+
 func (s *Server) auditRoutes() []route {
 	return []route{
 		whileClosed(staffed("GET /portal/:tenant/audit", authz.AuditRead, limitPortal, s.showAudit)),
 		whileClosed(staffed("GET /portal/:tenant/audit/log", authz.AuditRead, limitPortal, s.exportAudit)),
 	}
+}
+
+// uploading is the route with longer forms than others.
+func uploading(r route) route {
+	r.upload = true
+	return r
 }
 
 // public is a route for anybody.

@@ -29,6 +29,8 @@ const contentPolicy = "default-src 'none'; style-src 'self'; script-src 'self'; 
 const (
 	hstsSeconds = 315_360_000
 	maxForm     = 64 << 10 // bytes of a form
+	// maxUpload is for forms with a file, which have the file's name and some marks more.
+	maxUpload = member.MaxRosterBytes + maxForm
 )
 
 // protect wraps everything: headers, the request's ID, panics, and writes that
@@ -51,7 +53,7 @@ func (s *Server) protect(next http.Handler) http.Handler {
 				s.recovered(w, r, p)
 			}
 		}()
-		r.Body = http.MaxBytesReader(w, r.Body, maxForm)
+		r.Body = http.MaxBytesReader(w, r.Body, maxUpload)
 		guarded.ServeHTTP(w, r)
 	})
 }
@@ -78,6 +80,9 @@ func (s *Server) recovered(w http.ResponseWriter, r *http.Request, p any) {
 // answer, so that whatever fails can still become an error page.
 func (s *Server) serve(w http.ResponseWriter, r *http.Request, params gin.Params, rt route) {
 	start := s.config.Now()
+	if !rt.upload {
+		r.Body = http.MaxBytesReader(w, r.Body, maxForm)
+	}
 	v := &visit{id: requestID(w), r: r, params: params, route: rt}
 	a, err := s.visit(r.Context(), w, v)
 	if err != nil {

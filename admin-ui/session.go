@@ -97,6 +97,8 @@ const (
 	identityKey = "identity"
 	flowsKey    = "flows"
 	noticeKey   = "notice"
+	// invitationKey is the digest, in hexadecimal, of the link to an invitation.
+	invitationKey = "invitation"
 )
 
 // identity is who signed in; nil if nobody has.

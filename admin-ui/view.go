@@ -130,6 +130,7 @@ func (s *Server) settings(v *visit) []navItem {
 		key, path string
 	}{
 		{authz.MemberRead, "nav.roles", "/roles"},
+		{authz.MemberRead, "nav.staff", "/staff"},
 	} {
 		if v.may(entry.action) {
 			items = append(items, navItem{Text: s.words.text(entry.key), Path: v.path(entry.path), Current: v.within(entry.path)})
@@ -161,6 +162,15 @@ type radios struct {
 	ID, Name, Label, Error string
 	Choices                []choice
 }
+
+// checks is a choice of any number. Its own ID is the group's.
+type checks struct {
+	ID, Name, Label, Hint, Error string
+	Choices                      []choice
+}
+
+// DescribedBy is as for a field.
+func (c checks) DescribedBy() string { return describedBy(c.ID, c.Hint, c.Error) }
 
 type choice struct {
 	ID, Value, Label, Hint string

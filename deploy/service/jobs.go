@@ -110,6 +110,7 @@ func (s *Service) retentionJob(db *tenant.DB, directory *tenant.Directory, expor
 			quota.Cleanup(ctx, db, id, now),
 			batch.Cleanup(ctx, db, id, now),
 			sharing.Cleanup(ctx, db, id, now),
+			member.Cleanup(ctx, db, id, now),
 			exposure.Cleanup(ctx, db, id, exposure.DefaultLimits(), now),
 			tendSuspended(ctx, exports, t))
 	})

@@ -63,6 +63,9 @@ func (s *Service) wirePortal(ctx context.Context, surface *api.Config, c *adminu
 	c.Staff, c.Codes, c.Audit = staff{db}, s.verification(db, surface.Policies, post), auditLog{db}
 	c.Sharing = sharing.NewStaff(db, surface.Policies, s.config.Now)
 	c.Roles = role.NewStaff(db, s.config.Now)
+	c.Members = member.NewStaff(member.StaffConfig{
+		DB: db, Policies: surface.Policies, Mail: s.config.Mail, BaseURL: s.config.BaseURL, Now: s.config.Now,
+	})
 	c.Directory, c.Policies = s.directory(db), surface.Policies
 	c.Sessions = member.NewSessions(db, s.config.Now)
 	return nil

@@ -185,7 +185,7 @@ func (s *Staff) Invite(ctx context.Context, t *tenant.Tenant, by authz.Subject, 
 	if err != nil {
 		return err
 	}
-	if err := s.checkRoles(ctx, t, by, who.Roles); err != nil {
+	if err := s.checkRoles(ctx, t, by, nil, who.Roles); err != nil {
 		return err
 	}
 	var l letter

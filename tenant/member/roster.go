@@ -268,3 +268,15 @@ func domainOf(address string) string {
 	_, domain, _ := strings.Cut(address, "@")
 	return domain
 }
+
+// CSV is the list as [ReadRoster] reads it.
+func (r Roster) CSV() string {
+	var text strings.Builder
+	w := csv.NewWriter(&text)
+	_ = w.Write(rosterColumns) // a strings.Builder takes everything
+	for _, row := range r.Rows {
+		_ = w.Write([]string{row.Name, row.Email, joined(row.Roles)})
+	}
+	w.Flush()
+	return text.String()
+}

@@ -158,42 +158,41 @@ func (s *Staff) Board(ctx context.Context, t *tenant.Tenant, by authz.Subject) (
 // MayChange reports whether by may change, suspend or remove p: only who could have given
 // p all her roles. Roles that nobody can be given any more do not count.
 func MayChange(policy *authz.Policy, by authz.Subject, p Person) bool {
-	return policy.Allow(by, authz.MemberWrite) && mayTouch(policy, by, union(p.Roles, p.GroupRoles))
+	return mayTouch(policy, by, union(p.Roles, p.GroupRoles))
 }
 
+// MayChangeInvitation reports whether by may send an invitation again, or revoke it.
+func MayChangeInvitation(policy *authz.Policy, by authz.Subject, i Invitation) bool {
+	return mayTouch(policy, by, i.Roles)
+}
+
+// MayMap reports whether by may choose the role of a group.
+func MayMap(policy *authz.Policy, by authz.Subject, g Group) bool {
+	return mayTouch(policy, by, []authz.Role{g.Role})
+}
+
+// mayTouch reports whether by may take roles away.
 func mayTouch(policy *authz.Policy, by authz.Subject, list []authz.Role) bool {
-	known := policy.Roles()
-	for _, r := range list {
-		if slices.Contains(known, r) && !policy.MayGrant(by, r) {
-			return false
-		}
+	if !policy.Allow(by, authz.MemberWrite) {
+		return false
 	}
-	return true
+	known := slices.DeleteFunc(slices.Clone(list), func(r authz.Role) bool { return !slices.Contains(policy.Roles(), r) })
+	return policy.MayChange(by, nil, known) && policy.MayChange(by, known, nil)
 }
 
-// grantable lists the roles that by may give.
-func grantable(policy *authz.Policy, by authz.Subject) []authz.Role {
+// Grantable lists the roles that by may give to members.
+func Grantable(policy *authz.Policy, by authz.Subject) []authz.Role {
 	if !policy.Allow(by, authz.MemberWrite) {
 		return nil
 	}
 	return slices.DeleteFunc(policy.Roles(), func(r authz.Role) bool { return !policy.MayGrant(by, r) })
 }
 
-// Grantable lists the roles that by may give to members of t.
-func (s *Staff) Grantable(ctx context.Context, t *tenant.Tenant, by authz.Subject) ([]authz.Role, error) {
-	policy, err := s.c.Policies.Policy(ctx, t.ID.String())
-	if err != nil {
-		return nil, err
-	}
-	return grantable(policy, by), nil
-}
-
-// checkRoles says whether by may give all of a list: [ErrRoles] for an empty one.
-func (s *Staff) checkRoles(ctx context.Context, t *tenant.Tenant, by authz.Subject, list []authz.Role) error {
-	for _, r := range list {
-		if err := s.c.Policies.CheckGrant(ctx, t.ID.String(), by, r); err != nil {
-			return err
-		}
+// checkRoles says whether by may give all of a list, and take away what it lacks of from:
+// [ErrRoles] for an empty one.
+func (s *Staff) checkRoles(ctx context.Context, t *tenant.Tenant, by authz.Subject, from, list []authz.Role) error {
+	if err := s.c.Policies.CheckRoles(ctx, t.ID.String(), by, from, list); err != nil {
+		return err
 	}
 	if len(list) == 0 || len(list) > maxRoles {
 		return ErrRoles
@@ -235,7 +234,7 @@ const (
 // ChangeRoles gives a member these roles instead of those that she has.
 func (s *Staff) ChangeRoles(ctx context.Context, t *tenant.Tenant, by authz.Subject, id uuid.UUID, to []authz.Role) error {
 	return s.act(ctx, t, by, id, func(tx *tenant.Tx, p Person) error {
-		err := s.checkRoles(ctx, t, by, to)
+		err := s.checkRoles(ctx, t, by, p.Roles, to)
 		if errors.Is(err, ErrRoles) && p.Provisioned && len(to) == 0 {
 			err = nil // her groups give her roles, or nothing does
 		}
