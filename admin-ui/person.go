@@ -145,7 +145,7 @@ type groupPage struct {
 
 const (
 	fieldGroupRole = "role"
-	noRole    = "none"
+	noRole         = "none"
 )
 
 func (s *Server) findGroup(v *visit) (member.Group, error) {
