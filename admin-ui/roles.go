@@ -109,6 +109,9 @@ func (s *Server) draft(v *visit, name authz.Role) (role.Role, error) {
 		if r.Version, err = uuid.Parse(form.Get(fieldVersion)); err != nil {
 			return r, fmt.Errorf("%w: which version", errForm)
 		}
+		if !r.BuiltIn && r.Version == uuid.Nil {
+			return r, role.ErrUnknown // roles are made elsewhere
+		}
 	}
 	for _, a := range authz.StaffActions() {
 		switch authz.Effect(form.Get(ruleField(a))) {

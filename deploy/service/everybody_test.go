@@ -21,6 +21,7 @@ import (
 	"carillon/tenant/client"
 	"carillon/tenant/member"
 	"carillon/tenant/platform"
+	"carillon/tenant/role"
 	"carillon/tenant/setting"
 	"carillon/tenant/sharing"
 	"carillon/tenant/tenanttest"
@@ -106,10 +107,10 @@ func (e *everybody) members() (names []string) {
 func (e *everybody) populate(t *testing.T, issuer string) {
 	t.Helper()
 	by, now := authz.Subject{Kind: authz.System, ID: "test"}, e.world.Now()
-	join := func(of *tenant.Tenant, name string, role authz.Role) {
+	join := func(of *tenant.Tenant, name string, has authz.Role) {
 		t.Helper()
 		e.in(t, of, func(ctx context.Context, tx *tenant.Tx) error {
-			return member.Add(ctx, tx, member.Member{Issuer: issuer, Email: name + "@people.example", Name: name, Roles: []authz.Role{role}})
+			return member.Add(ctx, tx, member.Member{Issuer: issuer, Email: name + "@people.example", Name: name, Roles: []authz.Role{has}})
 		})
 	}
 	e.own, e.other, e.third = e.world.Create("north"), e.world.Create("south"), e.world.Create("west")
@@ -132,6 +133,11 @@ func (e *everybody) populate(t *testing.T, issuer string) {
 		_, err := sharing.Offer(ctx, tx, e.other, by, string(e.third.Slug), sharing.Terms{}, now)
 		return err
 	})
+	chief := authz.Subject{Kind: authz.Person, ID: "test", Roles: []authz.Role{authz.Owner}}
+	err := role.NewStaff(e.world.Portal, e.world.Now).Save(t.Context(), e.other, chief, role.Role{Name: "helper", Allowed: []authz.Action{authz.CodeRead}})
+	if err != nil {
+		t.Fatal(err)
+	}
 	for _, r := range authz.PlatformRoles() {
 		err := platform.Add(t.Context(), e.world.Operator, by, platform.Operator{
 			Issuer: issuer, Email: string(r) + "@people.example", Name: string(r), Role: r,

@@ -42,11 +42,18 @@ var examples = map[string]example{
 	"POST /portal/:tenant/sharing/:id/decline":  {objects: []string{"offer"}},
 	"GET /portal/:tenant/sharing/:id/end":       {objects: []string{"offer"}},
 	"POST /portal/:tenant/sharing/:id/end":      {objects: []string{"offer"}},
+	"GET /portal/:tenant/roles/explain":         {form: url.Values{"who": {"5f2b1c4e-4f5f-4b6a-9d4b-0d7a6c1e2f3a"}, "action": {"code:issue"}}},
+	"POST /portal/:tenant/roles/new":            {form: url.Values{"role": {"tracer"}, "description": {"d"}, "rule_code_read": {"allow"}, "confirm": {"yes"}, "again": {"no"}}},
+	"GET /portal/:tenant/roles/:role/edit":      {objects: []string{"role"}},
+	"POST /portal/:tenant/roles/:role/edit":     {objects: []string{"role"}, form: url.Values{"version": {"5f2b1c4e-4f5f-4b6a-9d4b-0d7a6c1e2f3a"}, "description": {"d"}, "rule_code_read": {"allow"}, "confirm": {"yes"}}},
+	"GET /portal/:tenant/roles/:role/delete":    {objects: []string{"role"}},
+	"POST /portal/:tenant/roles/:role/delete":   {objects: []string{"role"}, form: url.Values{"version": {"5f2b1c4e-4f5f-4b6a-9d4b-0d7a6c1e2f3a"}}},
 }
 
 // objectSQL finds something that a tenant has.
 var objectSQL = map[string]string{
 	"code":  `select code_id from verification_code where tenant_id = $1 limit 1`,
+	"role":  `select name from staff_role where tenant_id = $1 limit 1`,
 	"offer": `select offer_id from share_offer where tenant_id = $1 limit 1`,
 }
 

@@ -54,7 +54,7 @@ func (r Role) tidied() (Role, error) {
 	r.Allowed, r.Denied = ordered(r.Allowed), ordered(r.Denied)
 	anything := authz.Rule{Role: r.Name, Action: authz.CodeRead, Effect: authz.Allowed}
 	switch {
-	case r.Name == authz.Owner:
+	case r.Name == authz.Owner, r.Version != uuid.Nil && anything.Validate() != nil:
 		return r, ErrUnknown
 	case anything.Validate() != nil:
 		return r, ErrName
