@@ -172,6 +172,13 @@ func (db *DB) ForLogin(ctx context.Context, issuer, email string, fn func(*Tx) e
 	return db.run(ctx, set, fn)
 }
 
+// ForDomain runs fn in a transaction bound to no tenant, in which somebody who has named
+// the domain of her e-mail address may read which tenants have proved that it is theirs,
+// and no other row of any tenant.
+func (db *DB) ForDomain(ctx context.Context, domain string, fn func(*Tx) error) error {
+	return db.run(ctx, "; set local carillon.login_domain = "+pq.QuoteLiteral(domain), fn)
+}
+
 // ForKey runs fn in a transaction bound to no tenant, in which whoever holds a device
 // key with this SHA-256 digest may read that key's own row, and no other row of any
 // tenant.
