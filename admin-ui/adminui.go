@@ -30,6 +30,7 @@ import (
 	"carillon/authz/oidc"
 	"carillon/tenant"
 	"carillon/tenant/audit"
+	"carillon/tenant/idp"
 	"carillon/tenant/limit"
 	"carillon/tenant/member"
 	"carillon/tenant/role"
@@ -52,6 +53,38 @@ type Login interface {
 	EndSessionURL(ctx context.Context, returnURL, idToken string) (string, error)
 	// VerifyLogout reads the provider's word that sessions are over.
 	VerifyLogout(ctx context.Context, token string) (oidc.Logout, error)
+}
+
+// Providers are the identity providers of health authorities' own, for those who sign
+// in. A realm is the ID of an authority.
+type Providers interface {
+	// Active lists those at which an authority's staff sign in, by name.
+	Active(ctx context.Context, id tenant.ID) ([]idp.Choice, error)
+	// Provider returns an active one: [idp.ErrMissing] if there is none.
+	Provider(ctx context.Context, realm, id string) (Login, error)
+	// Trial returns one in any state, and its version.
+	Trial(ctx context.Context, realm, id string) (Login, int, error)
+	// ByDomain lists the authorities to which addresses of a domain lead.
+	ByDomain(ctx context.Context, domain string) ([]idp.Authority, error)
+	// WriteKeys writes the public keys of an authority's client, as RFC 7517 has it:
+	// [idp.ErrMissing] if there are none.
+	WriteKeys(ctx context.Context, t tenant.ID, id uuid.UUID, to io.Writer) error
+}
+
+// SignIn is what staff do about their authority's own providers. The promises and errors
+// are those of [idp.Staff].
+type SignIn interface {
+	List(ctx context.Context, t *tenant.Tenant, by authz.Subject) ([]idp.Provider, error)
+	Find(ctx context.Context, t *tenant.Tenant, by authz.Subject, id uuid.UUID) (idp.Provider, error)
+	Add(ctx context.Context, t *tenant.Tenant, by authz.Subject, s idp.Settings) (uuid.UUID, error)
+	Change(ctx context.Context, t *tenant.Tenant, by authz.Subject, id uuid.UUID, version int, s idp.Settings) error
+	Passed(ctx context.Context, t *tenant.Tenant, by authz.Subject, id uuid.UUID, version int) error
+	Activate(ctx context.Context, t *tenant.Tenant, by authz.Subject, id uuid.UUID) error
+	SwitchOff(ctx context.Context, t *tenant.Tenant, by authz.Subject, id uuid.UUID) error
+	Domains(ctx context.Context, t *tenant.Tenant, by authz.Subject) ([]idp.Domain, error)
+	AddDomain(ctx context.Context, t *tenant.Tenant, by authz.Subject, domain string) error
+	ProveDomain(ctx context.Context, t *tenant.Tenant, by authz.Subject, domain string) error
+	DropDomain(ctx context.Context, t *tenant.Tenant, by authz.Subject, domain string) error
 }
 
 // Staff knows who belongs to which health authority.
@@ -131,13 +164,18 @@ type Members interface {
 // there is none.
 type Directory interface {
 	BySlug(ctx context.Context, slug string) (*tenant.Tenant, error)
+	ByID(ctx context.Context, id tenant.ID) (*tenant.Tenant, error)
 }
 
 // SessionStore keeps the sessions of browsers. It is given digests of cookies, never
-// the cookies; its methods without a context are not called.
+// the cookies; its methods without a context are not called. Whose a session is stands
+// in its data, as [member.Pack] puts it there.
 type SessionStore interface {
 	scs.Store
 	scs.CtxStore
+	// End ends the sessions that a provider says are over: [member.ErrSpent] if that was
+	// said before.
+	End(ctx context.Context, provider string, l oidc.Logout) error
 }
 
 // Config is what a [Server] works with.
@@ -153,6 +191,8 @@ type Config struct {
 	Sharing   Sharing
 	Roles     Roles
 	Members   Members
+	SignIn    SignIn
+	Providers Providers
 	Directory Directory
 	Policies  *authz.Policies
 	// Operators is the part of the platform's own pages; nil in a process that leaves
@@ -177,7 +217,7 @@ func (c Config) validate() error {
 		return errors.New("a part that signing in needs is missing")
 	case c.Staff == nil && c.Operators == nil:
 		return errors.New("there is nobody to serve")
-	case c.Staff != nil && (c.Codes == nil || c.Audit == nil || c.Sharing == nil || c.Roles == nil || c.Members == nil || c.Directory == nil || c.Policies == nil):
+	case c.Staff != nil && (c.Codes == nil || c.Audit == nil || c.Sharing == nil || c.SignIn == nil || c.Providers == nil || c.Roles == nil || c.Members == nil || c.Directory == nil || c.Policies == nil):
 		return errors.New("a part that the portal needs is missing")
 	case c.Log == nil || c.Now == nil:
 		return errors.New("log or clock is missing")

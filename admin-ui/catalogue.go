@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"carillon/authz"
+	"carillon/tenant/idp"
 	"carillon/tenant/member"
 	"carillon/tenant/sharing"
 )
@@ -347,4 +348,19 @@ func (c *catalogue) actorKind(kind string) string {
 	case authz.Person:
 	}
 	return ""
+}
+
+// providerState says how far an identity provider is.
+func (c *catalogue) providerState(s idp.State) string {
+	switch s {
+	case idp.Draft:
+		return c.text("provider.state.draft")
+	case idp.Tested:
+		return c.text("provider.state.tested")
+	case idp.Active:
+		return c.text("provider.state.active")
+	case idp.Off:
+		return c.text("provider.state.off")
+	}
+	return string(s)
 }

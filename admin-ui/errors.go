@@ -9,6 +9,7 @@ import (
 	"carillon/authz"
 	"carillon/authz/oidc"
 	"carillon/tenant"
+	"carillon/tenant/idp"
 	"carillon/tenant/member"
 	"carillon/tenant/platform"
 	"carillon/tenant/role"
@@ -110,6 +111,23 @@ func knownErrors() []known {
 		{verification.ErrSMSQueueFull, http.StatusUnprocessableEntity, fieldPhone, "issue.error.sms", ""},
 		{verification.ErrCodeNotFound, http.StatusNotFound, fieldID, "lookup.error.missing", ""},
 
+		{idp.ErrName, http.StatusUnprocessableEntity, fieldProviderName, "provider.error.name", ""},
+		{idp.ErrIssuer, http.StatusUnprocessableEntity, fieldIssuer, "provider.error.issuer", ""},
+		{idp.ErrClientID, http.StatusUnprocessableEntity, fieldClientID, "provider.error.client_id", ""},
+		{idp.ErrSecret, http.StatusUnprocessableEntity, fieldSecret, "provider.error.secret", ""},
+		{idp.ErrScopes, http.StatusUnprocessableEntity, fieldScopes, "provider.error.scopes", ""},
+		{idp.ErrDomains, http.StatusUnprocessableEntity, fieldDomains, "provider.error.domains", ""},
+		{idp.ErrClaim, http.StatusUnprocessableEntity, fieldClaim, "provider.error.claim", ""},
+		{idp.ErrRoles, http.StatusUnprocessableEntity, fieldRoleMap, "provider.error.roles", ""},
+		{idp.ErrStrength, http.StatusUnprocessableEntity, fieldACR, "provider.error.strength", ""},
+		{idp.ErrDomain, http.StatusUnprocessableEntity, fieldDomain, "provider.error.domain", ""},
+		{idp.ErrUnproved, http.StatusUnprocessableEntity, fieldDomain, "provider.error.unproved", ""},
+		{idp.ErrMissing, http.StatusNotFound, "", "error.missing", "error.missing.advice"},
+		{idp.ErrChanged, http.StatusConflict, "", "provider.error.changed", "provider.error.changed.advice"},
+		{idp.ErrUntried, http.StatusConflict, "", "provider.error.untried", "provider.error.untried.advice"},
+		{idp.ErrNoOwner, http.StatusConflict, "", "provider.error.owner", "provider.error.owner.advice"},
+		{idp.ErrFull, http.StatusConflict, "", "provider.error.full", "provider.error.full.advice"},
+
 		{sharing.ErrRecipient, http.StatusUnprocessableEntity, fieldRecipient, "sharing.error.recipient", ""},
 		{sharing.ErrOffered, http.StatusUnprocessableEntity, fieldRecipient, "sharing.error.offered", ""},
 		{sharing.ErrOften, http.StatusTooManyRequests, fieldRecipient, "sharing.error.often", ""},
@@ -184,7 +202,7 @@ func (s *Server) answerError(ctx context.Context, w http.ResponseWriter, v *visi
 		return s.closed(v, k)
 	case k.ofLogin():
 		s.config.Log.WarnContext(ctx, "sign-in failed", "request", requestID(w), "error", err)
-		return s.loginFailed(k)
+		return s.loginFailed(v, k)
 	}
 	return s.errorAnswer(w, v, k)
 }
@@ -201,10 +219,14 @@ func (s *Server) errorAnswer(w http.ResponseWriter, v *visit, k known) answer {
 }
 
 // loginFailed shows why somebody is not signed in, with the way to try again.
-func (s *Server) loginFailed(k known) answer {
+func (s *Server) loginFailed(v *visit, k known) answer {
+	again := v.again
+	if again == "" {
+		again = startPath("", "")
+	}
 	return answer{
 		status: k.status, page: "login", heading: s.words.text("login.heading"),
 		problems: []problem{{Text: s.words.text(k.message)}},
-		data:     loginPage{Start: startPath("", "")},
+		data:     loginPage{Start: again},
 	}
 }

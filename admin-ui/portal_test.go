@@ -50,6 +50,7 @@ type world struct {
 	portal   *adminui.Server
 	codes    *adminuitest.Codes
 	sharing  *adminuitest.Sharing
+	signIns  *adminuitest.SignIn
 	audit    *adminuitest.Audit
 	staff    *adminuitest.Staff
 	login    *adminuitest.Login
@@ -111,8 +112,9 @@ func newWorld(t *testing.T, changes ...func(*adminui.Config)) *world {
 	w.sharing = &adminuitest.Sharing{Now: w.clock}
 	w.codes, w.audit = &adminuitest.Codes{Now: w.clock}, &adminuitest.Audit{}
 	w.login = &adminuitest.Login{As: identity(caseworker), Now: w.clock}
+	w.signIns = &adminuitest.SignIn{Realm: w.staff.Tenants[0].ID, Login: w.login}
 	config := adminui.Config{
-		BaseURL: "https://carillon.example", Login: w.login, Staff: w.staff, Codes: w.codes, Audit: w.audit, Sharing: w.sharing, Directory: w.staff,
+		BaseURL: "https://carillon.example", Login: w.login, Staff: w.staff, Codes: w.codes, Audit: w.audit, Sharing: w.sharing, SignIn: w.signIns, Providers: directory{w.signIns}, Directory: w.staff,
 		Members:   struct{ adminui.Members }{}, // with a database in the tests of the staff page
 		Operators: adminuitest.Operators{operator: authz.Operator, supporter: authz.Support},
 		Policies:  authz.NewPolicies(nil), Sessions: w.sessions, Log: slog.New(slog.NewTextHandler(w.log, nil)), Now: w.clock,
@@ -645,7 +647,11 @@ func TestRoutes(t *testing.T) {
 func TestNoRouteForgetsItsGuard(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	open := []string{"/", "/assets/:name", "/login", "/login/start", "/login/callback", "/logout"}
+	open := []string{"/", "/assets/:name", "/login", "/login/start", "/login/callback", "/logout",
+		// Of health authorities' own providers: nobody has signed in yet, or a provider speaks.
+		"/login/find", "/login/callback/:provider", "/portal/:tenant/login", "/portal/:tenant/login/start", "/portal/:tenant/login/keys/:provider",
+		"/login/back-channel-logout", "/portal/:tenant/login/back-channel-logout/:provider",
+	}
 	for _, r := range w.portal.Routes() {
 		if slices.Contains(open, r.Path) {
 			continue
@@ -663,6 +669,7 @@ func TestNewRefusesWhatMakesNoSense(t *testing.T) {
 	t.Parallel()
 	good := adminui.Config{
 		BaseURL: "https://carillon.example", Login: &adminuitest.Login{}, Staff: &adminuitest.Staff{}, Codes: &adminuitest.Codes{}, Audit: &adminuitest.Audit{}, Sharing: &adminuitest.Sharing{},
+		SignIn: &adminuitest.SignIn{}, Providers: directory{},
 		Directory: &adminuitest.Staff{}, Policies: authz.NewPolicies(nil), Sessions: &adminuitest.Sessions{},
 		Members: struct{ adminui.Members }{}, Roles: struct{ adminui.Roles }{},
 		Log: slog.New(slog.DiscardHandler), Now: time.Now,

@@ -24,7 +24,7 @@ type handler func(*visit) (answer, error)
 func (s *Server) routes() []route {
 	list := s.doorRoutes()
 	if s.config.Staff != nil {
-		list = slices.Concat(list, s.portalRoutes(), s.codeRoutes(), s.sharingRoutes(), s.roleRoutes(), s.staffRoutes(), s.auditRoutes())
+		list = slices.Concat(list, s.portalRoutes(), s.codeRoutes(), s.sharingRoutes(), s.roleRoutes(), s.staffRoutes(), s.auditRoutes(), s.providerRoutes())
 	}
 	if s.config.Operators != nil {
 		list = slices.Concat(list, s.operatorRoutes())
@@ -42,12 +42,20 @@ func (s *Server) doorRoutes() []route {
 		public("GET /login/callback", limitSignIn, s.finishLogin),
 		public("GET /logout", limitSignIn, s.showLogout),
 		public("POST /logout", limitSignIn, s.logout),
+		vouched("POST /login/back-channel-logout", authz.TenantFromNone, s.endSessions),
 	}
 }
 
 // portalRoutes lead staff to what they may do.
 func (s *Server) portalRoutes() []route {
 	return []route{
+		public("POST /login/find", limitSignIn, s.findLogin),
+		public("GET /login/callback/:provider", limitSignIn, s.finishLogin),
+		ofAuthority("GET /portal/:tenant/login", s.showOwnLogin),
+		ofAuthority("GET /portal/:tenant/login/start", s.startOwnLogin),
+		ofAuthority("GET /portal/:tenant/login/keys/:provider", s.showClientKeys),
+		vouched("POST /portal/:tenant/login/back-channel-logout/:provider", authz.TenantFromURL, s.endSessions),
+
 		signedIn("GET /portal", "lists only what knows the person", s.chooseAuthority),
 		anyMember("GET /portal/:tenant/", "leads each member to what she may do", s.home),
 	}
@@ -141,6 +149,42 @@ func (s *Server) auditRoutes() []route {
 // uploading is the route with longer forms than others.
 func uploading(r route) route {
 	r.upload = true
+	return r
+}
+
+func (s *Server) providerRoutes() []route {
+	changes := func(pattern string, h handler) route {
+		return fresh(staffed(pattern, authz.SettingsWrite, limitPortal, h))
+	}
+	return []route{
+		staffed("GET /portal/:tenant/sign-in", authz.SettingsRead, limitPortal, s.showProviders),
+		staffed("GET /portal/:tenant/sign-in/:id", authz.SettingsRead, limitPortal, s.showProvider),
+		changes("GET /portal/:tenant/sign-in/new", s.newProvider),
+		changes("POST /portal/:tenant/sign-in/new", s.addProvider),
+		changes("GET /portal/:tenant/sign-in/:id/change", s.editProvider),
+		changes("POST /portal/:tenant/sign-in/:id/change", s.changeProvider),
+		changes("GET /portal/:tenant/sign-in/:id/try", s.tryProvider),
+		changes("GET /portal/:tenant/sign-in/:id/tried", s.showTrial),
+		changes("GET /portal/:tenant/sign-in/:id/activate", s.askActivation),
+		changes("POST /portal/:tenant/sign-in/:id/activate", s.activateProvider),
+		changes("GET /portal/:tenant/sign-in/:id/off", s.askOff),
+		changes("POST /portal/:tenant/sign-in/:id/off", s.switchOffProvider),
+		changes("GET /portal/:tenant/sign-in/domains", s.showDomains),
+		changes("POST /portal/:tenant/sign-in/domains", s.changeDomains),
+	}
+}
+
+// ofAuthority is a route for anybody, about a health authority that may not exist.
+func ofAuthority(pattern string, h handler) route {
+	r := public(pattern, limitSignIn, h)
+	r.TenantFrom = authz.TenantFromURL
+	return r
+}
+
+// vouched is a route for an identity provider, which signs what it sends.
+func vouched(pattern string, from authz.TenantFrom, h handler) route {
+	r := declare(pattern, limitSignIn, h)
+	r.Audience, r.Credential, r.TenantFrom = authz.AudienceBackend, authz.CredentialSignature, from
 	return r
 }
 

@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/http"
 	"slices"
@@ -128,7 +129,7 @@ func (s *Server) guarded(ctx context.Context, v *visit) (answer, error) {
 	if err := s.count(v); err != nil {
 		return answer{}, err
 	}
-	if v.route.TenantFrom == authz.TenantFromURL {
+	if v.route.TenantFrom == authz.TenantFromURL && v.route.Credential.OfSession() {
 		if err := s.enter(ctx, v); err != nil {
 			return answer{}, err
 		}
@@ -154,6 +155,11 @@ func (s *Server) enter(ctx context.Context, v *visit) error {
 	if err != nil {
 		return err
 	}
+	return s.enterAt(ctx, v, t)
+}
+
+// enterAt finds the person among the staff of t.
+func (s *Server) enterAt(ctx context.Context, v *visit, t *tenant.Tenant) error {
 	by, err := s.config.Staff.Authenticate(ctx, t, *v.who)
 	if errors.Is(err, member.ErrNotMember) {
 		s.config.Log.LogAttrs(ctx, slog.LevelWarn, "refused somebody of another health authority",
@@ -213,6 +219,12 @@ func (s *Server) send(ctx context.Context, w http.ResponseWriter, v *visit, a an
 		http.Redirect(w, v.r, a.redirect, a.code())
 	case a.file != nil:
 		a.file.Send(w)
+	case a.json != "":
+		h := w.Header()
+		h.Set("Content-Type", "application/json")
+		h.Set("Cache-Control", "no-store")
+		w.WriteHeader(a.code())
+		_, _ = io.WriteString(w, a.json) // the asker may have gone
 	case a.download != nil:
 		s.sendDownload(ctx, w, v, a.download)
 	default:

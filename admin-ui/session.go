@@ -99,6 +99,7 @@ const (
 	noticeKey   = "notice"
 	// invitationKey is the digest, in hexadecimal, of the link to an invitation.
 	invitationKey = "invitation"
+	trialKey      = "trial"
 )
 
 // identity is who signed in; nil if nobody has.
@@ -114,9 +115,16 @@ func readIdentity(text []byte) *oidc.Identity {
 	return &who
 }
 
+// maxIDToken bounds what is kept of a provider's token, in bytes: it is for signing out
+// only, which works without it.
+const maxIDToken = 6 << 10
+
 // signIn gives the browser a new cookie, so that one that was planted or seen
 // before is worth nothing.
 func (s sessions) signIn(ctx context.Context, who oidc.Identity) error {
+	if len(who.IDToken) > maxIDToken {
+		who.IDToken = ""
+	}
 	if err := s.RenewToken(ctx); err != nil {
 		return fmt.Errorf("renew session: %w", err)
 	}

@@ -1,6 +1,8 @@
 package adminui
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -8,7 +10,9 @@ import (
 	"strings"
 	"time"
 
+	"carillon/authz"
 	"carillon/authz/oidc"
+	"carillon/tenant/idp"
 )
 
 // Why the sign-in page is shown to somebody who did not ask for it.
@@ -34,7 +38,11 @@ func (s *Server) signInFirst(v *visit) (answer, error) {
 	if v.r.Method != http.MethodGet {
 		q.Set("reason", reasonLost)
 	}
-	return redirect("/login?" + q.Encode())
+	page := "/login"
+	if v.route.TenantFrom == authz.TenantFromURL {
+		page = ownPath(v) + "/login"
+	}
+	return redirect(page + "?" + q.Encode())
 }
 
 // signInAgain leads by the login page to a fresh sign-in, and back. Not straight to
@@ -75,8 +83,15 @@ func (s *Server) start() string {
 
 // loginPage is what the sign-in page shows.
 type loginPage struct {
-	Start  string // where signing in begins
+	Start  string // where signing in at the platform's own provider begins
 	Notice string
+	// Own are the providers of a health authority's own.
+	Own []ownLogin
+	// Find is the form that leads to a health authority's sign-in page; nil if it is not
+	// offered.
+	Find *field
+	// Found are those to which an address leads.
+	Found []authority
 }
 
 func (s *Server) showLogin(v *visit) (answer, error) {
@@ -85,6 +100,13 @@ func (s *Server) showLogin(v *visit) (answer, error) {
 		return redirect(oidc.Flow{ReturnPath: back}.Return(s.start()))
 	}
 	p := loginPage{Start: startPath(back, reason)}
+	if reason != reasonFresh && s.config.Providers != nil {
+		p.Find = s.addressField()
+	}
+	return s.loginAnswer(p, reason), nil
+}
+
+func (s *Server) loginAnswer(p loginPage, reason string) answer {
 	heading := "login.heading"
 	switch reason {
 	case reasonLost:
@@ -92,7 +114,7 @@ func (s *Server) showLogin(v *visit) (answer, error) {
 	case reasonFresh:
 		p.Notice, heading = s.words.text("login.fresh"), "login.again"
 	}
-	return answer{page: "login", heading: s.words.text(heading), data: p}, nil
+	return answer{page: "login", heading: s.words.text(heading), data: p}
 }
 
 func startPath(back, reason string) string {
@@ -110,32 +132,71 @@ func startPath(back, reason string) string {
 }
 
 func (s *Server) startLogin(v *visit) (answer, error) {
-	ctx, query := v.r.Context(), v.r.URL.Query()
-	begin := s.config.Login.Begin
-	if query.Get("reason") == reasonFresh {
-		begin = s.config.Login.BeginFresh
+	query := v.r.URL.Query()
+	again := query.Get("reason") == reasonFresh
+	login := s.config.Login
+	if again && v.who != nil {
+		var err error
+		if login, err = s.loginAt(v.r.Context(), v.who.Realm, v.who.Provider); err != nil {
+			return answer{}, err
+		}
 	}
-	to, flow, err := begin(ctx)
+	return s.begin(v, login, again, func(f *oidc.Flow) { f.ReturnPath = query.Get("return") })
+}
+
+// loginAt is where somebody signs in: at the platform's own provider, or at one of a
+// health authority.
+func (s *Server) loginAt(ctx context.Context, realm, provider string) (Login, error) {
+	if realm == "" {
+		return s.config.Login, nil
+	}
+	if s.config.Providers == nil {
+		return nil, idp.ErrMissing
+	}
+	return s.config.Providers.Provider(ctx, realm, provider)
+}
+
+// begin sends the browser to a provider.
+func (s *Server) begin(v *visit, login Login, again bool, mark func(*oidc.Flow)) (answer, error) {
+	ctx, start := v.r.Context(), login.Begin
+	if again {
+		start = login.BeginFresh
+	}
+	to, flow, err := start(ctx)
 	if err != nil {
 		return answer{}, err
 	}
-	flow.ReturnPath = query.Get("return")
+	mark(&flow)
 	if err := s.sessions.begin(ctx, flow); err != nil {
 		return answer{}, err
 	}
 	return redirect(to)
 }
 
+// finishLogin takes the answer of the provider whose own callback this is.
 func (s *Server) finishLogin(v *visit) (answer, error) {
 	ctx, query := v.r.Context(), v.r.URL.Query()
 	flow, err := s.sessions.take(ctx, query.Get("state"))
 	if err != nil {
 		return answer{}, err
 	}
-	if flow.State == "" {
+	if flow.State == "" || flow.Provider != v.params.ByName("provider") {
 		return answer{}, oidc.ErrState
 	}
-	who, err := s.config.Login.Finish(ctx, flow, query)
+	if flow.Realm != "" {
+		v.again = flow.Return(s.start())
+	}
+	if flow.Trial {
+		return s.finishTrial(v, flow)
+	}
+	login, err := s.loginAt(ctx, flow.Realm, flow.Provider)
+	if errors.Is(err, idp.ErrMissing) {
+		return answer{}, oidc.ErrState // it was switched off meanwhile
+	}
+	if err != nil {
+		return answer{}, err
+	}
+	who, err := login.Finish(ctx, flow, query)
 	if err != nil {
 		return answer{}, err
 	}
@@ -167,16 +228,34 @@ func (s *Server) showLogout(v *visit) (answer, error) {
 	if v.who != nil {
 		return answer{page: "logout", heading: s.words.text("logout.question"), data: logoutPage{SignedIn: true}}, nil
 	}
-	provider, err := s.config.Login.EndSessionURL(v.r.Context(), s.config.BaseURL+"/login", "")
-	if err != nil { // the person is out; that the provider is down need not trouble her
-		s.config.Log.WarnContext(v.r.Context(), "no way to the identity provider's sign-out", "error", err)
-	}
-	return answer{page: "logout", heading: s.words.text("logout.done"), data: logoutPage{Provider: provider}}, nil
+	return answer{page: "logout", heading: s.words.text("logout.done"), data: logoutPage{}}, nil
 }
 
+// logout answers at once, without another page: only now is it known where the person's
+// session at her provider can be ended.
 func (s *Server) logout(v *visit) (answer, error) {
-	if err := s.sessions.Destroy(v.r.Context()); err != nil {
+	ctx, who := v.r.Context(), v.who
+	if err := s.sessions.Destroy(ctx); err != nil {
 		return answer{}, fmt.Errorf("end session: %w", err)
 	}
-	return redirect("/logout")
+	v.who = nil
+	p := logoutPage{}
+	if who != nil {
+		p.Provider = s.endSessionURL(ctx, *who)
+	}
+	return answer{page: "logout", heading: s.words.text("logout.done"), data: p}, nil
+}
+
+// endSessionURL is where the session at the provider ends; empty if that is not known. She
+// is out here: that the provider is down need not trouble her.
+func (s *Server) endSessionURL(ctx context.Context, who oidc.Identity) string {
+	login, err := s.loginAt(ctx, who.Realm, who.Provider)
+	var to string
+	if err == nil {
+		to, err = login.EndSessionURL(ctx, s.config.BaseURL+"/login", who.IDToken)
+	}
+	if err != nil {
+		s.config.Log.WarnContext(ctx, "no way to the identity provider's sign-out", "error", err)
+	}
+	return to
 }

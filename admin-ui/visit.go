@@ -27,6 +27,8 @@ type visit struct {
 	tenant *tenant.Tenant
 	by     authz.Subject
 	policy *authz.Policy
+	// again is where a sign-in that failed can be begun again; empty is the login page.
+	again string
 	// platform tells that the person is one of those who run it, as whom by acts: then
 	// there is no tenant.
 	platform bool
@@ -83,6 +85,8 @@ type answer struct {
 	redirect string
 	// file is sent as it is instead.
 	file *assets.File
+	// json is sent as such instead, with status.
+	json string
 	// download is made and sent instead.
 	download *download
 	// retry is how many seconds the asker should wait, for the header.

@@ -7,6 +7,7 @@ import (
 	"context"
 	"io"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -254,6 +255,16 @@ func (s *Staff) BySlug(_ context.Context, slug string) (*tenant.Tenant, error) {
 	return nil, tenant.ErrUnknown
 }
 
+// ByID finds a tenant.
+func (s *Staff) ByID(_ context.Context, id tenant.ID) (*tenant.Tenant, error) {
+	for _, t := range s.Tenants {
+		if t.ID == id {
+			return t, nil
+		}
+	}
+	return nil, tenant.ErrUnknown
+}
+
 // Memberships lists the tenants at which somebody has roles.
 func (s *Staff) Memberships(_ context.Context, who oidc.Identity) ([]member.Membership, error) {
 	var list []member.Membership
@@ -267,6 +278,9 @@ func (s *Staff) Memberships(_ context.Context, who oidc.Identity) ([]member.Memb
 
 // Authenticate makes a subject of somebody who has roles at the tenant.
 func (s *Staff) Authenticate(_ context.Context, t *tenant.Tenant, who oidc.Identity) (authz.Subject, error) {
+	if who.Realm != "" && who.Realm != t.ID.String() {
+		return authz.Subject{}, member.ErrNotMember
+	}
 	roles := s.Roles[who.Email][t.Slug]
 	if roles == nil {
 		return authz.Subject{}, member.ErrNotMember
@@ -336,13 +350,16 @@ func (l *Login) VerifyLogout(_ context.Context, token string) (oidc.Logout, erro
 	if l.FailFinish != nil || token == "" {
 		return oidc.Logout{}, oidc.ErrToken
 	}
-	return oidc.Logout{Subject: token, ID: uuid.NewString()}, nil
+	return oidc.Logout{Subject: token, ID: token}, nil
 }
 
 // Sessions is a session store in memory.
 type Sessions struct {
 	// Fail is what every call returns, if it is set.
 	Fail error
+
+	// Ended are the tokens that ended sessions, each with its provider.
+	Ended []string
 
 	mu   sync.Mutex
 	data map[string][]byte
@@ -384,6 +401,17 @@ func (s *Sessions) Digests() []string {
 		keys = append(keys, k)
 	}
 	return keys
+}
+
+// End ends nothing, and takes each token once.
+func (s *Sessions) End(_ context.Context, provider string, l oidc.Logout) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if slices.Contains(s.Ended, provider+" "+l.ID) {
+		return member.ErrSpent
+	}
+	s.Ended = append(s.Ended, provider+" "+l.ID)
+	return nil
 }
 
 // Find is not called.

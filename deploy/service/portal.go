@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"net"
 	"time"
 
 	adminui "carillon/admin-ui"
@@ -12,7 +13,10 @@ import (
 	"carillon/authz/oidc"
 	"carillon/tenant"
 	"carillon/tenant/audit"
+	"carillon/tenant/idp"
+	"carillon/tenant/key"
 	"carillon/tenant/member"
+	"carillon/tenant/outbound"
 	"carillon/tenant/role"
 	"carillon/tenant/sharing"
 )
@@ -66,6 +70,12 @@ func (s *Service) wirePortal(ctx context.Context, surface *api.Config, c *adminu
 	c.Members = member.NewStaff(member.StaffConfig{
 		DB: db, Policies: surface.Policies, Mail: s.config.Mail, BaseURL: s.config.BaseURL, Now: s.config.Now,
 	})
+	own := idp.Config{
+		DB: db, Keys: key.NewRing(db, s.config.Root), Policies: surface.Policies,
+		Network: outbound.New(s.config.Loopback, 443), Platform: s.config.Login.Issuer, BaseURL: s.config.BaseURL,
+		Records: net.DefaultResolver.LookupTXT, Now: s.config.Now,
+	}
+	c.SignIn, c.Providers = &idp.Staff{Config: own}, providers{idp.NewDirectory(own)}
 	c.Directory, c.Policies = s.directory(db), surface.Policies
 	c.Sessions = member.NewSessions(db, s.config.Now)
 	return nil
@@ -96,4 +106,19 @@ func (l auditLog) Find(ctx context.Context, t *tenant.Tenant, f audit.Filter, li
 
 func (l auditLog) Export(ctx context.Context, t *tenant.Tenant, now time.Time, to io.Writer) error {
 	return l.db.In(ctx, t.ID, func(tx *tenant.Tx) error { return audit.Export(ctx, tx, t, nil, now, to) })
+}
+
+// providers are those of health authorities, as people sign in with them.
+type providers struct{ *idp.Directory }
+
+func (p providers) Provider(ctx context.Context, realm, id string) (adminui.Login, error) {
+	return p.Directory.Provider(ctx, realm, id)
+}
+
+func (p providers) Trial(ctx context.Context, realm, id string) (adminui.Login, int, error) {
+	e, err := p.Any(ctx, realm, id)
+	if err != nil {
+		return nil, 0, err
+	}
+	return e, e.Version, nil
 }

@@ -5,8 +5,9 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
-	"errors"
+	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"time"
 
@@ -204,13 +205,11 @@ func keyID(public []byte) string {
 	return base64.RawURLEncoding.EncodeToString(digest[:12])
 }
 
-// KeySet is the public key of an authority's client at a provider, as RFC 7517 writes it:
-// [ErrMissing] if there is none.
-func (d *Directory) KeySet(ctx context.Context, t tenant.ID, id uuid.UUID) (set struct {
-	Keys []jws.JWK `json:"keys"`
-}, err error) {
+// WriteKeys writes the public key of an authority's client at a provider, as RFC 7517 has
+// it: [ErrMissing] if there is none.
+func (d *Directory) WriteKeys(ctx context.Context, t tenant.ID, id uuid.UUID, to io.Writer) error {
 	var public []byte
-	err = d.DB.In(ctx, t, func(tx *tenant.Tx) error {
+	err := d.DB.In(ctx, t, func(tx *tenant.Tx) error {
 		p, err := find(ctx, tx, id)
 		public = p.PublicKey
 		return err
@@ -219,16 +218,15 @@ func (d *Directory) KeySet(ctx context.Context, t tenant.ID, id uuid.UUID) (set 
 		err = ErrMissing
 	}
 	if err != nil {
-		return set, err
+		return err
 	}
 	parsed, err := signing.ParsePublicDER(public)
 	if err != nil {
-		return set, err
+		return fmt.Errorf("client's key: %w", err)
 	}
 	k, err := jws.NewJWK(keyID(public), parsed)
 	if err != nil {
-		return set, errors.New("client's key cannot be shown")
+		return fmt.Errorf("client's key: %w", err)
 	}
-	set.Keys = []jws.JWK{k}
-	return set, nil
+	return json.NewEncoder(to).Encode(map[string][]jws.JWK{"keys": {k}})
 }

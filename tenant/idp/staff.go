@@ -347,6 +347,7 @@ const breakGlassSQL = `
 select count(*)
   from member
  where issuer = $1
+   and state = 'active'
    and 'owner' = any(roles)`
 
 // Activate lets staff sign in at a provider: [ErrUntried] before a trial has passed,
