@@ -1,15 +1,10 @@
 package batch_test
 
 import (
-	"bytes"
 	"context"
 	"crypto/rand"
-	"encoding/json"
 	"flag"
-	"fmt"
 	"log/slog"
-	"os"
-	"os/exec"
 	"syscall"
 	"testing"
 	"time"
@@ -23,11 +18,9 @@ import (
 	"carillon/tenant/key"
 	"carillon/tenant/message/messagetest"
 	"carillon/tenant/message/outbox"
+	"carillon/tenant/tenanttest"
 	"carillon/tenant/verification"
 )
-
-// isWorker tells a child process to be a worker; its orders come on standard input.
-const isWorker = "CARILLON_TEST_WORKER"
 
 // orders are what a worker needs to know.
 type orders struct {
@@ -42,16 +35,7 @@ var killedRows = flag.Int("rows", 2000, "rows of the batch in TestKilledWorkers,
 
 // TestMain can also be a worker, which works until it is killed.
 func TestMain(m *testing.M) {
-	if os.Getenv(isWorker) == "" {
-		os.Exit(m.Run())
-	}
-	var o orders
-	err := json.NewDecoder(os.Stdin).Decode(&o)
-	if err == nil {
-		err = o.obey(context.Background())
-	}
-	fmt.Println("the worker came to its end:", err)
-	os.Exit(1)
+	tenanttest.Main(m, func(ctx context.Context, o orders) error { return o.obey(ctx) })
 }
 
 func (o orders) obey(ctx context.Context) error {
@@ -91,15 +75,9 @@ func (o orders) obey(ctx context.Context) error {
 // deferred runs, no transaction is closed.
 func (f *fixture) startWorker(t *testing.T, rows int) (kill func()) {
 	t.Helper()
-	text, err := json.Marshal(orders{
+	worker := tenanttest.Worker(t, orders{
 		DSN: f.world.Database.DSN("carillon_issuer"), Root: f.world.RootFile, Tenant: uuid.UUID(f.north.ID), Now: f.world.Now(), Rows: rows,
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	worker := exec.CommandContext(t.Context(), os.Args[0])
-	worker.Env = append(os.Environ(), isWorker+"=1")
-	worker.Stdin = bytes.NewReader(text)
 	if err := worker.Start(); err != nil {
 		t.Fatal(err)
 	}

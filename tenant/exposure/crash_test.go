@@ -1,71 +1,28 @@
 package exposure_test
 
 import (
-	"errors"
 	"fmt"
-	"net"
-	"sync/atomic"
 	"testing"
-	"time"
 
 	"carillon/tenant"
 	"carillon/tenant/exposure"
 	"carillon/tenant/key"
+	"carillon/tenant/tenanttest"
 )
-
-// scissors are a dialer whose connections break at a chosen message to the server, before
-// it or after its answer, which is lost.
-type scissors struct {
-	at, sent atomic.Int64 // messages; cut when they are equal
-	after    atomic.Bool
-}
-
-var errCut = errors.New("connection cut")
-
-func (s *scissors) Dial(network, address string) (net.Conn, error) {
-	c, err := net.Dial(network, address)
-	return &cutConn{Conn: c, by: s}, err
-}
-
-func (s *scissors) DialTimeout(network, address string, timeout time.Duration) (net.Conn, error) {
-	c, err := net.DialTimeout(network, address, timeout)
-	return &cutConn{Conn: c, by: s}, err
-}
-
-type cutConn struct {
-	net.Conn
-	by *scissors
-}
-
-func (c *cutConn) Write(p []byte) (int, error) {
-	if c.by.sent.Add(1) != c.by.at.Load() {
-		return c.Conn.Write(p)
-	}
-	if !c.by.after.Load() {
-		return 0, errors.Join(errCut, c.Close())
-	}
-	n, err := c.Conn.Write(p)
-	if err == nil {
-		_, _ = c.Read(make([]byte, 1)) // the server has done it
-	}
-	return n, errors.Join(err, c.Close())
-}
 
 // mortal is a service whose connection breaks at a message, counted from the first after
 // the tenant's keys are read; 0 is never.
 func (f *fixture) mortal(t *testing.T, at int64, after bool) (s *exposure.Service, sent func() int64) {
 	t.Helper()
-	var cut scissors
+	var cut tenanttest.Scissors
 	db, err := tenant.Open(t.Context(), tenant.Config{DSN: f.world.Database.DSN("carillon_publish"), MaxOpen: 1, Dialer: &cut})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = db.Close() })
 	s = exposure.New(exposure.Config{DB: db, Keys: key.NewRing(f.world.Publish, f.world.Root), Now: f.world.Now})
-	cut.sent.Store(0)
-	cut.at.Store(at)
-	cut.after.Store(after)
-	return s, cut.sent.Load
+	cut.Cut(at, after)
+	return s, cut.Sent
 }
 
 // atEachCut tries an act with the connection cut before and after each message that it

@@ -1,15 +1,9 @@
 package importer
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"log/slog"
-	"os"
-	"os/exec"
-	"syscall"
 	"testing"
 	"time"
 
@@ -17,10 +11,8 @@ import (
 
 	"carillon/tenant"
 	"carillon/tenant/outbound"
+	"carillon/tenant/tenanttest"
 )
-
-// isWorker tells a child process to be a worker; its orders come on standard input.
-const isWorker = "CARILLON_TEST_WORKER"
 
 // orders are what a worker needs to know that is to kill itself.
 type orders struct {
@@ -33,22 +25,12 @@ type orders struct {
 
 // TestMain can also be a worker that is killed at a step.
 func TestMain(m *testing.M) {
-	if os.Getenv(isWorker) == "" {
-		os.Exit(m.Run())
-	}
-	var o orders
-	err := json.NewDecoder(os.Stdin).Decode(&o)
-	if err == nil {
-		err = o.obey(context.Background())
-	}
-	fmt.Println("the worker came to its end:", err)
-	os.Exit(1)
+	tenanttest.Main(m, func(ctx context.Context, o orders) error { return o.obey(ctx) })
 }
 
 const killedKeysPerStep = 5
 
-// obey takes a turn and ends this process by SIGKILL at a step: no transaction is
-// closed.
+// obey takes a turn and ends this process at a step.
 func (o orders) obey(ctx context.Context) error {
 	db, err := tenant.Open(ctx, tenant.Config{DSN: o.DSN})
 	if err != nil {
@@ -62,7 +44,7 @@ func (o orders) obey(ctx context.Context) error {
 	stop := at(o.Step)
 	s.step = func(name string) error {
 		if stop(name) != nil {
-			return syscall.Kill(os.Getpid(), syscall.SIGKILL)
+			return tenanttest.Die()
 		}
 		return nil
 	}
@@ -95,18 +77,7 @@ func TestKilledAtEachStep(t *testing.T) {
 // killWorker runs a worker in a process of its own, which is killed at the step.
 func (f *fixture) killWorker(t *testing.T, step int) {
 	t.Helper()
-	stdin, err := json.Marshal(orders{
+	tenanttest.Killed(t, orders{
 		DSN: f.world.Database.DSN("carillon_jobs"), Tenant: uuid.UUID(f.north.ID), Now: f.world.Now(), Step: step,
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	child := exec.CommandContext(t.Context(), os.Args[0])
-	child.Env = append(os.Environ(), isWorker+"=1")
-	child.Stdin = bytes.NewReader(stdin)
-	said, err := child.CombinedOutput()
-	var exit *exec.ExitError
-	if !errors.As(err, &exit) || exit.Sys().(syscall.WaitStatus).Signal() != syscall.SIGKILL {
-		t.Fatalf("the worker was not killed: %v, %s", err, said)
-	}
 }

@@ -4,14 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
 	"carillon/tenant"
 	"carillon/tenant/stats"
+	"carillon/tenant/tenanttest"
 )
 
 var phone = stats.Caller{APIKey: "11111111-1111-4111-8111-111111111111", Platform: stats.Android}
@@ -74,46 +73,10 @@ func TestCountedOnceByManyAtOnce(t *testing.T) {
 	}
 }
 
-// scissors are a dialer whose connections break at a chosen message.
-type scissors struct {
-	writes atomic.Int64
-	after  atomic.Bool // cut once the server has done it, and lose the answer
-}
-
-var errCut = errors.New("connection cut")
-
-func (s *scissors) Dial(network, address string) (net.Conn, error) {
-	return s.DialTimeout(network, address, time.Minute)
-}
-
-func (s *scissors) DialTimeout(network, address string, timeout time.Duration) (net.Conn, error) {
-	c, err := net.DialTimeout(network, address, timeout)
-	return &cutConn{Conn: c, by: s}, err
-}
-
-type cutConn struct {
-	net.Conn
-	by *scissors
-}
-
-func (c *cutConn) Write(p []byte) (int, error) {
-	if c.by.writes.Add(-1) != 0 {
-		return c.Conn.Write(p)
-	}
-	if c.by.after.Load() {
-		if _, err := c.Conn.Write(p); err != nil {
-			return 0, err
-		}
-		_, _ = c.Read(make([]byte, 1))
-	}
-	_ = c.Close()
-	return 0, errCut
-}
-
 // mortal is a handle whose connection breaks at the message that arm names.
 func (f *fixture) mortal(t *testing.T, role string) (db *tenant.DB, arm func(write int64, after bool)) {
 	t.Helper()
-	var cut scissors
+	var cut tenanttest.Scissors
 	db, err := tenant.Open(t.Context(), tenant.Config{DSN: f.world.Database.DSN(role), MaxOpen: 1, Dialer: &cut})
 	if err != nil {
 		t.Fatal(err)
@@ -123,8 +86,7 @@ func (f *fixture) mortal(t *testing.T, role string) (db *tenant.DB, arm func(wri
 		if err := db.Ping(t.Context()); err != nil { // a connection is ready
 			t.Fatal(err)
 		}
-		cut.after.Store(after)
-		cut.writes.Store(write)
+		cut.Cut(write, after)
 	}
 }
 

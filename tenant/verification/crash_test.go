@@ -3,8 +3,6 @@ package verification_test
 import (
 	"errors"
 	"fmt"
-	"net"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -12,48 +10,9 @@ import (
 
 	"carillon/tenant"
 	"carillon/tenant/key"
+	"carillon/tenant/tenanttest"
 	"carillon/tenant/verification"
 )
-
-// scissors are a dialer whose connections break at a chosen message: the process
-// dies there, as far as the database can see.
-type scissors struct {
-	// writes counts down with each message to the server. At zero the connection
-	// is cut before the message, or after it, so that the answer is lost.
-	writes atomic.Int64
-	after  atomic.Bool
-}
-
-var errCut = errors.New("connection cut")
-
-func (s *scissors) Dial(network, address string) (net.Conn, error) {
-	c, err := net.Dial(network, address)
-	return &cutConn{Conn: c, by: s}, err
-}
-
-func (s *scissors) DialTimeout(network, address string, timeout time.Duration) (net.Conn, error) {
-	c, err := net.DialTimeout(network, address, timeout)
-	return &cutConn{Conn: c, by: s}, err
-}
-
-type cutConn struct {
-	net.Conn
-	by *scissors
-}
-
-func (c *cutConn) Write(p []byte) (int, error) {
-	if c.by.writes.Add(-1) != 0 {
-		return c.Conn.Write(p)
-	}
-	defer c.Close()
-	if !c.by.after.Load() {
-		return 0, errCut
-	}
-	n, err := c.Conn.Write(p)
-	// Wait for the answer, which means that the server has done it, and lose it.
-	_, _ = c.Read(make([]byte, 1))
-	return n, err
-}
 
 // Where a connection may break in the first device request on it: before or after each
 // message. Until the statement has been sent, nothing is lost, and another connection is
@@ -79,7 +38,7 @@ func (f *fixture) mortal(t *testing.T) (s *verification.Service, arm func(write 
 // mortalAs is a service under a role, whose keys another handle of that role reads.
 func (f *fixture) mortalAs(t *testing.T, role string, keys *tenant.DB) (s *verification.Service, arm func(write int64, after bool)) {
 	t.Helper()
-	var cut scissors
+	var cut tenanttest.Scissors
 	db, err := tenant.Open(t.Context(), tenant.Config{DSN: f.world.Database.DSN(role), MaxOpen: 1, Dialer: &cut})
 	if err != nil {
 		t.Fatal(err)
@@ -90,8 +49,7 @@ func (f *fixture) mortalAs(t *testing.T, role string, keys *tenant.DB) (s *verif
 		if err := db.Ping(t.Context()); err != nil { // a connection is ready
 			t.Fatal(err)
 		}
-		cut.after.Store(after)
-		cut.writes.Store(write)
+		cut.Cut(write, after)
 	}
 }
 
