@@ -33,8 +33,8 @@ type everybody struct {
 	world   *tenanttest.World
 	service *Service
 
-	// own is the tenant whose people and keys ask. They belong to suspended and to erased,
-	// too, and not to other. nowhere is a name that no tenant has.
+	// own is the tenant whose people and keys ask. They belong to suspended, leaving and
+	// erased, too, and not to other. nowhere is a name that no tenant has.
 	own, other, third *tenant.Tenant
 	// cookies are the sessions of people, by name: a role at own, or one of the names below.
 	cookies map[string]string
@@ -45,6 +45,8 @@ type everybody struct {
 const (
 	nowhere   = "nowhere"
 	suspended = "resting"
+	leaving   = "going"
+	erased    = "gone"
 	// stranger belongs to no tenant; neighbor owns other.
 	stranger = "stranger"
 	neighbor = "neighbor"
@@ -75,14 +77,16 @@ func newEverybody(t *testing.T) *everybody {
 	c.BaseURL, c.NoLimits = portalURL, true
 	c.Login.Issuer, c.Login.RedirectURL = issuer, portalURL+"/login/callback"
 	e.service = open(t, c)
+	wantExamples(t, e.service.Routes())
 	for _, name := range e.people() {
 		e.cookies[name] = e.signIn(t, name)
 	}
 	for _, name := range e.members() { // the first visit binds the person to her membership
-		for _, slug := range []string{string(e.own.Slug), suspended} {
+		for _, slug := range []string{string(e.own.Slug), suspended, leaving} {
 			e.visit(t, name, http.MethodGet, "/portal/"+slug+"/", nil)
 		}
 	}
+	e.furnish(t)
 	return e
 }
 
@@ -114,8 +118,12 @@ func (e *everybody) populate(t *testing.T, issuer string) {
 		})
 	}
 	e.own, e.other, e.third = e.world.Create("north"), e.world.Create("south"), e.world.Create("west")
-	resting := e.world.Create(suspended)
-	for _, of := range []*tenant.Tenant{e.own, resting} {
+	closed := map[string]tenant.State{suspended: tenant.Suspended, leaving: tenant.Leaving, erased: tenant.Erased}
+	mine := []*tenant.Tenant{e.own}
+	for slug := range closed {
+		mine = append(mine, e.world.Create(slug))
+	}
+	for _, of := range mine {
 		for _, r := range authz.TenantRoles() {
 			join(of, string(r), r)
 		}
@@ -146,7 +154,21 @@ func (e *everybody) populate(t *testing.T, issuer string) {
 			t.Fatal(err)
 		}
 	}
-	e.sql(t, `update tenant_directory set state = 'suspended' where slug = $1`, suspended)
+	for slug, state := range closed {
+		e.sql(t, `update tenant_directory set state = $2 where slug = $1`, slug, state)
+	}
+}
+
+// furnish gives other one of each of what has an ID.
+func (e *everybody) furnish(t *testing.T) {
+	t.Helper()
+	for _, route := range []string{"/codes/new", "/staff/invite"} {
+		done := e.visit(t, neighbor, http.MethodPost, "/portal/south"+route, examples["POST /portal/:tenant"+route].form)
+		if done.status >= 400 {
+			t.Fatalf("%s: %v", route, done)
+		}
+	}
+	e.sql(t, `insert into staff_group (tenant_id, group_id, name) values ($1, gen_random_uuid(), 'g')`, e.other.ID)
 }
 
 func (e *everybody) in(t *testing.T, of *tenant.Tenant, fn func(context.Context, *tenant.Tx) error) {

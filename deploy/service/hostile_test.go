@@ -97,7 +97,7 @@ func TestHostileForms(t *testing.T) {
 		case r.Audience == authz.AudienceOperator:
 			name = string(authz.Operator)
 		}
-		x := exampleOf(t, r)
+		x := exampleOf(r)
 		var attempts []attempt
 		try := func(what, target string, form url.Values) {
 			attempts = append(attempts, attempt{
@@ -116,6 +116,22 @@ func TestHostileForms(t *testing.T) {
 			}
 		}
 		e.try(t, attempts)
+	}
+	e.wantPlain(t)
+}
+
+// wantPlain fails if a row of any table has characters that show text otherwise than it is.
+func (e *everybody) wantPlain(t *testing.T) {
+	t.Helper()
+	for name := range e.rows(t, nil) {
+		var n int
+		query := `select count(*) from ` + name + ` x where x::text ~ '[\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]'`
+		if err := e.world.Database.Super().QueryRowContext(t.Context(), query).Scan(&n); err != nil {
+			t.Fatal(err)
+		}
+		if n > 0 {
+			t.Errorf("%d rows of %s have invisible characters or ones that turn text around", n, name)
+		}
 	}
 }
 

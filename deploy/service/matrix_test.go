@@ -3,7 +3,6 @@ package service
 import (
 	"fmt"
 	"net/http"
-	"net/url"
 	"slices"
 	"strings"
 	"testing"
@@ -14,61 +13,6 @@ import (
 	"carillon/authz"
 	"carillon/tenant/client"
 )
-
-// example is a request that does something at a route, so that a guard that is missing
-// shows.
-type example struct {
-	// objects are what stands for the parameters of the URL after the tenant, in their
-	// order: names in [objectSQL].
-	objects []string
-	// form is what is sent, or asked for in the URL's query.
-	form url.Values
-}
-
-// examples are the requests to those of the portal's routes that need more than their
-// URL, by method and path.
-var examples = map[string]example{
-	"GET /portal/:tenant/codes":                 {form: url.Values{"id": {"5f2b1c4e-4f5f-4b6a-9d4b-0d7a6c1e2f3a"}}},
-	"GET /portal/:tenant/audit":                 {form: url.Values{"who": {"r"}, "action": {"code"}, "target": {"t"}, "from": {"2026-11-01"}, "until": {"2026-11-30"}, "before": {"7"}}},
-	"GET /portal/:tenant/audit/log":             {},
-	"POST /portal/:tenant/codes/new":            {form: url.Values{"code_id": {"0c7f1f4e-31a5-4b6a-9d4b-0d7a6c1e2f3a"}, "test_type": {"confirmed"}, "tz_offset": {"0"}}},
-	"GET /portal/:tenant/codes/:id/expire":      {objects: []string{"code"}},
-	"POST /portal/:tenant/codes/:id/expire":     {objects: []string{"code"}},
-	"POST /portal/:tenant/sharing/new":          {form: url.Values{"recipient": {"south"}, "keys": {"all"}}},
-	"GET /portal/:tenant/sharing/:id/withdraw":  {objects: []string{"offer"}},
-	"POST /portal/:tenant/sharing/:id/withdraw": {objects: []string{"offer"}},
-	"GET /portal/:tenant/sharing/:id/answer":    {objects: []string{"offer"}},
-	"POST /portal/:tenant/sharing/:id/accept":   {objects: []string{"offer"}},
-	"POST /portal/:tenant/sharing/:id/decline":  {objects: []string{"offer"}},
-	"GET /portal/:tenant/sharing/:id/end":       {objects: []string{"offer"}},
-	"POST /portal/:tenant/sharing/:id/end":      {objects: []string{"offer"}},
-	"GET /portal/:tenant/roles/explain":         {form: url.Values{"who": {"5f2b1c4e-4f5f-4b6a-9d4b-0d7a6c1e2f3a"}, "action": {"code:issue"}}},
-	"POST /portal/:tenant/roles/new":            {form: url.Values{"role": {"tracer"}, "description": {"d"}, "rule_code_read": {"allow"}, "confirm": {"yes"}, "again": {"no"}}},
-	"GET /portal/:tenant/roles/:role/edit":      {objects: []string{"role"}},
-	"POST /portal/:tenant/roles/:role/edit":     {objects: []string{"role"}, form: url.Values{"version": {"5f2b1c4e-4f5f-4b6a-9d4b-0d7a6c1e2f3a"}, "description": {"d"}, "rule_code_read": {"allow"}, "confirm": {"yes"}}},
-	"GET /portal/:tenant/roles/:role/delete":    {objects: []string{"role"}},
-	"POST /portal/:tenant/roles/:role/delete":   {objects: []string{"role"}, form: url.Values{"version": {"5f2b1c4e-4f5f-4b6a-9d4b-0d7a6c1e2f3a"}}},
-}
-
-// objectSQL finds something that a tenant has.
-var objectSQL = map[string]string{
-	"code":  `select code_id from verification_code where tenant_id = $1 limit 1`,
-	"role":  `select name from staff_role where tenant_id = $1 limit 1`,
-	"offer": `select offer_id from share_offer where tenant_id = $1 limit 1`,
-}
-
-// exampleOf is the example of a route. One that needs an example and has none fails the
-// test.
-func exampleOf(t *testing.T, r authz.Route) example {
-	t.Helper()
-	x, found := examples[r.Method+" "+r.Path]
-	if parameters := strings.Count(strings.Replace(r.Path, ":tenant", "", 1), ":"); len(x.objects) != parameters || (!found && r.Method != http.MethodGet) {
-		t.Errorf("%s %s: add a request to examples in matrix_test.go, with a form that is filled in and an object for each of %d parameters"+
-			" (objectSQL says how to find one of a tenant; newEverybody makes them)", r.Method, r.Path, parameters)
-		return example{objects: slices.Repeat([]string{"code"}, parameters)}
-	}
-	return x
-}
 
 func (e *everybody) object(t *testing.T, kind, owner string) (id string) {
 	t.Helper()
@@ -108,7 +52,7 @@ func TestMatrix(t *testing.T) {
 func (e *everybody) noPageOfAnotherAuthority(t *testing.T) {
 	before := e.rows(t, nil)
 	for _, r := range e.portalRoutes() {
-		x := exampleOf(t, r)
+		x := exampleOf(r)
 		ask := func(name, slug string) map[string]any {
 			values := make([]string, len(x.objects))
 			for i := range values {
@@ -121,11 +65,12 @@ func (e *everybody) noPageOfAnotherAuthority(t *testing.T) {
 			foreign := []string{string(e.third.Slug)}
 			switch name {
 			case stranger, neighbor, string(authz.Operator), string(authz.Support), "":
-				foreign = append(foreign, string(e.own.Slug), suspended)
+				foreign = append(foreign, string(e.own.Slug), suspended, leaving)
 			}
 			if name != neighbor {
 				foreign = append(foreign, string(e.other.Slug))
 			}
+			foreign = append(foreign, erased) // whoever belonged to it
 			if want := map[bool]int{true: http.StatusSeeOther, false: http.StatusNotFound}[name == ""]; missing["status"] != want {
 				t.Errorf("%s %s, asked by %q nowhere: %v, want %d", r.Method, r.Path, name, missing["status"], want)
 			}
@@ -141,10 +86,9 @@ func (e *everybody) noPageOfAnotherAuthority(t *testing.T) {
 
 // What another authority has is, under one's own URLs, what nobody has.
 func (e *everybody) noObjectOfAnotherAuthority(t *testing.T) {
-	e.visit(t, neighbor, http.MethodPost, "/portal/south/codes/new", examples["POST /portal/:tenant/codes/new"].form)
 	before := e.rows(t, e.other)
 	for _, r := range e.portalRoutes() {
-		x := exampleOf(t, r)
+		x := exampleOf(r)
 		if len(x.objects) == 0 {
 			continue
 		}
@@ -183,7 +127,7 @@ func (e *everybody) pagesFollowThePolicy(t *testing.T) {
 			if allowed(role, r) {
 				continue
 			}
-			if got := e.visit(t, string(role), r.Method, at(r, string(e.own.Slug)), exampleOf(t, r).form); got.status != http.StatusForbidden {
+			if got := e.visit(t, string(role), r.Method, at(r, string(e.own.Slug)), exampleOf(r).form); got.status != http.StatusForbidden {
 				t.Errorf("%s %s, asked by a %s, whom nothing allows it: %v", r.Method, r.Path, role, got)
 			}
 		}
@@ -206,26 +150,34 @@ func (e *everybody) pagesFollowThePolicy(t *testing.T) {
 // may read its audit log still can.
 func (e *everybody) suspendedPages(t *testing.T) {
 	before := e.rows(t, nil)
-	for _, name := range e.members() {
-		var first string
-		for _, r := range e.portalRoutes() {
-			got := e.visit(t, name, r.Method, at(r, suspended), exampleOf(t, r).form)
-			if r.Action == authz.AuditRead && slices.Contains([]string{string(authz.Owner), string(authz.Administrator), string(authz.Auditor)}, name) {
-				if got.status != http.StatusOK {
-					t.Errorf("%s %s, asked by a %s: %d", r.Method, r.Path, name, got.status)
-				}
-				continue
-			}
-			_, main, _ := strings.Cut(fmt.Sprint(got.comparable()["body"]), "<main")
-			if first == "" {
-				first = main
-			}
-			if main != first || main == "" || got.status != http.StatusForbidden {
-				t.Errorf("%s %s, asked by a %s: %d%s", r.Method, r.Path, name, got.status, cmp.Diff(first, main))
-			}
+	for _, state := range []string{suspended, leaving} {
+		for _, name := range e.members() {
+			e.closedPages(t, name, state)
 		}
 	}
-	e.wantUnchanged(t, "requests to a suspended authority", before)
+	e.wantUnchanged(t, "requests to suspended and leaving authorities", before)
+}
+
+// closedPages has a member ask for every page of an authority that is not served.
+func (e *everybody) closedPages(t *testing.T, name, slug string) {
+	t.Helper()
+	var first string
+	for _, r := range e.portalRoutes() {
+		got := e.visit(t, name, r.Method, at(r, slug), exampleOf(r).form)
+		if r.Action == authz.AuditRead && slices.Contains([]string{string(authz.Owner), string(authz.Administrator), string(authz.Auditor)}, name) {
+			if got.status != http.StatusOK {
+				t.Errorf("%s %s, asked by a %s: %d", r.Method, r.Path, name, got.status)
+			}
+			continue
+		}
+		_, main, _ := strings.Cut(fmt.Sprint(got.comparable()["body"]), "<main")
+		if first == "" {
+			first = main
+		}
+		if main != first || main == "" || got.status != http.StatusForbidden {
+			t.Errorf("%s %s, asked by a %s: %d%s", r.Method, r.Path, name, got.status, cmp.Diff(first, main))
+		}
+	}
 }
 
 // The pages of those who run the platform are for them; to others they are no pages. A
@@ -276,8 +228,13 @@ func (e *everybody) noKeyOpensAnotherTenant(t *testing.T) {
 			return e.ask(t, r.Method, at(r, slug, "7.json"), "", "application/json", "{}",
 				"Accept", "application/json", "X-API-Key", key, "Authorization", "Bearer "+key).comparable(slug, key)
 		}
-		for _, slug := range []string{nowhere, string(e.other.Slug), string(e.own.Slug), suspended} {
+		for _, slug := range []string{nowhere, string(e.other.Slug), string(e.own.Slug), suspended, leaving, erased} {
 			nobodys := ask(slug, unknown)
+			if slug == erased {
+				if diff := difference(ask(nowhere, unknown), nobodys); diff != "" {
+					t.Errorf("%s %s of an erased tenant differs from nowhere (-nowhere +erased):\n%s", r.Method, r.Path, diff)
+				}
+			}
 			for kind, key := range e.keys {
 				if slug == string(e.own.Slug) && kinds[r.Credential] == kind {
 					continue

@@ -1,0 +1,95 @@
+package service
+
+import (
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+
+	"carillon/authz"
+)
+
+// example is a request that does something at a route, so that a guard that is missing
+// shows.
+type example struct {
+	// objects are what stands for the parameters of the URL after the tenant, in their
+	// order: names in [objectSQL].
+	objects []string
+	// form is what is sent, or asked for in the URL's query.
+	form url.Values
+}
+
+// examples are the requests to those of the portal's routes that need more than their
+// URL, by method and path.
+var examples = map[string]example{
+	"GET /portal/:tenant/codes":                         {form: url.Values{"id": {"5f2b1c4e-4f5f-4b6a-9d4b-0d7a6c1e2f3a"}}},
+	"GET /portal/:tenant/audit":                         {form: url.Values{"who": {"r"}, "action": {"code"}, "target": {"t"}, "from": {"2026-11-01"}, "until": {"2026-11-30"}, "before": {"7"}}},
+	"GET /portal/:tenant/audit/log":                     {},
+	"GET /portal/:tenant/roles/explain":                 {form: url.Values{"who": {"x"}, "action": {"code:issue"}}},
+	"POST /portal/:tenant/roles/new":                    {form: url.Values{"role": {"night-shift"}, "description": {"at night"}, "rule_code_issue": {"allow"}, "confirm": {"yes"}}},
+	"GET /portal/:tenant/roles/:role/edit":              {objects: []string{"role"}},
+	"POST /portal/:tenant/roles/:role/edit":             {objects: []string{"role"}, form: url.Values{"version": {"5f2b1c4e-4f5f-4b6a-9d4b-0d7a6c1e2f3a"}, "description": {"by day"}, "rule_code_issue": {"allow"}, "confirm": {"yes"}}},
+	"GET /portal/:tenant/roles/:role/delete":            {objects: []string{"role"}},
+	"POST /portal/:tenant/roles/:role/delete":           {objects: []string{"role"}, form: url.Values{"version": {"5f2b1c4e-4f5f-4b6a-9d4b-0d7a6c1e2f3a"}}},
+	"POST /join/:tenant/accept":                         {},
+	"POST /portal/:tenant/staff/invite":                 {form: url.Values{"name": {"New Person"}, "email": {"new@people.example"}, "roles": {"caseworker"}}},
+	"POST /portal/:tenant/staff/import":                 {},
+	"POST /portal/:tenant/staff/import/confirm":         {form: url.Values{"list": {"name,email,roles\nNew,new@people.example,caseworker\n"}}},
+	"POST /portal/:tenant/staff/unsent":                 {},
+	"POST /portal/:tenant/staff/invitations/:id/resend": {objects: []string{"invitation"}},
+	"GET /portal/:tenant/staff/invitations/:id/revoke":  {objects: []string{"invitation"}},
+	"POST /portal/:tenant/staff/invitations/:id/revoke": {objects: []string{"invitation"}},
+	"GET /portal/:tenant/staff/people/:id":              {objects: []string{"person"}},
+	"POST /portal/:tenant/staff/people/:id":             {objects: []string{"person"}, form: url.Values{"roles": {"analyst"}}},
+	"GET /portal/:tenant/staff/people/:id/suspend":      {objects: []string{"person"}},
+	"POST /portal/:tenant/staff/people/:id/suspend":     {objects: []string{"person"}},
+	"POST /portal/:tenant/staff/people/:id/resume":      {objects: []string{"person"}},
+	"GET /portal/:tenant/staff/people/:id/remove":       {objects: []string{"person"}},
+	"POST /portal/:tenant/staff/people/:id/remove":      {objects: []string{"person"}},
+	"GET /portal/:tenant/staff/groups/:id":              {objects: []string{"group"}},
+	"POST /portal/:tenant/staff/groups/:id":             {objects: []string{"group"}, form: url.Values{"role": {"analyst"}}},
+	"POST /logout":                                      {},
+	"POST /portal/:tenant/codes/new":                    {form: url.Values{"code_id": {"0c7f1f4e-31a5-4b6a-9d4b-0d7a6c1e2f3a"}, "test_type": {"confirmed"}, "tz_offset": {"0"}}},
+	"GET /portal/:tenant/codes/:id/expire":              {objects: []string{"code"}},
+	"POST /portal/:tenant/codes/:id/expire":             {objects: []string{"code"}},
+	"POST /portal/:tenant/sharing/new":                  {form: url.Values{"recipient": {"south"}, "keys": {"all"}}},
+	"GET /portal/:tenant/sharing/:id/withdraw":          {objects: []string{"offer"}},
+	"POST /portal/:tenant/sharing/:id/withdraw":         {objects: []string{"offer"}},
+	"GET /portal/:tenant/sharing/:id/answer":            {objects: []string{"offer"}},
+	"POST /portal/:tenant/sharing/:id/accept":           {objects: []string{"offer"}},
+	"POST /portal/:tenant/sharing/:id/decline":          {objects: []string{"offer"}},
+	"GET /portal/:tenant/sharing/:id/end":               {objects: []string{"offer"}},
+	"POST /portal/:tenant/sharing/:id/end":              {objects: []string{"offer"}},
+}
+
+// objectSQL finds something that a tenant has.
+var objectSQL = map[string]string{
+	"code":       `select code_id from verification_code where tenant_id = $1 limit 1`,
+	"role":       `select name from staff_role where tenant_id = $1 limit 1`,
+	"person":     `select member_id from member where tenant_id = $1 limit 1`,
+	"invitation": `select invitation_id from staff_invitation where tenant_id = $1 limit 1`,
+	"group":      `select group_id from staff_group where tenant_id = $1 limit 1`,
+	"offer":      `select offer_id from share_offer where tenant_id = $1 limit 1`,
+}
+
+// exampleOf is the example of a route.
+func exampleOf(r authz.Route) example { return examples[r.Method+" "+r.Path] }
+
+// wantExamples fails the test if a route needs an example that is not there.
+func wantExamples(t *testing.T, routes []authz.Route) {
+	t.Helper()
+	for _, r := range routes {
+		if !r.Credential.OfSession() {
+			continue
+		}
+		x, found := examples[r.Method+" "+r.Path]
+		parameters := strings.Count(strings.Replace(r.Path, ":tenant", "", 1), ":")
+		if len(x.objects) != parameters || (!found && r.Method != http.MethodGet) {
+			t.Errorf("%s %s: add a request to examples in examples_test.go, with a form that is filled in and an object for each of %d parameters"+
+				" (objectSQL says how to find one of a tenant, furnish makes them)", r.Method, r.Path, parameters)
+		}
+	}
+	if t.Failed() {
+		t.FailNow()
+	}
+}
