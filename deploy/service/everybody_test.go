@@ -162,7 +162,7 @@ func (e *everybody) populate(t *testing.T, issuer string) {
 // furnish gives other one of each of what has an ID.
 func (e *everybody) furnish(t *testing.T) {
 	t.Helper()
-	for _, route := range []string{"/codes/new", "/staff/invite"} {
+	for _, route := range []string{"/codes/new", "/staff/invite", "/sign-in/new"} {
 		done := e.visit(t, neighbor, http.MethodPost, "/portal/south"+route, examples["POST /portal/:tenant"+route].form)
 		if done.status >= 400 {
 			t.Fatalf("%s: %v", route, done)
