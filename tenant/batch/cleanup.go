@@ -6,7 +6,7 @@ import (
 	"time"
 
 	"carillon/tenant"
-	"carillon/tenant/job"
+	"carillon/tenant/sweep"
 )
 
 // keepUpload is how long a batch may be on its way in; then its sender is gone.
@@ -63,7 +63,7 @@ func Cleanup(ctx context.Context, db *tenant.DB, id tenant.ID, now time.Time) er
 		{"delete batches", deleteBatchesSQL, []any{old, broken}},
 	}
 	for _, s := range steps {
-		if err := job.Sweep(ctx, db, id, s.sql, s.args...); err != nil {
+		if err := sweep.Run(ctx, db, id, s.sql, s.args...); err != nil {
 			return fmt.Errorf("%s: %w", s.what, err)
 		}
 	}

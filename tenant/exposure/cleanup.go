@@ -6,7 +6,7 @@ import (
 	"time"
 
 	"carillon/tenant"
-	"carillon/tenant/job"
+	"carillon/tenant/sweep"
 )
 
 const cleanupBatch = 1000
@@ -37,7 +37,7 @@ delete from publish_receipt
 // Publishers wait while a step is under way: their rows and the ones deleted here
 // would else be locked in different orders.
 func Cleanup(ctx context.Context, db *tenant.DB, id tenant.ID, l Limits, now time.Time) error {
-	if err := job.Sweep(ctx, db, id, receiptCleanupSQL, now.UTC()); err != nil {
+	if err := sweep.Run(ctx, db, id, receiptCleanupSQL, now.UTC()); err != nil {
 		return fmt.Errorf("delete receipts: %w", err)
 	}
 	for {

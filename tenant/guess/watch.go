@@ -14,6 +14,7 @@ import (
 	"carillon/tenant"
 	"carillon/tenant/audit"
 	"carillon/tenant/job"
+	"carillon/tenant/sweep"
 )
 
 // Action is how the audit log names an alarm.
@@ -146,8 +147,8 @@ delete from guessing_alarm
 // Cleanup forgets what is past its time. db is a handle under the role carillon_jobs.
 func Cleanup(ctx context.Context, db *tenant.DB, id tenant.ID, now time.Time) error {
 	err := errors.Join(
-		job.Sweep(ctx, db, id, deleteCountsSQL, now.UTC().Add(-Keep)),
-		job.Sweep(ctx, db, id, deleteAlarmsSQL, now.UTC().Add(-KeepAlarms).Format(time.DateOnly)))
+		sweep.Run(ctx, db, id, deleteCountsSQL, now.UTC().Add(-Keep)),
+		sweep.Run(ctx, db, id, deleteAlarmsSQL, now.UTC().Add(-KeepAlarms).Format(time.DateOnly)))
 	if err != nil {
 		return fmt.Errorf("forget guessing: %w", err)
 	}

@@ -12,7 +12,7 @@ import (
 	"carillon/authz"
 	"carillon/signing/certificate"
 	"carillon/tenant"
-	"carillon/tenant/job"
+	"carillon/tenant/sweep"
 	"carillon/tenant/verification"
 )
 
@@ -265,7 +265,7 @@ func (s *Service) Clean(ctx context.Context, id tenant.ID) error {
 		{"delete results", deleteResultsSQL, now.Add(-KeepDigests)},
 		{"delete submissions", deleteSubmissionsSQL, now.Add(-KeepDigests)},
 	} {
-		if err := job.Sweep(ctx, s.db, id, step.sql, step.before); err != nil {
+		if err := sweep.Run(ctx, s.db, id, step.sql, step.before); err != nil {
 			return fmt.Errorf("%s: %w", step.what, err)
 		}
 	}

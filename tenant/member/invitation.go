@@ -18,8 +18,8 @@ import (
 	"carillon/authz/oidc"
 	"carillon/tenant"
 	"carillon/tenant/audit"
-	"carillon/tenant/job"
 	"carillon/tenant/mail"
+	"carillon/tenant/sweep"
 )
 
 var (
@@ -426,7 +426,7 @@ delete from staff_invitation
 
 // Cleanup deletes old invitations. db is a handle under the jobs role.
 func Cleanup(ctx context.Context, db *tenant.DB, id tenant.ID, now time.Time) error {
-	if err := job.Sweep(ctx, db, id, cleanupSQL, now.Add(-KeepInvitations)); err != nil {
+	if err := sweep.Run(ctx, db, id, cleanupSQL, now.Add(-KeepInvitations)); err != nil {
 		return fmt.Errorf("delete old invitations: %w", err)
 	}
 	return nil

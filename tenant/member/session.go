@@ -8,6 +8,7 @@ import (
 
 	"carillon/tenant"
 	"carillon/tenant/job"
+	"carillon/tenant/sweep"
 )
 
 // Sessions stores the sessions of signed-in browsers. It implements the context
@@ -126,7 +127,7 @@ delete from spent_logout
 // that nobody can send again. db is a handle under the jobs role.
 func DeleteExpired(ctx context.Context, db *tenant.DB, now time.Time) error {
 	for _, query := range []string{expireSQL, forgetSpentSQL} {
-		if err := job.Sweep(ctx, db, job.Platform, query, now.UTC()); err != nil {
+		if err := sweep.Run(ctx, db, job.Platform, query, now.UTC()); err != nil {
 			return fmt.Errorf("delete expired sessions: %w", err)
 		}
 	}

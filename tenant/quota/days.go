@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"carillon/tenant"
-	"carillon/tenant/job"
+	"carillon/tenant/sweep"
 )
 
 const (
@@ -105,8 +105,8 @@ delete from quota_entry
 func Cleanup(ctx context.Context, db *tenant.DB, id tenant.ID, now time.Time) error {
 	before := dayOf(now.Add(-Keep)).Format(time.DateOnly)
 	err := errors.Join(
-		job.Sweep(ctx, db, id, deleteDaysSQL, before),
-		job.Sweep(ctx, db, id, deleteEntriesSQL, before))
+		sweep.Run(ctx, db, id, deleteDaysSQL, before),
+		sweep.Run(ctx, db, id, deleteEntriesSQL, before))
 	if err != nil {
 		return fmt.Errorf("forget quotas: %w", err)
 	}

@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"carillon/tenant"
-	"carillon/tenant/job"
+	"carillon/tenant/sweep"
 )
 
 // lock keeps roll-ups of one tenant apart.
@@ -239,7 +239,7 @@ func Settled(ctx context.Context, db *tenant.DB, id tenant.ID) (settled time.Tim
 // Forget deletes a tenant's days that are past the retention. db is a handle under
 // carillon_jobs.
 func Forget(ctx context.Context, db *tenant.DB, id tenant.ID, retention time.Duration, now time.Time) error {
-	if err := job.Sweep(ctx, db, id, forgetSQL, dayOf(now.UTC().Add(-retention))); err != nil {
+	if err := sweep.Run(ctx, db, id, forgetSQL, dayOf(now.UTC().Add(-retention))); err != nil {
 		return fmt.Errorf("forget statistics: %w", err)
 	}
 	return nil

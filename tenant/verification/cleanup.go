@@ -6,7 +6,7 @@ import (
 	"time"
 
 	"carillon/tenant"
-	"carillon/tenant/job"
+	"carillon/tenant/sweep"
 )
 
 // How long codes and tokens are kept after they expire (§6.4).
@@ -82,7 +82,7 @@ func Cleanup(ctx context.Context, db *tenant.DB, t *tenant.Tenant, now time.Time
 		{"delete self-reports", deleteReportsSQL, []any{unclaimed, claimed}},
 	}
 	for _, s := range steps {
-		if err := job.Sweep(ctx, db, t.ID, s.sql, s.args...); err != nil {
+		if err := sweep.Run(ctx, db, t.ID, s.sql, s.args...); err != nil {
 			return fmt.Errorf("%s: %w", s.what, err)
 		}
 	}

@@ -19,8 +19,8 @@ import (
 	"github.com/google/uuid"
 
 	"carillon/tenant"
-	"carillon/tenant/job"
 	"carillon/tenant/message"
+	"carillon/tenant/sweep"
 )
 
 // State is how far a message came.
@@ -163,8 +163,8 @@ delete from message_queue
 // have done so. db is a handle under carillon_jobs.
 func Cleanup(ctx context.Context, db *tenant.DB, id tenant.ID, now time.Time) error {
 	err := errors.Join(
-		job.Sweep(ctx, db, id, forgetErrorsSQL, now.UTC().Add(-KeepErrors).Format(time.DateOnly)),
-		job.Sweep(ctx, db, id, forgetMessagesSQL, now.UTC()))
+		sweep.Run(ctx, db, id, forgetErrorsSQL, now.UTC().Add(-KeepErrors).Format(time.DateOnly)),
+		sweep.Run(ctx, db, id, forgetMessagesSQL, now.UTC()))
 	if err != nil {
 		return fmt.Errorf("forget messages: %w", err)
 	}
