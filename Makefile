@@ -35,8 +35,9 @@ generate: ## rewrite golden files, and rebuild the portal's assets
 	go test ./migrations ./authz ./api ./admin-ui ./deploy/service ./deploy/conformance -update
 	cd admin-ui && npm ci && npm run build
 
-bench: build ## measure requests and exports beside floors measured in the same run (ARGS="requests --slice …", ARGS="exports --keys …")
-	@if [ -n "$(ARGS)" ]; then bin/carillon bench $(ARGS); else bin/carillon bench requests; missed=$$?; bin/carillon bench exports && exit $$missed; fi
+bench: build ## measure requests and exports beside floors measured in the same run, and decisions (ARGS="requests --slice …", ARGS="exports --keys …", ARGS=policy)
+	@if [ -n "$(ARGS)" ]; then bin/carillon bench $(ARGS); else \
+	  missed=0; for part in requests exports policy; do bin/carillon bench $$part || missed=1; done; exit $$missed; fi
 
 bench-parts: ## Go benchmarks of single parts, each with its ratio to a floor measured in the same run
 	go test -run '^$$' -bench . -benchtime 2s ./...

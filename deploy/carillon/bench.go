@@ -14,6 +14,7 @@ import (
 type benchCommand struct {
 	Requests benchRequests     `cmd:"" default:"withargs" help:"Requests per second beside a floor, delays, costs."`
 	Exports  benchExports      `cmd:"" help:"Export files of many keys: time beside a floor, memory."`
+	Policy   benchPolicy       `cmd:"" help:"Decisions by rules of many tenants: time, memory, and how fast a change is seen."`
 	Worker   benchExportWorker `cmd:"" hidden:"" name:"export-worker"`
 	Bare     benchBareServer   `cmd:"" hidden:"" name:"bare-server"`
 }
@@ -60,6 +61,25 @@ func (c benchExports) Run(ctx context.Context) error {
 	err = bench.RunExports(ctx, bench.ExportOptions{
 		Dir: c.Dir, PostgresBin: c.PostgresBin, Worker: []string{program, "bench", "export-worker"},
 		Keys: c.Keys, Pair: c.Pair, Tenants: c.Tenants, Out: os.Stdout,
+	})
+	if errors.Is(err, bench.ErrMissed) {
+		return errReported
+	}
+	return err
+}
+
+type benchPolicy struct {
+	Tenants     int    `default:"1000" help:"How many tenants have rules of their own."`
+	Users       int    `default:"20" help:"How many users each has."`
+	Changes     int    `default:"200" help:"How many changes are waited for."`
+	Dir         string `default:"/var/tmp" type:"existingdir" help:"Folder, on a real disk, for the data of the run, which is removed." placeholder:"DIR"`
+	PostgresBin string `env:"CARILLON_POSTGRES_BIN" help:"Folder of Postgres's programs (default: look for them)." placeholder:"DIR"`
+}
+
+// Run measures in this very process.
+func (c benchPolicy) Run(ctx context.Context) error {
+	err := bench.RunPolicy(ctx, bench.PolicyOptions{
+		Dir: c.Dir, PostgresBin: c.PostgresBin, Tenants: c.Tenants, Users: c.Users, Changes: c.Changes, Out: os.Stdout,
 	})
 	if errors.Is(err, bench.ErrMissed) {
 		return errReported

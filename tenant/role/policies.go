@@ -14,8 +14,8 @@ const (
 	// Age is how long a change to an authority's roles may take to be seen by a process
 	// that does not hear of it. Mostly it is heard at once.
 	Age = tenant.DirectoryAge
-	// policiesKept bounds how many authorities' policies are kept in memory, some 10 kB each.
-	policiesKept = 10_000
+	// policiesKept bounds how many authorities' policies are kept in memory, some 20 kB each.
+	policiesKept = 5_000
 )
 
 // NewPolicies returns the policies of all tenants, read through db, a handle under a role
