@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"os"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -42,13 +41,7 @@ func (c appAddCommand) Run(ctx context.Context) error {
 type appListCommand struct{ operation }
 
 func (c appListCommand) Run(ctx context.Context) error {
-	return c.in(ctx, func(tx *tenant.Tx, _ *tenant.Tenant) error {
-		list, err := app.List(ctx, tx)
-		if err != nil {
-			return err
-		}
-		return printApps(os.Stdout, list)
-	})
+	return tell(ctx, c.operation, app.List, printApps)
 }
 
 func printApps(to io.Writer, list []app.Record) error {

@@ -76,13 +76,7 @@ func readTrustedKey(text string) (exportfile.TrustedKey, error) {
 type importListCommand struct{ operation }
 
 func (c importListCommand) Run(ctx context.Context) error {
-	return c.in(ctx, func(tx *tenant.Tx, _ *tenant.Tenant) error {
-		list, err := importer.List(ctx, tx)
-		if err != nil {
-			return err
-		}
-		return printImports(os.Stdout, list)
-	})
+	return tell(ctx, c.operation, importer.List, printImports)
 }
 
 func printImports(to io.Writer, list []importer.Entry) error {

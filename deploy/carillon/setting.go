@@ -45,19 +45,24 @@ func (o operation) with(ctx context.Context, fn func(*tenant.DB, *tenant.Tenant)
 	return fn(db, t)
 }
 
+// tell prints what is found of the tenant.
+func tell[T any](ctx context.Context, o operation, find func(context.Context, *tenant.Tx) (T, error), print func(io.Writer, T) error) error {
+	return o.in(ctx, func(tx *tenant.Tx, _ *tenant.Tenant) error {
+		found, err := find(ctx, tx)
+		if err != nil {
+			return err
+		}
+		return print(os.Stdout, found)
+	})
+}
+
 // operator is who acts when a command does: whoever can run it.
 var operator = authz.Subject{Kind: authz.System, ID: "operator", Name: "Operator's command"}
 
 type tenantShowCommand struct{ operation }
 
 func (c tenantShowCommand) Run(ctx context.Context) error {
-	return c.in(ctx, func(tx *tenant.Tx, _ *tenant.Tenant) error {
-		values, err := setting.Read(ctx, tx)
-		if err != nil {
-			return err
-		}
-		return printSettings(os.Stdout, values)
-	})
+	return tell(ctx, c.operation, setting.Read, printSettings)
 }
 
 func printSettings(to io.Writer, values map[string]string) error {

@@ -95,13 +95,7 @@ func refreshKeySet(ctx context.Context, db *tenant.DB, f *outbound.Fetcher, t *t
 type verificationServerListCommand struct{ operation }
 
 func (c verificationServerListCommand) Run(ctx context.Context) error {
-	return c.in(ctx, func(tx *tenant.Tx, _ *tenant.Tenant) error {
-		list, err := issuer.List(ctx, tx)
-		if err != nil {
-			return err
-		}
-		return printVerificationServers(os.Stdout, list)
-	})
+	return tell(ctx, c.operation, issuer.List, printVerificationServers)
 }
 
 func printVerificationServers(to io.Writer, list []issuer.Entry) error {
