@@ -16,7 +16,6 @@ import (
 	"carillon/tenant"
 	"carillon/tenant/audit"
 	"carillon/tenant/key"
-	"carillon/tenant/quota"
 )
 
 // Spec is what must be known of a health authority to make it a tenant.
@@ -49,10 +48,9 @@ type Spec struct {
 	// Language is the authority's own, a BCP 47 tag, empty for English; SMSCountry the
 	// ISO 3166-1 code of the telephone numbers that name none, empty for US.
 	Language, SMSCountry string
-	// CodesPerDay is how many codes are expected, 10 to 20,000: no more than twice as many
-	// are issued a day until there is experience, and then twice what that lets expect.
-	// Zero means that there is no such limit.
-	CodesPerDay int
+	// Limited has no more codes issued in a day than twice as many as are to be expected
+	// (package quota).
+	Limited bool
 }
 
 // ErrExists means that another tenant has the slug, region or health authority ID.
@@ -174,19 +172,14 @@ func insert(ctx context.Context, tx *tenant.Tx, id tenant.ID, s Spec, now time.T
 	if err != nil {
 		return err
 	}
-	limited, factor := s.CodesPerDay > 0, 1.0
-	if limited {
+	factor := 1.0
+	if s.Limited {
 		factor = spare
 	}
 	_, err = tx.Exec(ctx, insertSettingSQL, s.Issuer, s.Audience, s.SMSEnabled, whole(s.Truncate), s.ReleaseSameDay,
-		s.Language, s.SMSCountry, limited, factor)
+		s.Language, s.SMSCountry, s.Limited, factor)
 	if err != nil {
 		return err
-	}
-	if limited {
-		if err := quota.Expect(ctx, tx, s.CodesPerDay, now); err != nil {
-			return err
-		}
 	}
 	_, err = tx.Exec(ctx, insertConfigSQL, s.Region, whole(s.ExportPeriod), whole(s.ExportMinAge), s.MinRecords, s.PaddingRange, now)
 	if err != nil {

@@ -17,6 +17,7 @@ import (
 	"carillon/tenant/audit"
 	"carillon/tenant/onboarding"
 	"carillon/tenant/platform"
+	"carillon/tenant/quota"
 )
 
 // listLimit is how many applications a list has at most.
@@ -131,6 +132,9 @@ func (s *Service) Approve(ctx context.Context, by authz.Subject, id uuid.UUID, t
 		if err := onboarding.Make(ctx, tx, production, s.Root, spec, by, now); err != nil {
 			return err
 		}
+		if err := quota.Expect(ctx, tx, a.Details.CodesPerDay, now); err != nil {
+			return err
+		}
 		if err := s.addOwner(ctx, tx, a); err != nil {
 			return err
 		}
@@ -161,12 +165,9 @@ func productionSpec(d *Details, terms Terms) onboarding.Spec {
 	return onboarding.Spec{
 		Slug: terms.Slug, Name: d.Name, Region: d.Region, HealthAuthorityID: terms.HealthAuthorityID,
 		Issuer: d.Domain, Audience: audience, ExportKeyID: terms.ExportKeyID, ExportMinAge: -1,
-		Language: d.Languages[0], SMSCountry: country(d.Region), CodesPerDay: max(d.CodesPerDay, leastCodes),
+		Language: d.Languages[0], SMSCountry: country(d.Region), Limited: true,
 	}
 }
-
-// leastCodes is the least limit that a tenant can have.
-const leastCodes = 10
 
 // lock reads an application for a decision.
 func (s *Service) lock(ctx context.Context, tx *tenant.Tx, id uuid.UUID) (*Application, error) {

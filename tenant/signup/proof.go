@@ -17,6 +17,7 @@ import (
 	"carillon/tenant"
 	"carillon/tenant/member"
 	"carillon/tenant/onboarding"
+	"carillon/tenant/quota"
 )
 
 // The TXT record that proves a domain, an underscored name below it (RFC 8552).
@@ -225,6 +226,9 @@ func (s *Service) tryName(ctx context.Context, id uuid.UUID, domain string, by P
 		if err := onboarding.Make(ctx, tx, sandbox, s.Root, sandboxSpec(a.Details), system, now); err != nil {
 			return err
 		}
+		if err := quota.Expect(ctx, tx, sandboxCodes, now); err != nil {
+			return err
+		}
 		if err := s.addOwner(ctx, tx, a); err != nil {
 			return err
 		}
@@ -251,7 +255,7 @@ func sandboxSpec(d *Details) onboarding.Spec {
 		Kind: tenant.Sandbox, Slug: slug, Name: d.Name, Region: "ZZ-" + pick("ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789", 3),
 		HealthAuthorityID: "sandbox." + slug, Issuer: slug, Audience: audience, ExportKeyID: slug,
 		ExportPeriod: sandboxPeriod, Truncate: sandboxPeriod, Language: d.Languages[0], SMSCountry: country(d.Region),
-		CodesPerDay: sandboxCodes,
+		Limited: true,
 	}
 }
 
