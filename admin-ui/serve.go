@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/gin-gonic/gin"
 
@@ -145,7 +146,28 @@ func (s *Server) guarded(ctx context.Context, v *visit) (answer, error) {
 	if v.route.Credential == authz.CredentialFresh && !s.fresh(v.who) {
 		return s.signInAgain(v)
 	}
+	if err := readForm(v.r); err != nil {
+		return answer{}, err
+	}
 	return v.route.handle(v)
+}
+
+// readForm reads a form whose fields stand in the body. What is not UTF-8 becomes the
+// replacement character there: no browser sends it, no field takes it, and it can be
+// shown again.
+func readForm(r *http.Request) error {
+	if r.Method != http.MethodPost {
+		return nil
+	}
+	if err := r.ParseForm(); err != nil {
+		return fmt.Errorf("%w: %w", errForm, err)
+	}
+	for _, values := range r.PostForm {
+		for i, text := range values {
+			values[i] = strings.ToValidUTF8(text, "\uFFFD")
+		}
+	}
+	return nil
 }
 
 // enter finds the authority in the URL and the person among its staff. One that

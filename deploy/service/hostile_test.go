@@ -105,7 +105,8 @@ func TestHostileForms(t *testing.T) {
 				ask:  func() reply { return e.visit(t, name, r.Method, target, form) },
 			})
 		}
-		for kind, text := range hostile {
+		for _, kind := range slices.Sorted(maps.Keys(hostile)) {
+			text := hostile[kind]
 			for field := range x.form {
 				form := maps.Clone(x.form)
 				form[field] = []string{text}
@@ -200,7 +201,8 @@ func TestHostileJSON(t *testing.T) {
 		for what, body := range shapes {
 			try(what, body)
 		}
-		for kind, text := range hostile {
+		for _, kind := range slices.Sorted(maps.Keys(hostile)) {
+			text := hostile[kind]
 			for member := range example {
 				changed := maps.Clone(example)
 				changed[member] = text
