@@ -14,6 +14,80 @@ import (
 	"carillon/tenant/client"
 )
 
+// example is a request that does something at a route, so that a guard that is missing
+// shows.
+type example struct {
+	// objects are what stands for the parameters of the URL after the tenant, in their
+	// order: names in [objectSQL].
+	objects []string
+	// form is what is sent, or asked for in the URL's query.
+	form url.Values
+}
+
+// examples are the requests to those of the portal's routes that need more than their
+// URL, by method and path.
+var examples = map[string]example{
+	"GET /portal/:tenant/codes":                 {form: url.Values{"id": {"5f2b1c4e-4f5f-4b6a-9d4b-0d7a6c1e2f3a"}}},
+	"GET /portal/:tenant/audit":                 {form: url.Values{"who": {"r"}, "action": {"code"}, "target": {"t"}, "from": {"2026-11-01"}, "until": {"2026-11-30"}, "before": {"7"}}},
+	"GET /portal/:tenant/audit/log":             {},
+	"POST /portal/:tenant/codes/new":            {form: url.Values{"code_id": {"0c7f1f4e-31a5-4b6a-9d4b-0d7a6c1e2f3a"}, "test_type": {"confirmed"}, "tz_offset": {"0"}}},
+	"GET /portal/:tenant/codes/:id/expire":      {objects: []string{"code"}},
+	"POST /portal/:tenant/codes/:id/expire":     {objects: []string{"code"}},
+	"POST /portal/:tenant/sharing/new":          {form: url.Values{"recipient": {"south"}, "keys": {"all"}}},
+	"GET /portal/:tenant/sharing/:id/withdraw":  {objects: []string{"offer"}},
+	"POST /portal/:tenant/sharing/:id/withdraw": {objects: []string{"offer"}},
+	"GET /portal/:tenant/sharing/:id/answer":    {objects: []string{"offer"}},
+	"POST /portal/:tenant/sharing/:id/accept":   {objects: []string{"offer"}},
+	"POST /portal/:tenant/sharing/:id/decline":  {objects: []string{"offer"}},
+	"GET /portal/:tenant/sharing/:id/end":       {objects: []string{"offer"}},
+	"POST /portal/:tenant/sharing/:id/end":      {objects: []string{"offer"}},
+	"GET /portal/:tenant/sign-in/:id":           {objects: []string{"provider"}},
+	"POST /portal/:tenant/sign-in/new":          {form: signInForm},
+	"GET /portal/:tenant/sign-in/:id/change":    {objects: []string{"provider"}},
+	"POST /portal/:tenant/sign-in/:id/change":   {objects: []string{"provider"}, form: signInForm},
+	"GET /portal/:tenant/sign-in/:id/try":       {objects: []string{"provider"}},
+	"GET /portal/:tenant/sign-in/:id/tried":     {objects: []string{"provider"}},
+	"GET /portal/:tenant/sign-in/:id/activate":  {objects: []string{"provider"}},
+	"POST /portal/:tenant/sign-in/:id/activate": {objects: []string{"provider"}},
+	"GET /portal/:tenant/sign-in/:id/off":       {objects: []string{"provider"}},
+	"POST /portal/:tenant/sign-in/:id/off":      {objects: []string{"provider"}},
+	"POST /portal/:tenant/sign-in/domains":      {form: url.Values{"domain": {"health.example"}}},
+	"GET /portal/:tenant/roles/explain":         {form: url.Values{"who": {"5f2b1c4e-4f5f-4b6a-9d4b-0d7a6c1e2f3a"}, "action": {"code:issue"}}},
+	"POST /portal/:tenant/roles/new":            {form: url.Values{"role": {"tracer"}, "description": {"d"}, "rule_code_read": {"allow"}, "confirm": {"yes"}, "again": {"no"}}},
+	"GET /portal/:tenant/roles/:role/edit":      {objects: []string{"role"}},
+	"POST /portal/:tenant/roles/:role/edit":     {objects: []string{"role"}, form: url.Values{"version": {"5f2b1c4e-4f5f-4b6a-9d4b-0d7a6c1e2f3a"}, "description": {"d"}, "rule_code_read": {"allow"}, "confirm": {"yes"}}},
+	"GET /portal/:tenant/roles/:role/delete":    {objects: []string{"role"}},
+	"POST /portal/:tenant/roles/:role/delete":   {objects: []string{"role"}, form: url.Values{"version": {"5f2b1c4e-4f5f-4b6a-9d4b-0d7a6c1e2f3a"}}},
+}
+
+// signInForm makes or changes an identity provider.
+var signInForm = url.Values{
+	"name": {"Staff account"}, "issuer": {"http://127.0.0.1:1/idp"}, "client_id": {"carillon"}, "proof": {"none"}, "client_secret": {""},
+	"scopes": {"openid"}, "email_domains": {"health.example"}, "trust_email": {"no"}, "role_claim": {"groups"},
+	"role_map": {"tracers = caseworker"}, "acr": {"high"}, "amr": {"mfa"}, "version": {"1"},
+}
+
+// objectSQL finds something that a tenant has.
+var objectSQL = map[string]string{
+	"code":     `select code_id from verification_code where tenant_id = $1 limit 1`,
+	"role":     `select name from staff_role where tenant_id = $1 limit 1`,
+	"provider": `select provider_id from identity_provider where tenant_id = $1 limit 1`,
+	"offer":    `select offer_id from share_offer where tenant_id = $1 limit 1`,
+}
+
+// exampleOf is the example of a route. One that needs an example and has none fails the
+// test.
+func exampleOf(t *testing.T, r authz.Route) example {
+	t.Helper()
+	x, found := examples[r.Method+" "+r.Path]
+	if parameters := strings.Count(strings.Replace(r.Path, ":tenant", "", 1), ":"); len(x.objects) != parameters || (!found && r.Method != http.MethodGet) {
+		t.Errorf("%s %s: add a request to examples in matrix_test.go, with a form that is filled in and an object for each of %d parameters"+
+			" (objectSQL says how to find one of a tenant; newEverybody makes them)", r.Method, r.Path, parameters)
+		return example{objects: slices.Repeat([]string{"code"}, parameters)}
+	}
+	return x
+}
+
 func (e *everybody) object(t *testing.T, kind, owner string) (id string) {
 	t.Helper()
 	err := e.world.Database.Super().QueryRowContext(t.Context(), objectSQL[kind], owner).Scan(&id)
