@@ -30,11 +30,13 @@ import (
 	"carillon/authz/oidc"
 	"carillon/tenant"
 	"carillon/tenant/audit"
+	"carillon/tenant/client"
 	"carillon/tenant/idp"
 	"carillon/tenant/limit"
 	"carillon/tenant/member"
 	"carillon/tenant/role"
 	"carillon/tenant/sharing"
+	"carillon/tenant/stats"
 	"carillon/tenant/verification"
 )
 
@@ -102,6 +104,25 @@ type Codes interface {
 	Issue(ctx context.Context, t *tenant.Tenant, by authz.Subject, r verification.IssueRequest) (*verification.Issued, error)
 	Status(ctx context.Context, t *tenant.Tenant, by authz.Subject, id string) (verification.Status, error)
 	Expire(ctx context.Context, t *tenant.Tenant, by authz.Subject, id string) (verification.Status, error)
+	LiveOfKey(ctx context.Context, t *tenant.Tenant, by authz.Subject, key uuid.UUID) (int, error)
+	ExpireOfKey(ctx context.Context, t *tenant.Tenant, by authz.Subject, key uuid.UUID) (int, error)
+}
+
+// APIKeys is what staff do about API keys. The promises and errors are those of
+// [client.Staff].
+type APIKeys interface {
+	List(ctx context.Context, t *tenant.Tenant, by authz.Subject) ([]client.Key, error)
+	Find(ctx context.Context, t *tenant.Tenant, by authz.Subject, id uuid.UUID) (client.Key, error)
+	Make(ctx context.Context, t *tenant.Tenant, by authz.Subject, kind client.Kind, terms client.Terms) (string, client.Key, error)
+	Change(ctx context.Context, t *tenant.Tenant, by authz.Subject, id uuid.UUID, terms client.Terms) (client.Key, error)
+	Rotate(ctx context.Context, t *tenant.Tenant, by authz.Subject, id uuid.UUID, overlap time.Duration, expires time.Time) (string, client.Key, error)
+	Revoke(ctx context.Context, t *tenant.Tenant, by authz.Subject, id uuid.UUID) (client.Key, error)
+}
+
+// KeyUse tells what was done with API keys. It is [stats.Service].
+type KeyUse interface {
+	LastUses(ctx context.Context, t *tenant.Tenant) (map[uuid.UUID]stats.LastUse, error)
+	KeyDays(ctx context.Context, t *tenant.Tenant, key uuid.UUID) ([]stats.KeyDay, error)
 }
 
 // AuditLog reads what was done to a health authority.
@@ -193,6 +214,8 @@ type Config struct {
 	Members   Members
 	SignIn    SignIn
 	Providers Providers
+	APIKeys   APIKeys
+	KeyUse    KeyUse
 	Directory Directory
 	Policies  *authz.Policies
 	// Operators is the part of the platform's own pages; nil in a process that leaves
@@ -217,7 +240,7 @@ func (c Config) validate() error {
 		return errors.New("a part that signing in needs is missing")
 	case c.Staff == nil && c.Operators == nil:
 		return errors.New("there is nobody to serve")
-	case c.Staff != nil && (c.Codes == nil || c.Audit == nil || c.Sharing == nil || c.SignIn == nil || c.Providers == nil || c.Roles == nil || c.Members == nil || c.Directory == nil || c.Policies == nil):
+	case c.Staff != nil && (c.Codes == nil || c.Audit == nil || c.Sharing == nil || c.APIKeys == nil || c.KeyUse == nil || c.SignIn == nil || c.Providers == nil || c.Roles == nil || c.Members == nil || c.Directory == nil || c.Policies == nil):
 		return errors.New("a part that the portal needs is missing")
 	case c.Log == nil || c.Now == nil:
 		return errors.New("log or clock is missing")

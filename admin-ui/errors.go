@@ -9,6 +9,7 @@ import (
 	"carillon/authz"
 	"carillon/authz/oidc"
 	"carillon/tenant"
+	"carillon/tenant/client"
 	"carillon/tenant/idp"
 	"carillon/tenant/member"
 	"carillon/tenant/platform"
@@ -144,6 +145,16 @@ func knownErrors() []known {
 		{role.ErrChanged, http.StatusConflict, fieldRules, "roles.error.changed", ""},
 		{errNoChange, http.StatusUnprocessableEntity, fieldRules, "roles.error.unchanged", ""},
 		{role.ErrHeld, http.StatusConflict, "", "roles.error.held", "roles.error.held.advice"},
+		{client.ErrKind, http.StatusUnprocessableEntity, fieldKind, "apikey.error.kind", ""},
+		{client.ErrName, http.StatusUnprocessableEntity, fieldKeyName, "apikey.error.name", ""},
+		{client.ErrNameTaken, http.StatusUnprocessableEntity, fieldKeyName, "apikey.error.name_taken", ""},
+		{client.ErrExpiry, http.StatusUnprocessableEntity, fieldExpires, "apikey.error.expires", ""},
+		{client.ErrNetworks, http.StatusUnprocessableEntity, fieldNetworks, "apikey.error.networks", ""},
+		{client.ErrDeviceNetworks, http.StatusUnprocessableEntity, fieldNetworks, "apikey.error.device_networks", ""},
+		{client.ErrOverlap, http.StatusUnprocessableEntity, fieldOverlap, "apikey.error.overlap", ""},
+		{client.ErrTooMany, http.StatusUnprocessableEntity, "", "apikey.error.many", "apikey.error.many.advice"},
+		{client.ErrReplaced, http.StatusConflict, "", "apikey.error.replaced", "apikey.error.replaced.advice"},
+		{client.ErrUnknownKey, http.StatusNotFound, "", "apikey.error.missing", "apikey.error.missing.advice"},
 
 		{verification.ErrUUIDExists, http.StatusConflict, "", "repeated.heading", "repeated.text"},
 		{verification.ErrAlreadyClaimed, http.StatusConflict, "", "error.claimed", "error.claimed.advice"},

@@ -25,6 +25,8 @@ import (
 	"carillon/authz"
 	"carillon/authz/oidc"
 	"carillon/tenant"
+	"carillon/tenant/client"
+	"carillon/tenant/stats"
 	"carillon/tenant/verification"
 )
 
@@ -115,7 +117,8 @@ func newWorld(t *testing.T, changes ...func(*adminui.Config)) *world {
 	w.signIns = &adminuitest.SignIn{Realm: w.staff.Tenants[0].ID, Login: w.login}
 	config := adminui.Config{
 		BaseURL: "https://carillon.example", Login: w.login, Staff: w.staff, Codes: w.codes, Audit: w.audit, Sharing: w.sharing, SignIn: w.signIns, Providers: directory{w.signIns}, Directory: w.staff,
-		Members:   struct{ adminui.Members }{}, // with a database in the tests of the staff page
+		Members: struct{ adminui.Members }{}, // with a database in the tests of the staff page
+		APIKeys: (*client.Staff)(nil), KeyUse: (*stats.Service)(nil),
 		Operators: adminuitest.Operators{operator: authz.Operator, supporter: authz.Support},
 		Policies:  authz.NewPolicies(nil), Sessions: w.sessions, Log: slog.New(slog.NewTextHandler(w.log, nil)), Now: w.clock,
 	}
@@ -670,6 +673,7 @@ func TestNewRefusesWhatMakesNoSense(t *testing.T) {
 	good := adminui.Config{
 		BaseURL: "https://carillon.example", Login: &adminuitest.Login{}, Staff: &adminuitest.Staff{}, Codes: &adminuitest.Codes{}, Audit: &adminuitest.Audit{}, Sharing: &adminuitest.Sharing{},
 		SignIn: &adminuitest.SignIn{}, Providers: directory{},
+		APIKeys: (*client.Staff)(nil), KeyUse: (*stats.Service)(nil),
 		Directory: &adminuitest.Staff{}, Policies: authz.NewPolicies(nil), Sessions: &adminuitest.Sessions{},
 		Members: struct{ adminui.Members }{}, Roles: struct{ adminui.Roles }{},
 		Log: slog.New(slog.DiscardHandler), Now: time.Now,
@@ -685,6 +689,8 @@ func TestNewRefusesWhatMakesNoSense(t *testing.T) {
 		"nobody to serve":       func(c *adminui.Config) { c.Staff = nil },
 		"no sharing":            func(c *adminui.Config) { c.Sharing = nil },
 		"no roles":              func(c *adminui.Config) { c.Roles = nil },
+		"no API keys":           func(c *adminui.Config) { c.APIKeys = nil },
+		"no use of keys":        func(c *adminui.Config) { c.KeyUse = nil },
 		"no audit log":          func(c *adminui.Config) { c.Audit = nil },
 		"no clock":              func(c *adminui.Config) { c.Now = nil },
 	} {

@@ -24,7 +24,7 @@ type handler func(*visit) (answer, error)
 func (s *Server) routes() []route {
 	list := s.doorRoutes()
 	if s.config.Staff != nil {
-		list = slices.Concat(list, s.portalRoutes(), s.codeRoutes(), s.sharingRoutes(), s.roleRoutes(), s.staffRoutes(), s.auditRoutes(), s.providerRoutes())
+		list = slices.Concat(list, s.portalRoutes(), s.codeRoutes(), s.sharingRoutes(), s.roleRoutes(), s.staffRoutes(), s.auditRoutes(), s.apiKeyRoutes(), s.providerRoutes())
 	}
 	if s.config.Operators != nil {
 		list = slices.Concat(list, s.operatorRoutes())
@@ -143,6 +143,26 @@ func (s *Server) auditRoutes() []route {
 	return []route{
 		whileClosed(staffed("GET /portal/:tenant/audit", authz.AuditRead, limitPortal, s.showAudit)),
 		whileClosed(staffed("GET /portal/:tenant/audit/log", authz.AuditRead, limitPortal, s.exportAudit)),
+	}
+}
+
+// apiKeyRoutes are for API keys. To see a key asks for a fresh sign-in; to revoke one, when
+// it is in wrong hands, does not.
+func (s *Server) apiKeyRoutes() []route {
+	return []route{
+		staffed("GET /portal/:tenant/api-keys", authz.APIKeyRead, limitPortal, s.showAPIKeys),
+		fresh(staffed("GET /portal/:tenant/api-keys/new", authz.APIKeyWrite, limitPortal, s.newAPIKey)),
+		fresh(staffed("POST /portal/:tenant/api-keys/new", authz.APIKeyWrite, limitPortal, s.makeAPIKey)),
+		staffed("GET /portal/:tenant/api-keys/:id", authz.APIKeyRead, limitPortal, s.showAPIKey),
+		staffed("GET /portal/:tenant/api-keys/:id/report", authz.APIKeyRead, limitPortal, s.exportAPIKey),
+		staffed("GET /portal/:tenant/api-keys/:id/change", authz.APIKeyWrite, limitPortal, s.askChangeOfAPIKey),
+		staffed("POST /portal/:tenant/api-keys/:id/change", authz.APIKeyWrite, limitPortal, s.changeAPIKey),
+		fresh(staffed("GET /portal/:tenant/api-keys/:id/rotate", authz.APIKeyWrite, limitPortal, s.askRotation)),
+		fresh(staffed("POST /portal/:tenant/api-keys/:id/rotate", authz.APIKeyWrite, limitPortal, s.rotateAPIKey)),
+		staffed("GET /portal/:tenant/api-keys/:id/revoke", authz.APIKeyWrite, limitPortal, s.askEndOfAPIKey),
+		staffed("POST /portal/:tenant/api-keys/:id/revoke", authz.APIKeyWrite, limitPortal, s.revokeAPIKey),
+		staffed("GET /portal/:tenant/api-keys/:id/codes", authz.APIKeyWrite, limitPortal, s.askEndOfCodes),
+		staffed("POST /portal/:tenant/api-keys/:id/codes", authz.APIKeyWrite, limitPortal, s.endCodes),
 	}
 }
 

@@ -132,6 +132,7 @@ func (s *Server) settings(v *visit) []navItem {
 		{authz.MemberRead, "nav.roles", "/roles"},
 		{authz.MemberRead, "nav.staff", "/staff"},
 		{authz.SettingsRead, "nav.sign_in", "/sign-in"},
+		{authz.APIKeyRead, "nav.apikeys", "/api-keys"},
 	} {
 		if v.may(entry.action) {
 			items = append(items, navItem{Text: s.words.text(entry.key), Path: v.path(entry.path), Current: v.within(entry.path)})

@@ -38,6 +38,8 @@ type Codes struct {
 
 	mu     sync.Mutex
 	issued map[uuid.UUID]*issued
+	// OfKey is how many codes of an API key can be claimed.
+	OfKey map[uuid.UUID]int
 	// Requests are those that made a code.
 	Requests []verification.IssueRequest
 }
@@ -113,6 +115,22 @@ func (c *Codes) Expire(_ context.Context, t *tenant.Tenant, _ authz.Subject, id 
 	}
 	found.status.ExpiresAt, found.status.LongExpiresAt = c.Now(), c.Now()
 	return found.status, nil
+}
+
+// LiveOfKey is how many codes [Codes.OfKey] has for the key.
+func (c *Codes) LiveOfKey(_ context.Context, _ *tenant.Tenant, _ authz.Subject, key uuid.UUID) (int, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.OfKey[key], c.Fail
+}
+
+// ExpireOfKey ends them.
+func (c *Codes) ExpireOfKey(_ context.Context, _ *tenant.Tenant, _ authz.Subject, key uuid.UUID) (int, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	n := c.OfKey[key]
+	delete(c.OfKey, key)
+	return n, c.Fail
 }
 
 // Claim is what a phone does with a code.

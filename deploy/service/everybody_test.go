@@ -132,6 +132,7 @@ func (e *everybody) populate(t *testing.T, issuer string) {
 	for _, kind := range []client.Kind{client.Device, client.Admin, client.Stats, client.SCIM} {
 		e.keys[kind] = e.world.Key(e.own, kind)
 	}
+	e.world.Key(e.other, client.Admin)
 	for _, of := range []*tenant.Tenant{e.own, e.other} {
 		e.in(t, of, func(ctx context.Context, tx *tenant.Tx) error {
 			return setting.Change(ctx, tx, by, map[string]string{"require-date": "off", "sms": "on"}, now)

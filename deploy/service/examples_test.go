@@ -71,10 +71,22 @@ var examples = map[string]example{
 	"POST /portal/:tenant/sharing/:id/decline":          {objects: []string{"offer"}},
 	"GET /portal/:tenant/sharing/:id/end":               {objects: []string{"offer"}},
 	"POST /portal/:tenant/sharing/:id/end":              {objects: []string{"offer"}},
+	"POST /portal/:tenant/api-keys/new":                 {form: url.Values{"name": {"Laboratory"}, "kind": {"admin"}}},
+	"GET /portal/:tenant/api-keys/:id":                  {objects: []string{"api-key"}},
+	"GET /portal/:tenant/api-keys/:id/report":           {objects: []string{"api-key"}},
+	"GET /portal/:tenant/api-keys/:id/change":           {objects: []string{"api-key"}},
+	"POST /portal/:tenant/api-keys/:id/change":          {objects: []string{"api-key"}, form: url.Values{"name": {"Laboratory"}}},
+	"GET /portal/:tenant/api-keys/:id/rotate":           {objects: []string{"api-key"}},
+	"POST /portal/:tenant/api-keys/:id/rotate":          {objects: []string{"api-key"}, form: url.Values{"overlap": {"7"}}},
+	"GET /portal/:tenant/api-keys/:id/revoke":           {objects: []string{"api-key"}},
+	"POST /portal/:tenant/api-keys/:id/revoke":          {objects: []string{"api-key"}},
+	"GET /portal/:tenant/api-keys/:id/codes":            {objects: []string{"api-key"}},
+	"POST /portal/:tenant/api-keys/:id/codes":           {objects: []string{"api-key"}},
 }
 
 // objectSQL finds something that a tenant has.
 var objectSQL = map[string]string{
+	"api-key":    `select api_key_id from api_key where tenant_id = $1 limit 1`,
 	"code":       `select code_id from verification_code where tenant_id = $1 limit 1`,
 	"role":       `select name from staff_role where tenant_id = $1 limit 1`,
 	"person":     `select member_id from member where tenant_id = $1 limit 1`,

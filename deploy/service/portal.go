@@ -13,12 +13,14 @@ import (
 	"carillon/authz/oidc"
 	"carillon/tenant"
 	"carillon/tenant/audit"
+	"carillon/tenant/client"
 	"carillon/tenant/idp"
 	"carillon/tenant/key"
 	"carillon/tenant/member"
 	"carillon/tenant/outbound"
 	"carillon/tenant/role"
 	"carillon/tenant/sharing"
+	"carillon/tenant/stats"
 )
 
 // wirePages puts the pages for people behind the API: what the API does not know is
@@ -76,6 +78,7 @@ func (s *Service) wirePortal(ctx context.Context, surface *api.Config, c *adminu
 		Records: net.DefaultResolver.LookupTXT, Now: s.config.Now,
 	}
 	c.SignIn, c.Providers = &idp.Staff{Config: own}, providers{idp.NewDirectory(own)}
+	c.APIKeys, c.KeyUse = client.NewStaff(db, surface.Policies, s.config.Now), stats.New(db, s.config.Now)
 	c.Directory, c.Policies = s.directory(db), surface.Policies
 	c.Sessions = member.NewSessions(db, s.config.Now)
 	return nil

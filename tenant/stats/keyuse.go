@@ -202,3 +202,12 @@ func (d *KeyDay) add(c count) {
 		d.CodesIssued += c.Quantity
 	}
 }
+
+// LastUses is [LastUses] of a tenant.
+func (s *Service) LastUses(ctx context.Context, t *tenant.Tenant) (uses map[uuid.UUID]LastUse, err error) {
+	err = s.db.In(ctx, t.ID, func(tx *tenant.Tx) error {
+		uses, err = LastUses(ctx, tx, s.now())
+		return err
+	})
+	return uses, err
+}

@@ -1,0 +1,61 @@
+package verification_test
+
+import (
+	"errors"
+	"testing"
+
+	"github.com/google/uuid"
+
+	"carillon/authz"
+	"carillon/tenant/verification"
+)
+
+// On the day on which a key got into wrong hands its codes end, and no others.
+func TestExpireOfKey(t *testing.T) {
+	t.Parallel()
+	f := setUp(t)
+	administrator := authz.Subject{Kind: authz.Person, ID: "88bb", Name: "Kim", Roles: []authz.Role{authz.Administrator}}
+	lab := authz.Subject{Kind: authz.APIKey, ID: uuid.NewString(), Name: "Lab", Roles: []authz.Role{authz.KeyAdmin}}
+	key := uuid.MustParse(lab.ID)
+	issue := func(by authz.Subject) *verification.Issued {
+		issued, err := f.issuer.Issue(t.Context(), f.north, by, verification.IssueRequest{TestType: "confirmed"})
+		if err != nil {
+			t.Fatal(explain(err))
+		}
+		return issued
+	}
+	claimed, live, other := issue(lab), issue(lab), issue(caseworker)
+	f.verify(t, f.north, claimed.Code)
+	count := func(want int) {
+		t.Helper()
+		if n, err := f.portal.LiveOfKey(t.Context(), f.north, administrator, key); err != nil || n != want {
+			t.Errorf("%d live codes, %v; want %d", n, err, want)
+		}
+	}
+	count(1)
+	if _, err := f.portal.LiveOfKey(t.Context(), f.north, caseworker, key); !errors.Is(err, authz.ErrForbidden) {
+		t.Errorf("a caseworker counts: %v", err)
+	}
+	stats := authz.Subject{Kind: authz.Person, ID: "99cc", Roles: []authz.Role{authz.Analyst}}
+	if _, err := f.portal.ExpireOfKey(t.Context(), f.north, stats, key); !errors.Is(err, authz.ErrForbidden) {
+		t.Errorf("an analyst ends codes: %v", err)
+	}
+	if n, err := f.portal.ExpireOfKey(t.Context(), f.south, administrator, key); err != nil || n != 0 {
+		t.Errorf("another tenant ends %d codes, %v", n, err)
+	}
+	count(1)
+	if n, err := f.portal.ExpireOfKey(t.Context(), f.north, administrator, key); err != nil || n != 1 {
+		t.Errorf("%d codes ended, %v", n, err)
+	}
+	count(0)
+	_, err := f.device.Verify(t.Context(), f.north, verification.VerifyRequest{Code: live.Code})
+	wantProblem(t, err, verification.ErrCodeExpired, "")
+	f.verify(t, f.north, other.Code)
+	if s := f.status(t, f.north, claimed); !s.Claimed || !s.LongExpiresAt.Equal(claimed.LongExpiresAt) {
+		t.Errorf("a claimed code was changed: %+v", s)
+	}
+	entries := f.audit(t, f.north) // a caseworker's code has one, too
+	if len(entries) != 2 || entries[0].Action != "code:expire-of-key" || entries[0].Target != lab.ID || string(entries[0].Detail) != `{"codes": "1"}` {
+		t.Errorf("audit entries %+v", entries)
+	}
+}
