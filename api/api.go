@@ -33,6 +33,7 @@ import (
 	"carillon/tenant/key"
 	"carillon/tenant/labfeed"
 	"carillon/tenant/limit"
+	"carillon/tenant/member"
 	"carillon/tenant/message/provider"
 	"carillon/tenant/stats"
 	"carillon/tenant/verification"
@@ -76,6 +77,10 @@ type Config struct {
 	// files. Downloads are served if both are there.
 	PublicKeys *key.Ring
 	Files      export.Store
+
+	// Provisioner serves identity providers, which StaffKeys knows.
+	Provisioner *member.Provisioner
+	StaffKeys   *client.Authenticator
 
 	// BaseURL is how the world reaches the service, https://host without a trailing
 	// slash, for the document that describes it; empty makes its URLs relative.

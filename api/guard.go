@@ -61,9 +61,11 @@ func (s *Server) admit(r route) []gin.HandlerFunc {
 		return slices.Concat([]gin.HandlerFunc{s.authenticate(s.config.IssuerKeys, client.Admin)}, limited, []gin.HandlerFunc{s.allowNetwork(adminNetworks)})
 	case authz.CredentialStatsKey:
 		return slices.Concat([]gin.HandlerFunc{s.authenticate(s.config.IssuerKeys, client.Stats)}, limited, []gin.HandlerFunc{s.allowNetwork(adminNetworks)})
+	case authz.CredentialSCIMKey: // what networks it may come from is the key's own matter
+		return slices.Concat([]gin.HandlerFunc{s.authenticate(s.config.StaffKeys, client.SCIM)}, limited)
 	case authz.CredentialCertificate, authz.CredentialSignature, authz.CredentialBearer: // for the domain to check
 		return slices.Concat(chaff, limited)
-	case authz.CredentialNone, authz.CredentialSession, authz.CredentialFresh, authz.CredentialVisit, authz.CredentialSCIMKey: // nothing that this surface asks for
+	case authz.CredentialNone, authz.CredentialSession, authz.CredentialFresh, authz.CredentialVisit: // nothing that this surface asks for
 	}
 	if r.TenantFrom == authz.TenantFromURL {
 		return append([]gin.HandlerFunc{requireTenant}, limited...)
@@ -75,7 +77,7 @@ func (s *Server) admit(r route) []gin.HandlerFunc {
 func built(r route) bool {
 	credentials := []authz.Credential{
 		authz.CredentialNone, authz.CredentialDeviceKey, authz.CredentialAdminKey, authz.CredentialStatsKey,
-		authz.CredentialCertificate, authz.CredentialSignature, authz.CredentialBearer,
+		authz.CredentialSCIMKey, authz.CredentialCertificate, authz.CredentialSignature, authz.CredentialBearer,
 	}
 	return slices.Contains(credentials, r.Credential) &&
 		slices.Contains([]string{authz.LimitNone, perCaller}, r.Limit) &&
@@ -127,7 +129,8 @@ func requireTenant(c *gin.Context) {
 // tenant's policy allows what the route is for.
 func (s *Server) authenticate(keys *client.Authenticator, kind client.Kind) gin.HandlerFunc {
 	return func(c *gin.Context) {
-		v, presented := of(c), c.GetHeader("X-API-Key")
+		v := of(c)
+		presented := presentedKey(c, v.route.Credential)
 		subject, err := s.identify(c, keys, kind, presented)
 		if err == nil {
 			v.subject = subject

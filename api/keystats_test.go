@@ -8,9 +8,9 @@ import (
 
 	"carillon/signing"
 	"carillon/signing/bearer"
+	"carillon/tenant"
 	"carillon/tenant/key"
 	"carillon/tenant/stats"
-	"carillon/tenant"
 )
 
 // bearerOf is a token of a tenant, made at a time.

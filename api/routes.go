@@ -70,6 +70,9 @@ func (s *Server) routes() []route {
 	if s.config.Files != nil && s.config.PublicKeys != nil {
 		list = append(list, s.downloadRoutes()...)
 	}
+	if s.config.Provisioner != nil {
+		list = append(list, s.scimRoutes()...)
+	}
 	if s.config.Links != nil {
 		list = append(list, s.linkRoutes()...)
 	}

@@ -128,7 +128,8 @@ update member
                  when not $6 and state = 'active' then 'deactivated'
                  else state
                end
- where member_id = $1`
+ where member_id = $1
+returning state = 'active'`
 
 	fixedSQL = `select not provisioned or cardinality(roles) > 0 from member where member_id = $1`
 )
@@ -218,7 +219,7 @@ func (p *Provisioner) ChangeUser(ctx context.Context, t *tenant.Tenant, by authz
 			return nil
 		}
 		u.Changed = p.stamp()
-		return p.change(ctx, tx, by, before, u)
+		return p.change(ctx, tx, by, before, &u)
 	})
 	return u, err
 }
@@ -234,7 +235,7 @@ func findUser(ctx context.Context, tx *tenant.Tx, issuers pq.StringArray, id uui
 	return found[0], nil
 }
 
-func (p *Provisioner) change(ctx context.Context, tx *tenant.Tx, by authz.Subject, before, u User) error {
+func (p *Provisioner) change(ctx context.Context, tx *tenant.Tx, by authz.Subject, before User, u *User) error {
 	if u.UserName != before.UserName {
 		var fixed bool
 		if err := tx.Get(ctx, &fixed, fixedSQL, u.ID); err != nil {
@@ -244,7 +245,7 @@ func (p *Provisioner) change(ctx context.Context, tx *tenant.Tx, by authz.Subjec
 			return ErrUserNameFixed
 		}
 	}
-	_, err := tx.Exec(ctx, changeUserSQL, u.ID, u.UserName, u.Name, u.ExternalID, u.Changed, u.Active)
+	err := tx.Get(ctx, &u.Active, changeUserSQL, u.ID, u.UserName, u.Name, u.ExternalID, u.Changed, u.Active)
 	if tenant.Violates(err, "member_login_key") {
 		return ErrAlreadyMember
 	}
