@@ -157,7 +157,6 @@ var bodies = map[string]map[string]any{
 	"POST /t/:tenant/api/lab-feed/dead-letters/:letter/discard": {},
 	"POST /t/:tenant/api/receipts/errors":                       {"id": "x"},
 	"POST /t/:tenant/api/receipts/status":                       {"id": "x"},
-	"POST /portal/:tenant/login/back-channel-logout/:provider":  {},
 	"POST /t/:tenant/v1/publish":                                {"healthAuthorityID": "x", "verificationPayload": "x", "hmacKey": "AAAA", "revisionToken": "x", "symptomOnsetInterval": 1, "temporaryExposureKeys": []any{map[string]any{"key": "AAAA", "rollingStartNumber": 1, "rollingPeriod": 144}}},
 	"POST /portal/:tenant/login/back-channel-logout/:provider":  {"logout_token": "a.b.c"},
 	"POST /t/:tenant/v1/stats":                                  {"padding": "x"},
