@@ -12,6 +12,7 @@ import (
 	"carillon/authz"
 	"carillon/tenant/idp"
 	"carillon/tenant/member"
+	"carillon/tenant/role"
 	"carillon/tenant/sharing"
 )
 
@@ -257,6 +258,19 @@ func (c *catalogue) ownRule(e authz.Effect) string {
 		return c.text("roles.rule.allow")
 	}
 	return c.text("roles.rule.nothing")
+}
+
+// roleUse says by what people come to have a role.
+func (c *catalogue) roleUse(u role.Use) string {
+	switch u.Kind {
+	case role.Invitation:
+		return c.text("roles.use.invitation", "name", u.Name)
+	case role.Group:
+		return c.text("roles.use.group", "name", u.Name)
+	case role.Provider:
+		return c.text("roles.use.provider", "name", u.Name)
+	}
+	return u.Name
 }
 
 // roleMeaning says what a built-in role is for.

@@ -263,13 +263,14 @@ type rolePlan struct {
 	Hidden       []hidden // what was entered
 	Again        bool     // whether it can be changed once more
 	Deletes      bool
-	Blocked      bool // somebody still has what is to be deleted
+	Blocked      bool // somebody still has what is to be deleted, or may come to have it
 	Differences  []differenceView
 	Description  string // if it is new
 	Effects      []effectView
 	MoreEffects  int
 	Holders      []string
 	MoreHolders  int
+	Uses         []string // by what others may come to have it
 }
 
 type hidden struct{ Name, Value string }
@@ -294,6 +295,9 @@ func (s *Server) planView(v *visit, p role.Plan) rolePlan {
 	}
 	for _, m := range p.Holders[:min(len(p.Holders), peopleShown)] {
 		w.Holders = append(w.Holders, m.Name)
+	}
+	for _, u := range p.Uses[:min(len(p.Uses), peopleShown)] {
+		w.Uses = append(w.Uses, s.words.roleUse(u))
 	}
 	w.MoreEffects, w.MoreHolders = len(p.Effects)-len(w.Effects), len(p.Holders)-len(w.Holders)
 	return w
@@ -324,7 +328,7 @@ func (s *Server) askRoleDeletion(v *visit) (answer, error) {
 		return answer{}, role.ErrLacking
 	}
 	w := s.planView(v, p)
-	w.Blocked = len(p.Holders) > 0
+	w.Blocked = len(p.Holders)+len(p.Uses) > 0
 	w.Hidden = []hidden{{fieldVersion, p.Before.Version.String()}}
 	return answer{page: "role_plan", heading: s.words.text("roles.delete.heading", "role", s.words.role(p.Before.Name)), data: w}, nil
 }

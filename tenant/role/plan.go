@@ -133,6 +133,8 @@ type Plan struct {
 	Lacking []authz.Action
 	// Holders are the members who have the role, by name.
 	Holders []Member
+	// Uses are by what others may come to have it.
+	Uses []Use
 	// Effects are for whom something changes, by name.
 	Effects []Effect
 }
@@ -149,7 +151,7 @@ func (p Plan) admit(version uuid.UUID) error {
 		return ErrChanged
 	case len(p.Lacking) > 0:
 		return ErrLacking
-	case p.Deletes() && len(p.Holders) > 0:
+	case p.Deletes() && len(p.Holders)+len(p.Uses) > 0:
 		return ErrHeld
 	}
 	return nil
@@ -165,7 +167,25 @@ type Effect struct {
 	Gains, Loses []authz.Action
 }
 
-// Member is somebody on the staff.
+// Use is something by which people come to have a role: an invitation that waits, a group
+// of the identity provider, or what a provider says at sign-in.
+type Use struct {
+	Kind UseKind
+	Name string
+	Role authz.Role
+}
+
+// UseKind says by what people come to have a role.
+type UseKind string
+
+// The kinds.
+const (
+	Invitation UseKind = "invitation"
+	Group      UseKind = "group"
+	Provider   UseKind = "provider"
+)
+
+// Member is somebody on the staff, with the roles of her groups.
 type Member struct {
 	ID    uuid.UUID
 	Name  string
@@ -182,6 +202,7 @@ type situation struct {
 	own    []Role
 	policy *authz.Policy
 	staff  []Member
+	uses   []Use
 }
 
 // with are the own roles with one replaced, added, or removed if it says nothing.
@@ -203,6 +224,11 @@ func (s situation) plan(after Role) (Plan, error) {
 	for _, d := range p.Differences {
 		if d.gives() && !s.policy.Allow(s.by, d.Action) {
 			p.Lacking = append(p.Lacking, d.Action)
+		}
+	}
+	for _, u := range s.uses {
+		if u.Role == after.Name {
+			p.Uses = append(p.Uses, u)
 		}
 	}
 	then, err := authz.NewPolicy(rulesOf(with(s.own, after)))

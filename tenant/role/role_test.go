@@ -288,6 +288,45 @@ func TestAPlanTellsForWhomWhatChanges(t *testing.T) {
 	}
 }
 
+// A role may come from groups, and may be promised to people who are not there yet.
+func TestRolesComeFromElsewhere(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	f.save(tracer)
+	f.hire("Ada", authz.Analyst)
+	for _, query := range []string{
+		`insert into staff_group (tenant_id, group_id, name, role) values ($1, '5f2b1c4e-4f5f-4b6a-9d4b-0d7a6c1e2f3a', 'Tracers', 'tracer')`,
+		`insert into staff_group_member (tenant_id, group_id, member_id) select $1, '5f2b1c4e-4f5f-4b6a-9d4b-0d7a6c1e2f3a', member_id from member where tenant_id = $1`,
+		`insert into staff_invitation (tenant_id, invitation_id, digest, email, name, roles, invited_by, invited_at, expires_at)
+		 values ($1, gen_random_uuid(), sha256('t'), 'bea@north.example', 'Bea', '{caseworker,tracer}', 'x', now(), now() + interval '1 day')`,
+		`insert into identity_provider (tenant_id, provider_id, name, issuer, client_id, proof, scopes, email_domains, trust_email, role_claim, roles, acr, amr, changed_at)
+		 values ($1, gen_random_uuid(), 'Login', 'https://login.example', 'c', 'none', '{openid}', '{}', false, 'groups', '[{"value": "t", "role": "tracer"}]', '{}', '{}', now())`,
+	} {
+		if _, err := f.world.Database.Super().ExecContext(t.Context(), query, f.north.ID.String()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r := f.find("tracer")
+	r.Allowed = []authz.Action{authz.CodeIssue, authz.AuditRead}
+	p, err := f.Plan(t.Context(), f.north, owner, r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(p.Effects) != 1 || p.Effects[0].Member.Name != "Ada" {
+		t.Errorf("effects %v", p.Effects)
+	}
+	want := []role.Use{{Kind: role.Group, Name: "Tracers", Role: "tracer"}, {Kind: role.Invitation, Name: "Bea", Role: "tracer"}, {Kind: role.Provider, Name: "Login", Role: "tracer"}}
+	if diff := cmp.Diff(want, p.Uses); diff != "" {
+		t.Error(diff)
+	}
+	if _, err := f.world.Database.Super().ExecContext(t.Context(), `delete from staff_group_member where tenant_id = $1`, f.north.ID.String()); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Delete(t.Context(), f.north, owner, "tracer", r.Version); !errors.Is(err, role.ErrHeld) {
+		t.Errorf("delete what is promised: %v", err)
+	}
+}
+
 func TestOtherAuthoritiesRolesAreOutOfReach(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)

@@ -54,17 +54,29 @@ func look(ctx context.Context, tx *tenant.Tx, by authz.Subject, a authz.Action) 
 	if !at.policy.Allow(by, a) {
 		return at, authz.ErrForbidden
 	}
-	at.staff, err = members(ctx, tx)
+	if at.staff, err = members(ctx, tx); err != nil {
+		return at, err
+	}
+	at.uses, err = uses(ctx, tx)
 	return at, err
 }
 
 // maxMembers bounds what is read to say for whom a change matters.
 const maxMembers = 20_000
 
+// Who is in a group of the identity provider has the group's role, too.
 const membersSQL = `
-  select member_id, name, roles
-    from member
-order by name, member_id
+  select m.member_id, m.name,
+         m.roles || array(select distinct g.role
+                            from staff_group_member i
+                            join staff_group g using (tenant_id, group_id)
+                           where i.tenant_id = m.tenant_id
+                             and i.member_id = m.member_id
+                             and g.role is not null
+                             and g.role <> all (m.roles)
+                        order by g.role) as roles
+    from member m
+order by m.name, m.member_id
    limit $1`
 
 func members(ctx context.Context, tx *tenant.Tx) ([]Member, error) {
@@ -82,6 +94,30 @@ func members(ctx context.Context, tx *tenant.Tx) ([]Member, error) {
 		for _, name := range r.Roles {
 			list[i].Roles = append(list[i].Roles, authz.Role(name))
 		}
+	}
+	return list, nil
+}
+
+const usesSQL = `
+select 'invitation' as kind, i.name, r.role
+  from staff_invitation i
+ cross join unnest(i.roles) as r (role)
+ where i.state = 'waiting'
+ union all
+select 'group', g.name, g.role
+  from staff_group g
+ where g.role is not null
+ union all
+select 'provider', p.name, r.item ->> 'role'
+  from identity_provider p
+ cross join jsonb_array_elements(p.roles) as r (item)
+ order by 1, 2
+ limit $1`
+
+func uses(ctx context.Context, tx *tenant.Tx) ([]Use, error) {
+	var list []Use
+	if err := tx.Select(ctx, &list, usesSQL, maxMembers); err != nil {
+		return nil, fmt.Errorf("list who will have a role: %w", err)
 	}
 	return list, nil
 }
@@ -152,8 +188,8 @@ func (s situation) deleting(name authz.Role) (Plan, error) {
 	return s.plan(Role{Name: name})
 }
 
-// Delete deletes a role of the authority's own that is nobody's: [ErrHeld] if it is
-// somebody's, [ErrChanged] if it has another version, [ErrUnknown] if there is none,
+// Delete deletes a role of the authority's own that is nobody's: [ErrHeld] if it is or may
+// come to be somebody's, [ErrChanged] if it has another version, [ErrUnknown] if there is none,
 // [ErrLacking] if it denies what by lacks.
 func (s *Staff) Delete(ctx context.Context, t *tenant.Tenant, by authz.Subject, name authz.Role, version uuid.UUID) error {
 	return s.write(ctx, t, by, version, func(at situation) (Plan, error) { return at.deleting(name) })
