@@ -487,6 +487,12 @@ func FuzzDecode(f *testing.F) {
 		if _, _, err := Decode(file); err != nil && !errors.Is(err, ErrMalformed) {
 			t.Fatalf("unknown error %v", err)
 		}
+		if endsAsTwo(file) {
+			const leastEntry = 46 // bytes of a directory
+			if z, err := zip.NewReader(bytes.NewReader(file), int64(len(file))); err == nil && len(z.File) > maxDirectory/leastEntry {
+				t.Fatalf("%d entries are read", len(z.File))
+			}
+		}
 		signatures, err := decodeSig(sig)
 		if err != nil {
 			if !errors.Is(err, ErrMalformed) {
