@@ -147,6 +147,9 @@ func (e *everybody) populate(t *testing.T, issuer string) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	e.sql(t, `insert into identity_provider
+	       (tenant_id, provider_id, name, issuer, client_id, proof, scopes, email_domains, trust_email, role_claim, roles, acr, amr, state, changed_at)
+	values ($1, gen_random_uuid(), 'Theirs', $2, 'c', 'none', '{}', '{}', false, '', '[]', '{}', '{}', 'active', now())`, e.other.ID, issuer)
 	for _, r := range authz.PlatformRoles() {
 		err := platform.Add(t.Context(), e.world.Operator, by, platform.Operator{
 			Issuer: issuer, Email: string(r) + "@people.example", Name: string(r), Role: r,
