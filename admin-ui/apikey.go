@@ -1,7 +1,6 @@
 package adminui
 
 import (
-	"fmt"
 	"strconv"
 	"strings"
 	"time"
@@ -235,9 +234,6 @@ func (s *Server) newAPIKeyForm(v *visit) (answer, *apiKeyForm) {
 }
 
 func (s *Server) makeAPIKey(v *visit) (answer, error) {
-	if err := v.r.ParseForm(); err != nil {
-		return answer{}, fmt.Errorf("%w: %w", errForm, err)
-	}
 	terms, err := s.apiKeyTerms(v, nil)
 	var text string
 	var k client.Key
@@ -320,9 +316,6 @@ func (s *Server) changeForm(v *visit, k client.Key, name, expires, networks stri
 }
 
 func (s *Server) changeAPIKey(v *visit) (answer, error) {
-	if err := v.r.ParseForm(); err != nil {
-		return answer{}, fmt.Errorf("%w: %w", errForm, err)
-	}
 	k, err := s.findGoodAPIKey(v)
 	if err != nil {
 		return answer{}, err
@@ -371,9 +364,6 @@ func (s *Server) rotationForm(v *visit, k client.Key, overlap, expires string) (
 }
 
 func (s *Server) rotateAPIKey(v *visit) (answer, error) {
-	if err := v.r.ParseForm(); err != nil {
-		return answer{}, fmt.Errorf("%w: %w", errForm, err)
-	}
 	k, err := s.findGoodAPIKey(v)
 	if err != nil {
 		return answer{}, err

@@ -28,6 +28,7 @@ type tenantCommands struct {
 	VerificationServer tenantVerificationServerCommands `cmd:"" help:"Outside verification servers whose certificates are accepted."`
 	Import             tenantImportCommands             `cmd:"" help:"Keys of outside key servers."`
 	Share              tenantShareCommands              `cmd:"" help:"Exposure keys that health authorities give each other."`
+	APIKey             tenantAPIKeyCommands             `cmd:"" name:"api-key" help:"Keys with which apps and systems present themselves."`
 	App                tenantAppCommands                `cmd:"" help:"The apps to which a health authority's links lead."`
 }
 
