@@ -221,6 +221,10 @@ type Config struct {
 	// Operators is the part of the platform's own pages; nil in a process that leaves
 	// them out.
 	Operators Operators
+	// Signup is the part of the pages on which authorities sign up, nil in a process that
+	// leaves them out; SignupIssuer is the platform's identity provider.
+	Signup       Signup
+	SignupIssuer string
 	// Proxies are the networks whose X-Forwarded-For is believed; nil means none.
 	Proxies limit.Proxies
 	// NoLimits switches rate limits off, for load tests.

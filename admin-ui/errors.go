@@ -15,6 +15,7 @@ import (
 	"carillon/tenant/platform"
 	"carillon/tenant/role"
 	"carillon/tenant/sharing"
+	"carillon/tenant/signup"
 	"carillon/tenant/verification"
 )
 
@@ -156,6 +157,19 @@ func knownErrors() []known {
 		{client.ErrReplaced, http.StatusConflict, "", "apikey.error.replaced", "apikey.error.replaced.advice"},
 		{client.ErrUnknownKey, http.StatusNotFound, "", "apikey.error.missing", "apikey.error.missing.advice"},
 
+		{signup.ErrAddress, http.StatusUnprocessableEntity, fieldEmail, "signup.error.address", ""},
+		{signup.ErrOtherDomain, http.StatusUnprocessableEntity, fieldAddress, "signup.error.other_domain", ""},
+		{signup.ErrLetters, http.StatusTooManyRequests, fieldAddress, "signup.error.letters", ""},
+		{signup.ErrNoRecord, http.StatusUnprocessableEntity, fieldRecord, "signup.error.record", ""},
+		{signup.ErrDNS, http.StatusServiceUnavailable, fieldRecord, "signup.error.dns", ""},
+		{signup.ErrLink, http.StatusNotFound, "", "signup.error.link", "signup.error.link.advice"},
+		{signup.ErrLinkUsed, http.StatusGone, "", "signup.error.used", "signup.error.used.advice"},
+		{signup.ErrLinkExpired, http.StatusGone, "", "signup.error.expired", "signup.error.expired.advice"},
+		{signup.ErrOtherBrowser, http.StatusForbidden, "", "signup.error.browser", "signup.error.browser.advice"},
+		{signup.ErrState, http.StatusConflict, "", "signup.error.state", "signup.error.state.advice"},
+		{signup.ErrNone, http.StatusNotFound, "", "signup.error.none", "signup.error.none.advice"},
+		{signup.ErrBusy, http.StatusTooManyRequests, "", "signup.error.busy", "signup.error.busy.advice"},
+
 		{verification.ErrUUIDExists, http.StatusConflict, "", "repeated.heading", "repeated.text"},
 		{verification.ErrAlreadyClaimed, http.StatusConflict, "", "error.claimed", "error.claimed.advice"},
 		{verification.ErrMaintenance, http.StatusTooManyRequests, "", "error.maintenance", "error.maintenance.advice"},
@@ -172,7 +186,7 @@ func unmet() []error {
 		verification.ErrNothingToGenerate, verification.ErrTemplate, verification.ErrCodeInvalid,
 		verification.ErrCodeExpired, verification.ErrTokenInvalid, verification.ErrTokenExpired,
 		verification.ErrHMACInvalid, verification.ErrMissingNonce, verification.ErrBatchDisabled, verification.ErrBatchSize,
-		authz.ErrRule, authz.ErrRoute, member.ErrUserNameFixed, platform.ErrOperator,
+		signup.ErrTaken, signup.ErrReason, authz.ErrRule, authz.ErrRoute, member.ErrUserNameFixed, platform.ErrOperator,
 	}
 }
 

@@ -16,6 +16,10 @@ const (
 	limitNone = authz.LimitNone
 	// limitSignIn is per network address, which a whole department may share.
 	limitSignIn = "sign-in"
+	// limitSignup and limitLetter are per network address, too, or per person where
+	// somebody has signed in; the second is for what sends letters or asks the DNS.
+	limitSignup = "sign-up"
+	limitLetter = "letter"
 	// limitPortal and limitIssue are per person.
 	limitPortal = "portal"
 	limitIssue  = "issue"
@@ -24,6 +28,8 @@ const (
 const (
 	signInsPerMinute = 120
 	pagesPerMinute   = 120
+	signupsPerMinute = 60
+	lettersPerMinute = 10
 	// Nobody reads out a code, and asks for the next one, faster than this.
 	codesPerMinute = 30
 )
@@ -34,6 +40,8 @@ func newLimits(off bool, now func() time.Time) map[string]*limit.Limiter {
 	}
 	return map[string]*limit.Limiter{
 		limitSignIn: limit.New(signInsPerMinute, now),
+		limitSignup: limit.New(signupsPerMinute, now),
+		limitLetter: limit.New(lettersPerMinute, now),
 		limitPortal: limit.New(pagesPerMinute, now),
 		limitIssue:  limit.New(codesPerMinute, now),
 	}

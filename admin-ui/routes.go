@@ -26,6 +26,9 @@ func (s *Server) routes() []route {
 	if s.config.Staff != nil {
 		list = slices.Concat(list, s.portalRoutes(), s.codeRoutes(), s.sharingRoutes(), s.roleRoutes(), s.staffRoutes(), s.auditRoutes(), s.apiKeyRoutes(), s.providerRoutes())
 	}
+	if s.config.Signup != nil {
+		list = slices.Concat(list, s.signupRoutes())
+	}
 	if s.config.Operators != nil {
 		list = slices.Concat(list, s.operatorRoutes())
 	}
@@ -58,6 +61,25 @@ func (s *Server) portalRoutes() []route {
 
 		signedIn("GET /portal", "lists only what knows the person", s.chooseAuthority),
 		anyMember("GET /portal/:tenant/", "leads each member to what she may do", s.home),
+	}
+}
+
+// signupRoutes are for people whom nobody knows yet.
+func (s *Server) signupRoutes() []route {
+	return []route{
+		public("GET /signup", limitSignup, s.showSignup),
+		public("POST /signup/link", limitLetter, s.sendLink),
+		public("GET /signup/sent", limitSignup, s.showSent),
+		public("GET /signup/link/:token", limitSignup, s.showLink),
+		public("POST /signup/link/:token", limitSignup, s.followLink),
+		public("GET /signup/application", limitSignup, s.applying(s.showApplication)),
+		public("POST /signup/application", limitSignup, s.applying(s.sendApplication)),
+		public("GET /signup/application/edit", limitSignup, s.applying(s.editApplication)),
+		public("POST /signup/application/record", limitLetter, s.applying(s.checkRecord)),
+		public("POST /signup/application/letter", limitLetter, s.applying(s.sendProof)),
+		public("GET /signup/proof/:token", limitSignup, s.showProof),
+		public("POST /signup/proof/:token", limitSignup, s.prove),
+		public("GET /signup/proven", limitSignup, s.showProven),
 	}
 }
 

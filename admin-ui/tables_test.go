@@ -19,12 +19,13 @@ import (
 	"carillon/tenant/platform"
 	"carillon/tenant/role"
 	"carillon/tenant/sharing"
+	"carillon/tenant/signup"
 	"carillon/tenant/verification"
 )
 
 func TestEveryErrorOfTheDomainHasAnAnswer(t *testing.T) {
 	t.Parallel()
-	sentinels := slices.Concat(authz.Sentinels(), oidc.Sentinels(), member.Sentinels(), idp.Sentinels(), verification.Sentinels(), sharing.Sentinels(), client.Sentinels(), role.Sentinels(), platform.Sentinels(),
+	sentinels := slices.Concat(authz.Sentinels(), oidc.Sentinels(), member.Sentinels(), idp.Sentinels(), verification.Sentinels(), sharing.Sentinels(), client.Sentinels(), role.Sentinels(), platform.Sentinels(), signup.Sentinels(),
 		[]error{tenant.ErrUnknown, errNoPage, errNoChange, errMethod, errCrossOrigin, errForm, errClosed, errOutside})
 	for _, sentinel := range sentinels {
 		k, found := lookUp(sentinel)

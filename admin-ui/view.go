@@ -64,6 +64,7 @@ type shell struct {
 	Notice   string
 	// Authority is whose part of the portal this is; empty outside of it.
 	Authority, Region, Home string
+	Sandbox                 bool   // it is one for trying out
 	Person                  string // who is signed in
 	Nav                     []navItem
 	// Settings is the level below the current item of Nav, if that has one.
@@ -87,6 +88,7 @@ func (s *Server) shell(v *visit, a answer) shell {
 	}
 	if v.tenant != nil {
 		sh.Authority, sh.Region, sh.Home = v.tenant.Name, v.tenant.Region, v.path("/")
+		sh.Sandbox = v.tenant.Kind == tenant.Sandbox
 		sh.Nav = s.nav(v)
 		if settings := s.settings(v); anyCurrent(settings) {
 			sh.Settings = settings

@@ -15,7 +15,7 @@ e-mail address. To go on, open this link in the browser that asked for it:
 
 ` + link + `
 
-It works once, within an hour. If it was not you, do nothing: without the link
+It works once, within 20 minutes. If it was not you, do nothing: without the link
 nobody can go on.
 `}
 }

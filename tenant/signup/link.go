@@ -16,9 +16,9 @@ import (
 	"carillon/tenant/mail"
 )
 
-// How long links are good for.
+// How long links are good for. A browser forgets that it asked for one after 20 minutes.
 const (
-	AddressLinkLife = time.Hour
+	AddressLinkLife = 20 * time.Minute
 	DomainLinkLife  = 3 * day
 )
 
