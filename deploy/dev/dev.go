@@ -27,6 +27,7 @@ import (
 	"carillon/tenant/export"
 	"carillon/tenant/mail"
 	"carillon/tenant/message"
+	"carillon/tenant/signup/localdns"
 )
 
 // Options are the flags of `carillon dev`.
@@ -113,10 +114,16 @@ func Run(ctx context.Context, o Options) error {
 		return err
 	}
 
+	dns, err := localdns.Start()
+	if err != nil {
+		return err
+	}
+	defer dns.Close()
+
 	s := stack{
 		options: o, database: database, root: root, files: files,
 		base:  "http://" + listener.Addr().String(),
-		inbox: message.NewInbox(time.Now), mailbox: mail.NewBox(time.Now),
+		inbox: message.NewInbox(time.Now), mailbox: mail.NewBox(time.Now), dns: dns,
 	}
 	return s.run(ctx, cancel, listener, started)
 }
@@ -142,6 +149,7 @@ type stack struct {
 	base     string // http://host:port
 	inbox    *message.Inbox
 	mailbox  *mail.Box
+	dns      *localdns.Server
 }
 
 func (s stack) run(ctx context.Context, cancel context.CancelFunc, listener net.Listener, started time.Time) error {
@@ -200,6 +208,7 @@ func (s stack) config(extra http.Handler) service.Config {
 		Login:           s.login(),
 		Sender:          s.inbox,
 		Mail:            s.mailbox,
+		DNS:             s.dns.Resolver(),
 		Loopback:        true,
 		RedirectDomains: []string{s.redirectDomain()},
 		JobInterval:     pause,
@@ -227,6 +236,7 @@ func (s stack) announce(e endpoints, operations net.Addr, took time.Duration) {
 	fmt.Fprintln(out)
 	fmt.Fprintf(out, "  text messages  %s/dev/inbox\n", s.base)
 	fmt.Fprintf(out, "  letters        %s/dev/mailbox\n", s.base)
+	fmt.Fprintf(out, "  sign up        %s/signup (as applicant@lakeland; prove a domain at %s/dev/dns)\n", s.base, s.base)
 	fmt.Fprintf(out, "  metrics        http://%s/metrics\n", operations)
 	fmt.Fprintf(out, "  for programs   %s (holds keys; readable by you alone)\n\n", filepath.Join(s.options.Data, endpointsFile))
 	fmt.Fprintf(out, "Keys that phones publish are in an export file within %v or two. Same-day keys are released at once, which no real\ndepartment may do. Ctrl-C stops everything; the next start continues with the same data.\n", s.options.ExportPeriod)

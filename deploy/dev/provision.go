@@ -73,6 +73,8 @@ func (s stack) extra(tenants []*tenant.Tenant) (http.Handler, error) {
 	mux.Handle("GET /dev/inbox/{tenant}", inboxList{inbox: s.inbox, tenants: tenants})
 	mux.Handle("GET /dev/mailbox", mailboxHandler{s.mailbox})
 	mux.Handle("GET /dev/mailbox.json", mailboxList{s.mailbox})
+	mux.Handle("GET /dev/dns", dnsHandler{s.dns})
+	mux.Handle("POST /dev/dns", dnsHandler{s.dns})
 	mux.HandleFunc("GET /dev/inbox.css", serveInboxCSS)
 	return mux, nil
 }

@@ -26,6 +26,7 @@ func (s *Service) wireOperator(ctx context.Context, surface *api.Config, c *admi
 		surface.Directory = s.directory(db) // for what /health says of maintenance
 	}
 	c.Operators = operators{db}
+	s.wireSignup(db, c)
 	c.Sessions = member.NewSessions(db, s.config.Now)
 	return nil
 }

@@ -32,6 +32,7 @@ import (
 	"carillon/tenant/mail"
 	"carillon/tenant/message"
 	"carillon/tenant/message/provider"
+	"carillon/tenant/signup"
 	"carillon/tenant/stats"
 )
 
@@ -97,6 +98,8 @@ type Config struct {
 	// Mail sends letters to people of health authorities; nil for a platform without a
 	// mail server, where letters fail.
 	Mail mail.Sender
+	// DNS is asked for the records that prove a domain; nil asks the system's servers.
+	DNS signup.Resolver
 	// Loopback lets tenants name addresses of this machine, for development.
 	Loopback bool
 	// JobInterval is the pause between two turns of a tenant at the export job.

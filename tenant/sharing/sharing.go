@@ -34,7 +34,8 @@ import (
 
 // Why an act is refused.
 var (
-	// ErrRecipient means that a name cannot be a health authority's, or is one's own.
+	// ErrRecipient means that a name cannot be a health authority's, is one's own, or is
+	// of another kind than one's own: sandboxes share with sandboxes only.
 	ErrRecipient = errors.New("not the name of another health authority")
 	// ErrRegions means that the terms list something that is no region, or too many.
 	ErrRegions = errors.New("not a list of regions")
@@ -137,6 +138,8 @@ func Offer(ctx context.Context, tx *tenant.Tx, us *tenant.Tenant, by authz.Subje
 	switch {
 	case tenant.Violates(err, "share_offer_standing"):
 		return uuid.Nil, ErrOffered
+	case tenant.Violates(err, "share_offer_one_kind"):
+		return uuid.Nil, ErrRecipient // a sandbox, or from one
 	case err != nil:
 		return uuid.Nil, fmt.Errorf("offer keys: %w", err)
 	case made == 0:
