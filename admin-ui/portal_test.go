@@ -119,6 +119,7 @@ func newWorld(t *testing.T, changes ...func(*adminui.Config)) *world {
 		BaseURL: "https://carillon.example", Login: w.login, Staff: w.staff, Codes: w.codes, Audit: w.audit, Sharing: w.sharing, SignIn: w.signIns, Providers: directory{w.signIns}, Directory: w.staff,
 		Members: struct{ adminui.Members }{}, // with a database in the tests of the staff page
 		APIKeys: (*client.Staff)(nil), KeyUse: (*stats.Service)(nil),
+		Signup: &adminuitest.Signup{}, SignupIssuer: "https://login.example",
 		Operators: adminuitest.Operators{operator: authz.Operator, supporter: authz.Support},
 		Policies:  authz.NewPolicies(nil), Sessions: w.sessions, Log: slog.New(slog.NewTextHandler(w.log, nil)), Now: w.clock,
 	}

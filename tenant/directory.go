@@ -47,6 +47,9 @@ func NewDirectory(db *DB) *Directory {
 	d := &Directory{db: db, familiar: familiar, unknown: cache.NewAged[name, struct{}](directorySize, DirectoryAge)}
 	d.byName = NewCache(db, directorySize, DirectoryAge, func(_ name, t *Tenant) ID { return t.ID }, d.load)
 	d.platform = cache.New(1, DirectoryAge, d.loadMaintenance)
+	if db.watch != nil { // whoever changed may be new, and was unknown until now
+		db.watch.add(keeper{forget: func(ID) { d.unknown.Purge() }, clear: d.unknown.Purge})
+	}
 	return d
 }
 

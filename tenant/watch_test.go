@@ -2,6 +2,7 @@ package tenant_test
 
 import (
 	"context"
+	"errors"
 	"testing"
 	"time"
 
@@ -141,4 +142,23 @@ func TestNoWatch(t *testing.T) {
 		got, err := c.Get(t.Context(), tenant.ID{})
 		return err == nil && got >= 3
 	})
+}
+
+// A tenant that was asked for before there was one is there as soon as it is made.
+func TestNewTenantsAreHeard(t *testing.T) {
+	t.Parallel()
+	w := tenanttest.New(t)
+	x := watching(t, w)
+	anybody := tenant.NewID()
+	until(t, "the watch hears", func() bool { return x.keeps(t, anybody) })
+	d := tenant.NewDirectory(x.db)
+	if _, err := d.BySlug(t.Context(), "newborn"); !errors.Is(err, tenant.ErrUnknown) {
+		t.Fatalf("before: %v", err)
+	}
+	w.Create("newborn")
+	made := time.Now()
+	until(t, "the new tenant is found", func() bool { _, err := d.BySlug(t.Context(), "newborn"); return err == nil })
+	if took := time.Since(made); took >= tenant.DirectoryAge {
+		t.Errorf("found after %v: its absence was remembered", took)
+	}
 }
