@@ -657,7 +657,7 @@ func TestNoRouteForgetsItsGuard(t *testing.T) {
 		"/login/back-channel-logout", "/portal/:tenant/login/back-channel-logout/:provider",
 	}
 	for _, r := range w.portal.Routes() {
-		if slices.Contains(open, r.Path) {
+		if slices.Contains(open, r.Path) || strings.HasPrefix(r.Path, "/signup") {
 			continue
 		}
 		path := strings.NewReplacer(":tenant", "north-shore", ":id", uuid.NewString()).Replace(r.Path)

@@ -104,6 +104,9 @@ func (s *Signup) Claim(context.Context, string) (*signup.Application, error) {
 }
 
 // Prove proves the domain.
-func (s *Signup) Prove(ctx context.Context, _ string) error {
+func (s *Signup) Prove(ctx context.Context, token string) error {
+	if _, err := s.Claim(ctx, token); err != nil {
+		return err
+	}
 	return s.CheckRecord(ctx, signup.Applicant{})
 }
