@@ -35,7 +35,6 @@ const (
 	applicantKey = "applicant"
 	browserKey   = "browser"
 
-	fieldEmail   = "email"
 	fieldAddress = "address"
 	fieldRecord  = "record"
 	actSave      = "save"
@@ -44,7 +43,7 @@ const (
 // applicant is who applies in this browser: whoever signed in with the platform's
 // provider, or else confirmed an address. false if nobody did.
 func (s *Server) applicant(v *visit) (signup.Applicant, bool) {
-	if v.who != nil && v.who.Issuer == s.config.SignupIssuer {
+	if v.who != nil && v.who.Realm == "" && v.who.Issuer == s.config.SignupIssuer {
 		return signup.Applicant{Email: v.who.Email, Confirmed: signup.ByProvider}, true
 	}
 	var who signup.Applicant
@@ -120,8 +119,6 @@ type linkPage struct {
 	Facts                []fact
 	Warning              string
 }
-
-type fact struct{ Name, Value string }
 
 func (s *Server) showLink(v *visit) (answer, error) {
 	err := s.config.Signup.CheckAddress(v.r.Context(), v.params.ByName("token"), s.sessions.GetString(v.r.Context(), browserKey))
