@@ -159,6 +159,12 @@ var bodies = map[string]map[string]any{
 	"POST /t/:tenant/api/receipts/status":                       {"id": "x"},
 	"POST /t/:tenant/v1/publish":                                {"healthAuthorityID": "x", "verificationPayload": "x", "hmacKey": "AAAA", "revisionToken": "x", "symptomOnsetInterval": 1, "temporaryExposureKeys": []any{map[string]any{"key": "AAAA", "rollingStartNumber": 1, "rollingPeriod": 144}}},
 	"POST /portal/:tenant/login/back-channel-logout/:provider":  {"logout_token": "a.b.c"},
+	"POST /t/:tenant/scim/v2/Users":                             {"schemas": []string{"urn:ietf:params:scim:schemas:core:2.0:User"}, "userName": "scim@people.example", "displayName": "x", "name": map[string]any{"formatted": "x"}, "emails": []any{map[string]any{"value": "scim@people.example", "primary": true}}, "externalId": "x", "active": true},
+	"PUT /t/:tenant/scim/v2/Users/:id":                          {"schemas": []string{"urn:ietf:params:scim:schemas:core:2.0:User"}, "userName": "scim@people.example", "displayName": "x", "externalId": "x", "active": true},
+	"PATCH /t/:tenant/scim/v2/Users/:id":                        {"schemas": []string{"urn:ietf:params:scim:api:messages:2.0:PatchOp"}, "Operations": []any{map[string]any{"op": "replace", "path": "active", "value": false}}},
+	"POST /t/:tenant/scim/v2/Groups":                            {"schemas": []string{"urn:ietf:params:scim:schemas:core:2.0:Group"}, "displayName": "x", "externalId": "x", "members": []any{}},
+	"PUT /t/:tenant/scim/v2/Groups/:id":                         {"schemas": []string{"urn:ietf:params:scim:schemas:core:2.0:Group"}, "displayName": "x", "externalId": "x", "members": []any{}},
+	"PATCH /t/:tenant/scim/v2/Groups/:id":                       {"schemas": []string{"urn:ietf:params:scim:api:messages:2.0:PatchOp"}, "Operations": []any{map[string]any{"op": "replace", "path": "displayName", "value": "x"}}},
 	"POST /t/:tenant/v1/stats":                                  {"padding": "x"},
 }
 

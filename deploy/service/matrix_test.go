@@ -1,6 +1,7 @@
 package service
 
 import (
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"slices"
@@ -107,8 +108,36 @@ func (e *everybody) noObjectOfAnotherAuthority(t *testing.T) {
 			t.Errorf("%s %s of another's differs from nobody's (-nobody's +another's):\n%s", r.Method, r.Path, diff)
 		}
 	}
+	e.noObjectThroughSCIM(t)
 	if diff := cmp.Diff(before, e.rows(t, e.other)); diff != "" {
 		t.Errorf("the other tenant's rows have changed:\n%s", diff)
+	}
+}
+
+// noObjectThroughSCIM asks, with the key of an identity provider, for another authority's
+// people and groups.
+func (e *everybody) noObjectThroughSCIM(t *testing.T) {
+	t.Helper()
+	for _, r := range e.service.Routes() {
+		if r.Credential != authz.CredentialSCIMKey || !strings.HasSuffix(r.Path, "/:id") {
+			continue
+		}
+		kind := "person"
+		if strings.Contains(r.Path, "/Groups/") {
+			kind = "group"
+		}
+		body, err := json.Marshal(bodies[r.Method+" "+r.Path])
+		if err != nil {
+			t.Fatal(err)
+		}
+		ask := func(id string) map[string]any {
+			return e.ask(t, r.Method, at(r, string(e.own.Slug), id), "", "application/scim+json", string(body),
+				"Authorization", "Bearer "+e.keys[client.SCIM]).comparable(id)
+		}
+		missing := ask(uuid.NewString())
+		if diff := difference(missing, ask(e.object(t, kind, e.other.ID.String()))); diff != "" || missing["status"] != http.StatusNotFound {
+			t.Errorf("%s %s of another's: %v, and it differs from nobody's (-nobody's +another's):\n%s", r.Method, r.Path, missing["status"], diff)
+		}
 	}
 }
 
