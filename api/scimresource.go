@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/elimity-com/scim"
 	scimerrors "github.com/elimity-com/scim/errors"
@@ -38,7 +39,7 @@ func which(p scim.ListRequestParams, name string) (member.Which, error) {
 		return w, scimerrors.ScimErrorInvalidFilter
 	}
 	text, ok := e.CompareValue.(string)
-	if !ok || text == "" {
+	if !ok || text == "" || strings.ContainsRune(text, 0) {
 		return w, scimerrors.ScimErrorInvalidFilter
 	}
 	switch attribute := e.AttributePath.String(); {
@@ -150,7 +151,7 @@ func put(u *member.User, a values) error {
 		u.UserName = text
 	}
 	if text, ok := a.text("externalId"); ok {
-		if len(text) > maxExternalID {
+		if !isExternalID(text) {
 			return scimerrors.ScimErrorInvalidValue
 		}
 		u.ExternalID = text
@@ -164,7 +165,11 @@ func put(u *member.User, a values) error {
 	return nil
 }
 
-const maxExternalID = 200
+const maxExternalID = 200 // bytes
+
+func isExternalID(text string) bool {
+	return len(text) <= maxExternalID && !strings.ContainsFunc(text, func(r rune) bool { return !unicode.IsPrint(r) })
+}
 
 // fullName is a name from whichever of its attributes is there.
 func fullName(a values) string {
@@ -304,7 +309,7 @@ func putGroup(g *member.UserGroup, a values) error {
 		g.Name = text
 	}
 	if text, ok := a.text("externalId"); ok {
-		if len(text) > maxExternalID {
+		if !isExternalID(text) {
 			return scimerrors.ScimErrorInvalidValue
 		}
 		g.ExternalID = text

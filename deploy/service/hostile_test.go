@@ -221,4 +221,5 @@ func TestHostileJSON(t *testing.T) {
 		}
 		e.try(t, attempts)
 	}
+	e.wantPlain(t)
 }
