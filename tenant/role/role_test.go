@@ -254,8 +254,10 @@ func TestAPlanTellsForWhomWhatChanges(t *testing.T) {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff([]role.Difference{
-		{authz.CodeBulkIssue, authz.Denied, ""}, {authz.CodeRead, "", authz.Denied},
-		{authz.CodeExpire, "", authz.Allowed}, {authz.StatsRead, authz.Allowed, ""},
+		{authz.CodeBulkIssue, authz.Denied, ""},
+		{authz.CodeRead, "", authz.Denied},
+		{authz.CodeExpire, "", authz.Allowed},
+		{authz.StatsRead, authz.Allowed, ""},
 	}, p.Differences); diff != "" {
 		t.Error(diff)
 	}
