@@ -1,0 +1,91 @@
+// A health authority that nobody knows signs up: from the public page to a sandbox and a
+// first code there. Its domain is proven in the development stack's own DNS.
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { check, launch, open, ours, pressEnterOn, today } from "./portal.mjs";
+
+const origin = new URL(ours.portalURL).origin;
+
+async function newestLetter(page, to) {
+  for (let i = 0; i < 100; i++) {
+    const letters = await (await page.request.get(`${origin}/dev/mailbox.json`)).json();
+    const found = letters.find((l) => l.To === to);
+    if (found) return found;
+    await page.waitForTimeout(50);
+  }
+  assert.fail(`no letter to ${to}`);
+}
+
+async function fill(page, fields) {
+  for (const [label, value] of Object.entries(fields)) await page.getByLabel(label).fill(value);
+}
+
+test("from the public page to a code in the sandbox", async () => {
+  const browser = await launch();
+  try {
+    const { page, faults } = await open(browser);
+    await page.goto(`${origin}/signup`);
+    await check(page, "signup-start", "Sign your health authority up");
+    await page.getByRole("link", { name: "Continue to sign in" }).click();
+    await page.getByRole("button", { name: "Sign in as Applicant of Lakeland" }).click();
+    await fill(page, {
+      "Name of the health authority": "=Lakeland Department of Health",
+      Region: "US-MN",
+      "Official web domain": "co.uk",
+      "Your name": "Ada Lake",
+      "E-mail address for questions": "team@health.lakeland.example",
+      "Telephone number for questions": "+1 206 555 0142",
+      Languages: "en, es-419",
+      "Verification codes a day": "100",
+    });
+    await pressEnterOn(page, "Send");
+    await check(page, "signup-form", "Your health authority");
+    await fill(page, { "Name of the health authority": "Lakeland Department of Health", "Official web domain": "health.lakeland.example" });
+    await pressEnterOn(page, "Send");
+    await check(page, "signup-proof", "Prove that health.lakeland.example is yours");
+
+    await pressEnterOn(page, "Look for the record");
+    await page.getByText("The DNS does not have the record yet").first().waitFor();
+    const [name, value] = await page.locator(".facts .id").allTextContents();
+    await page.request.post(`${origin}/dev/dns`, { form: { name, value } });
+    await pressEnterOn(page, "Look for the record");
+    await check(page, "signup-waiting", "Your sandbox is open");
+
+    await pressEnterOn(page, "Open your sandbox");
+    await check(page, "signup-sandbox", "Issue a verification code");
+    await page.getByText("Nothing here reaches anybody’s phone").waitFor();
+    await page.getByText("Confirmed positive").click();
+    await page.getByLabel("Test taken").fill(today().iso);
+    await page.getByRole("button", { name: "Issue code" }).click();
+    await check(page, "signup-code", "Verification code issued");
+    assert.deepEqual(faults, []);
+  } finally {
+    await browser.close();
+  }
+});
+
+test("a link by letter confirms an address, without scripts, in its own browser only", async () => {
+  const browser = await launch();
+  try {
+    const { page, faults } = await open(browser, { javaScriptEnabled: false });
+    await page.goto(`${origin}/signup`);
+    await page.getByLabel("Your e-mail address").fill("ada@river.example");
+    await page.getByRole("button", { name: "Send me a link" }).click();
+    assert.equal(await page.locator("h1").textContent(), "Look into your mailbox");
+    const [link] = (await newestLetter(page, "ada@river.example")).Text.match(/https?:\S+/);
+
+    const other = await open(browser);
+    await other.page.goto(link);
+    await check(other.page, "signup-other-browser", "This link belongs to another browser");
+
+    await page.goto(link);
+    await page.getByRole("button", { name: "Confirm and go on" }).click();
+    assert.equal(await page.locator("h1").textContent(), "Your health authority");
+    await page.getByText("You apply as ada@river.example.").waitFor();
+    await page.goto(link);
+    assert.equal(await page.locator("h1").textContent(), "This link has been used");
+    assert.deepEqual([...faults, ...other.faults], []);
+  } finally {
+    await browser.close();
+  }
+});
