@@ -145,13 +145,6 @@ type Sharing interface {
 	End(ctx context.Context, t *tenant.Tenant, by authz.Subject, offer uuid.UUID) error
 }
 
-// Operators knows who runs the platform.
-type Operators interface {
-	// Authenticate makes somebody a subject with her role on the platform:
-	// [platform.ErrNotOperator] if she has none.
-	Authenticate(ctx context.Context, who oidc.Identity) (authz.Subject, error)
-}
-
 // Roles is what staff do about roles. The promises and errors are those of [role.Staff].
 type Roles interface {
 	Board(ctx context.Context, t *tenant.Tenant, by authz.Subject) (role.Board, error)
@@ -218,9 +211,13 @@ type Config struct {
 	KeyUse    KeyUse
 	Directory Directory
 	Policies  *authz.Policies
+	// Support lets those in who support the platform; nil leaves its pages out.
+	Support Support
 	// Operators is the part of the platform's own pages; nil in a process that leaves
-	// them out.
+	// them out. Desk, beside it, has the applications to become a health authority; nil
+	// leaves them out.
 	Operators Operators
+	Desk      Desk
 	// Signup is the part of the pages on which authorities sign up, nil in a process that
 	// leaves them out; SignupIssuer is the platform's identity provider.
 	Signup       Signup

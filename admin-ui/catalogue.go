@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"carillon/authz"
+	"carillon/tenant"
 	"carillon/tenant/idp"
 	"carillon/tenant/member"
 	"carillon/tenant/role"
@@ -173,7 +174,11 @@ func (c *catalogue) sharing(s sharing.State) string {
 
 // role names a role; one that the authority defined itself has no other name.
 func (c *catalogue) role(r authz.Role) string {
-	switch r { //nolint:exhaustive // the roles of keys and of the platform belong to nobody here
+	switch r { //nolint:exhaustive // the roles of keys belong to nobody here
+	case authz.Operator:
+		return c.text("role.operator")
+	case authz.Support:
+		return c.text("role.support")
 	case authz.Owner:
 		return c.text("role.owner")
 	case authz.Administrator:
@@ -350,6 +355,26 @@ func (c *catalogue) rosterDoubt(d member.RosterDoubt) string {
 		return c.text("import.doubt.domain")
 	}
 	return string(d)
+}
+
+// tenantState is the word for a state in which a tenant can be looked for; all states if
+// it is empty.
+func (c *catalogue) tenantState(state string) string {
+	switch state {
+	case "":
+		return c.text("operator.state.all")
+	case string(tenant.Active):
+		return c.text("operator.state.active")
+	case stateSandbox:
+		return c.text("operator.state.sandbox")
+	case string(tenant.Suspended):
+		return c.text("operator.state.suspended")
+	case string(tenant.Leaving):
+		return c.text("operator.state.leaving")
+	case string(tenant.Erased):
+		return c.text("operator.state.erased")
+	}
+	return state
 }
 
 // actorKind says what acted, for what is not a person.

@@ -16,6 +16,7 @@ import (
 	"carillon/tenant/role"
 	"carillon/tenant/sharing"
 	"carillon/tenant/signup"
+	"carillon/tenant/support"
 	"carillon/tenant/verification"
 )
 
@@ -83,6 +84,11 @@ func knownErrors() []known {
 		{member.ErrInvitationRevoked, http.StatusGone, "", "join.error.revoked", "join.error.revoked.advice"},
 		{member.ErrInvitationUsed, http.StatusConflict, "", "join.error.used", "join.error.used.advice"},
 		{member.ErrInvitationOther, http.StatusForbidden, "", "join.error.other", "join.error.other.advice"},
+		{support.ErrNotInvited, http.StatusNotFound, "", "error.missing", "error.missing.advice"},
+		{support.ErrEmail, http.StatusUnprocessableEntity, fieldEmail, "support.error.email", ""},
+		{support.ErrRole, http.StatusUnprocessableEntity, fieldRole, "support.error.role", ""},
+		{support.ErrTime, http.StatusUnprocessableEntity, fieldHours, "support.error.time", ""},
+		{support.ErrNoGrant, http.StatusNotFound, "", "support.error.missing", "support.error.missing.advice"},
 		{errMethod, http.StatusMethodNotAllowed, "", "error.missing", "error.missing.advice"},
 		{errCrossOrigin, http.StatusForbidden, "", "error.origin", "error.origin.advice"},
 		{errForm, http.StatusBadRequest, "", "error.form", "error.form.advice"},

@@ -1,10 +1,18 @@
 package adminui
 
+import (
+	"errors"
+
+	"carillon/tenant/platform"
+)
+
 // authorityPage lists where somebody works.
 type authorityPage struct {
 	Authorities []authority
 	// Email tells somebody who belongs nowhere what to ask for.
 	Email string
+	// Platform is the path to the platform's own pages, for those who run it.
+	Platform string
 }
 
 type authority struct{ Name, Region, Path string }
@@ -18,8 +26,16 @@ func (s *Server) chooseAuthority(v *visit) (answer, error) {
 	for _, m := range list {
 		p.Authorities = append(p.Authorities, authority{Name: m.Name, Region: m.Region, Path: "/portal/" + string(m.Slug) + "/"})
 	}
+	if s.config.Operators != nil {
+		_, err := s.config.Operators.Authenticate(v.r.Context(), *v.who)
+		if err == nil {
+			p.Platform = "/operator"
+		} else if !errors.Is(err, platform.ErrNotOperator) {
+			return answer{}, err
+		}
+	}
 	heading := "choose.heading"
-	if len(list) == 0 {
+	if len(list) == 0 && p.Platform == "" {
 		heading = "choose.none"
 	}
 	return answer{page: "choose", heading: s.words.text(heading), data: p}, nil

@@ -48,16 +48,19 @@ var noon = time.Date(2026, time.November, 26, 12, 0, 0, 0, time.UTC)
 // world is a portal with two health authorities.
 type world struct {
 	*browser
-	server   *httptest.Server
-	portal   *adminui.Server
-	codes    *adminuitest.Codes
-	sharing  *adminuitest.Sharing
-	signIns  *adminuitest.SignIn
-	audit    *adminuitest.Audit
-	staff    *adminuitest.Staff
-	login    *adminuitest.Login
-	sessions *adminuitest.Sessions
-	log      *lines
+	server    *httptest.Server
+	portal    *adminui.Server
+	codes     *adminuitest.Codes
+	sharing   *adminuitest.Sharing
+	signIns   *adminuitest.SignIn
+	support   *adminuitest.Support
+	operators *adminuitest.Operators
+	desk      *adminuitest.Desk
+	audit     *adminuitest.Audit
+	staff     *adminuitest.Staff
+	login     *adminuitest.Login
+	sessions  *adminuitest.Sessions
+	log       *lines
 
 	mu  sync.Mutex
 	now time.Time // guarded by mu
@@ -112,6 +115,8 @@ func newWorld(t *testing.T, changes ...func(*adminui.Config)) *world {
 		},
 	}
 	w.sharing = &adminuitest.Sharing{Now: w.clock}
+	w.support, w.desk = &adminuitest.Support{Now: w.clock}, &adminuitest.Desk{}
+	w.operators = &adminuitest.Operators{Roles: map[string]authz.Role{operator: authz.Operator, supporter: authz.Support}}
 	w.codes, w.audit = &adminuitest.Codes{Now: w.clock}, &adminuitest.Audit{}
 	w.login = &adminuitest.Login{As: identity(caseworker), Now: w.clock}
 	w.signIns = &adminuitest.SignIn{Realm: w.staff.Tenants[0].ID, Login: w.login}
@@ -120,8 +125,8 @@ func newWorld(t *testing.T, changes ...func(*adminui.Config)) *world {
 		Members: struct{ adminui.Members }{}, // with a database in the tests of the staff page
 		APIKeys: (*client.Staff)(nil), KeyUse: (*stats.Service)(nil),
 		Signup: &adminuitest.Signup{}, SignupIssuer: "https://login.example",
-		Operators: adminuitest.Operators{operator: authz.Operator, supporter: authz.Support},
-		Policies:  authz.NewPolicies(nil), Sessions: w.sessions, Log: slog.New(slog.NewTextHandler(w.log, nil)), Now: w.clock,
+		Support: w.support, Operators: w.operators, Desk: w.desk,
+		Policies: authz.NewPolicies(nil), Sessions: w.sessions, Log: slog.New(slog.NewTextHandler(w.log, nil)), Now: w.clock,
 	}
 	config.Roles = struct{ adminui.Roles }{} // whoever looks at roles brings some
 	for _, change := range changes {

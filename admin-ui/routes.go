@@ -32,6 +32,12 @@ func (s *Server) routes() []route {
 	if s.config.Operators != nil {
 		list = slices.Concat(list, s.operatorRoutes())
 	}
+	if s.config.Operators != nil && s.config.Desk != nil {
+		list = slices.Concat(list, s.deskRoutes())
+	}
+	if s.config.Staff != nil && s.config.Support != nil {
+		list = slices.Concat(list, s.supportRoutes())
+	}
 	return list
 }
 
@@ -86,6 +92,36 @@ func (s *Server) signupRoutes() []route {
 func (s *Server) operatorRoutes() []route {
 	return []route{
 		operated("GET /operator", authz.Support, s.showPlatform),
+		operated("GET /operator/tenants/:slug", authz.Support, s.showTenant),
+		fresh(operated("GET /operator/tenants/:slug/suspend", authz.Operator, s.askTenantSuspension)),
+		fresh(operated("POST /operator/tenants/:slug/suspend", authz.Operator, s.suspendTenant)),
+		fresh(operated("GET /operator/tenants/:slug/resume", authz.Operator, s.askTenantResumption)),
+		fresh(operated("POST /operator/tenants/:slug/resume", authz.Operator, s.resumeTenant)),
+		operated("GET /operator/log", authz.Operator, s.showActs),
+	}
+}
+
+// deskRoutes are the queue of applications.
+func (s *Server) deskRoutes() []route {
+	return []route{
+		operated("GET /operator/applications", authz.Operator, s.showQueue),
+		operated("GET /operator/applications/:id", authz.Operator, s.reviewApplication),
+		fresh(operated("GET /operator/applications/:id/approve", authz.Operator, s.askApproval)),
+		fresh(operated("POST /operator/applications/:id/approve", authz.Operator, s.approve)),
+		operated("GET /operator/applications/:id/ask", authz.Operator, s.askBack),
+		operated("POST /operator/applications/:id/ask", authz.Operator, s.sendQuestion),
+		fresh(operated("GET /operator/applications/:id/refuse", authz.Operator, s.askRefusal)),
+		fresh(operated("POST /operator/applications/:id/refuse", authz.Operator, s.refuse)),
+		operated("POST /operator/applications/:id/letter", authz.Operator, s.sendLetter),
+	}
+}
+
+func (s *Server) supportRoutes() []route {
+	return []route{
+		staffed("GET /portal/:tenant/support", authz.MemberRead, limitPortal, s.showSupport),
+		fresh(staffed("GET /portal/:tenant/support/new", authz.MemberWrite, limitPortal, s.newSupport)),
+		fresh(staffed("POST /portal/:tenant/support/new", authz.MemberWrite, limitPortal, s.inviteSupport)),
+		staffed("POST /portal/:tenant/support/:id/revoke", authz.MemberWrite, limitPortal, s.revokeSupport),
 	}
 }
 

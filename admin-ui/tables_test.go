@@ -20,12 +20,13 @@ import (
 	"carillon/tenant/role"
 	"carillon/tenant/sharing"
 	"carillon/tenant/signup"
+	"carillon/tenant/support"
 	"carillon/tenant/verification"
 )
 
 func TestEveryErrorOfTheDomainHasAnAnswer(t *testing.T) {
 	t.Parallel()
-	sentinels := slices.Concat(authz.Sentinels(), oidc.Sentinels(), member.Sentinels(), idp.Sentinels(), verification.Sentinels(), sharing.Sentinels(), client.Sentinels(), role.Sentinels(), platform.Sentinels(), signup.Sentinels(),
+	sentinels := slices.Concat(authz.Sentinels(), oidc.Sentinels(), member.Sentinels(), idp.Sentinels(), verification.Sentinels(), sharing.Sentinels(), client.Sentinels(), role.Sentinels(), platform.Sentinels(), support.Sentinels(), signup.Sentinels(),
 		[]error{tenant.ErrUnknown, errNoPage, errNoChange, errMethod, errCrossOrigin, errForm, errClosed, errOutside})
 	for _, sentinel := range sentinels {
 		k, found := lookUp(sentinel)

@@ -95,6 +95,11 @@ func (s *Server) shell(v *visit, a answer) shell {
 		}
 		title = append(title, v.tenant.Name)
 	}
+	if v.platform {
+		sh.Authority, sh.Region, sh.Home = s.words.text("operator.place"), s.words.role(v.by.Roles[0]), "/operator"
+		sh.Nav = s.platformNav(v)
+		title = append(title, sh.Authority)
+	}
 	sh.Title = strings.Join(append(title, s.words.text("product")), " – ")
 	if len(a.problems) > 0 {
 		sh.Title = s.words.text("title.error") + " " + sh.Title
@@ -135,6 +140,7 @@ func (s *Server) settings(v *visit) []navItem {
 		{authz.MemberRead, "nav.staff", "/staff"},
 		{authz.SettingsRead, "nav.sign_in", "/sign-in"},
 		{authz.APIKeyRead, "nav.apikeys", "/api-keys"},
+		{authz.MemberRead, "nav.support", "/support"},
 	} {
 		if v.may(entry.action) {
 			items = append(items, navItem{Text: s.words.text(entry.key), Path: v.path(entry.path), Current: v.within(entry.path)})

@@ -20,7 +20,6 @@ import (
 	"carillon/tenant"
 	"carillon/tenant/audit"
 	"carillon/tenant/member"
-	"carillon/tenant/platform"
 	"carillon/tenant/sharing"
 	"carillon/tenant/verification"
 )
@@ -304,18 +303,6 @@ func (s *Staff) Authenticate(_ context.Context, t *tenant.Tenant, who oidc.Ident
 		return authz.Subject{}, member.ErrNotMember
 	}
 	return authz.Subject{Kind: authz.Person, ID: who.Subject, Name: who.Name, Roles: roles}, s.Fail
-}
-
-// Operators is a stand-in for those who run the platform: their roles, by e-mail address.
-type Operators map[string]authz.Role
-
-// Authenticate makes a subject of somebody who has a role.
-func (o Operators) Authenticate(_ context.Context, who oidc.Identity) (authz.Subject, error) {
-	role, found := o[who.Email]
-	if !found {
-		return authz.Subject{}, platform.ErrNotOperator
-	}
-	return authz.Subject{Kind: authz.Person, ID: who.Subject, Name: who.Name, Roles: []authz.Role{role}}, nil
 }
 
 // Login is a stand-in for the identity provider: it answers at once, for whoever As

@@ -22,6 +22,7 @@ import (
 	"carillon/tenant/quota"
 	"carillon/tenant/sharing"
 	"carillon/tenant/stats"
+	"carillon/tenant/support"
 	"carillon/tenant/verification"
 )
 
@@ -111,6 +112,7 @@ func (s *Service) retentionJob(db *tenant.DB, directory *tenant.Directory, expor
 			batch.Cleanup(ctx, db, id, now),
 			sharing.Cleanup(ctx, db, id, now),
 			member.Cleanup(ctx, db, id, now),
+			support.Cleanup(ctx, db, id, now),
 			exposure.Cleanup(ctx, db, id, exposure.DefaultLimits(), now),
 			tendSuspended(ctx, exports, t))
 	})

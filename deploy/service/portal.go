@@ -2,6 +2,7 @@ package service
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -21,6 +22,7 @@ import (
 	"carillon/tenant/role"
 	"carillon/tenant/sharing"
 	"carillon/tenant/stats"
+	"carillon/tenant/support"
 )
 
 // wirePages puts the pages for people behind the API: what the API does not know is
@@ -66,7 +68,9 @@ func (s *Service) wirePortal(ctx context.Context, surface *api.Config, c *adminu
 	if err != nil {
 		return err
 	}
-	c.Staff, c.Codes, c.Audit = staff{db}, s.verification(db, surface.Policies, post), auditLog{db}
+	desk := support.NewDesk(db, surface.Policies, s.config.Now)
+	c.Support = desk
+	c.Staff, c.Codes, c.Audit = staff{db, desk}, s.verification(db, surface.Policies, post), auditLog{db}
 	c.Sharing = sharing.NewStaff(db, surface.Policies, s.config.Now)
 	c.Roles = role.NewStaff(db, s.config.Now)
 	surface.Provisioner = member.NewProvisioner(db, surface.Policies, s.config.Login.Issuer, s.config.Now)
@@ -86,15 +90,26 @@ func (s *Service) wirePortal(ctx context.Context, surface *api.Config, c *adminu
 	return nil
 }
 
-// staff is the members of all tenants, as the portal's role reaches them.
-type staff struct{ db *tenant.DB }
+// staff is the members of all tenants, and whom they have invited, as the portal's role
+// reaches them.
+type staff struct {
+	db      *tenant.DB
+	support *support.Desk
+}
 
 func (s staff) Memberships(ctx context.Context, who oidc.Identity) ([]member.Membership, error) {
 	return member.Memberships(ctx, s.db, who)
 }
 
 func (s staff) Authenticate(ctx context.Context, t *tenant.Tenant, who oidc.Identity) (authz.Subject, error) {
-	return member.Authenticate(ctx, s.db, t, who)
+	by, err := member.Authenticate(ctx, s.db, t, who)
+	if errors.Is(err, member.ErrNotMember) {
+		by, err = s.support.Enter(ctx, t, who)
+	}
+	if errors.Is(err, support.ErrNotInvited) {
+		err = member.ErrNotMember
+	}
+	return by, err
 }
 
 // auditLog is the audit logs of all tenants. The portal's role has no keys of theirs, so

@@ -18,6 +18,7 @@ func (s *Service) wireSignup(db *tenant.DB, c *adminui.Config) {
 		DB: db, Root: s.config.Root, Mail: s.config.Mail, DNS: dns, BaseURL: s.config.BaseURL, Issuer: s.config.Login.Issuer,
 		Limits: signup.DefaultLimits(), Log: s.config.Log, Now: s.config.Now,
 	})
+	c.Desk = applications
 	c.Signup, c.SignupIssuer = applications, s.config.Login.Issuer
 	s.jobs = append(s.jobs, applications.Run)
 }

@@ -47,7 +47,7 @@ create table support_grant (
   constraint support_grant_tenant_fkey foreign key (tenant_id) references tenant_directory,
   constraint support_grant_granted_by_fkey foreign key (tenant_id, granted_by) references member on delete cascade,
   constraint support_grant_email_form check (email = lower(email) and email like '%_@_%' and length(email) <= 250),
-  constraint support_grant_role_reads check (role in ('support', 'analyst', 'auditor')),
+  constraint support_grant_role_reads check (role in ('analyst', 'auditor')),
   constraint support_grant_time_boxed check (expires_at > granted_at and expires_at <= granted_at + interval '24 hours')
 );
 comment on table support_grant is

@@ -138,7 +138,11 @@ returning operator_id, name, role`
 // Authenticate returns a person who has signed in as a subject whose only role is hers
 // on the platform: [ErrNotOperator] if she has none, and for whomever a tenant's own
 // provider speaks. A first sign-in binds her.
+// The word of a tenant's own provider counts at that tenant, and not here.
 func Authenticate(ctx context.Context, db *tenant.DB, who oidc.Identity) (authz.Subject, error) {
+	if who.Realm != "" {
+		return authz.Subject{}, ErrNotOperator
+	}
 	if who.Realm != "" {
 		return authz.Subject{}, ErrNotOperator
 	}
