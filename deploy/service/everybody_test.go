@@ -150,6 +150,10 @@ func (e *everybody) populate(t *testing.T, issuer string) {
 	e.sql(t, `insert into identity_provider
 	       (tenant_id, provider_id, name, issuer, client_id, proof, scopes, email_domains, trust_email, role_claim, roles, acr, amr, state, changed_at)
 	values ($1, gen_random_uuid(), 'Theirs', $2, 'c', 'none', '{}', '{}', false, '', '[]', '{}', '{}', 'active', now())`, e.other.ID, issuer)
+	const granted = `
+insert into support_grant (tenant_id, grant_id, email, role, granted_by, granted_at, expires_at)
+select tenant_id, gen_random_uuid(), 'help@people.example', 'auditor', member_id, now(), now() + interval '1 day' from member where tenant_id = $1`
+	e.sql(t, granted, e.other.ID)
 	for _, r := range authz.PlatformRoles() {
 		err := platform.Add(t.Context(), e.world.Operator, by, platform.Operator{
 			Issuer: issuer, Email: string(r) + "@people.example", Name: string(r), Role: r,

@@ -63,6 +63,8 @@ var examples = map[string]example{
 	"POST /portal/:tenant/codes/new":                    {form: url.Values{"code_id": {"0c7f1f4e-31a5-4b6a-9d4b-0d7a6c1e2f3a"}, "test_type": {"confirmed"}, "tz_offset": {"0"}}},
 	"GET /portal/:tenant/codes/:id/expire":              {objects: []string{"code"}},
 	"POST /portal/:tenant/codes/:id/expire":             {objects: []string{"code"}},
+	"POST /portal/:tenant/support/new":                  {form: url.Values{"email": {"help@people.example"}, "role": {"auditor"}, "hours": {"1"}}},
+	"POST /portal/:tenant/support/:id/revoke":           {objects: []string{"grant"}},
 	"POST /portal/:tenant/sharing/new":                  {form: url.Values{"recipient": {"south"}, "keys": {"all"}}},
 	"GET /portal/:tenant/sharing/:id/withdraw":          {objects: []string{"offer"}},
 	"POST /portal/:tenant/sharing/:id/withdraw":         {objects: []string{"offer"}},
@@ -87,6 +89,7 @@ var examples = map[string]example{
 // objectSQL finds something that a tenant has.
 var objectSQL = map[string]string{
 	"api-key":    `select api_key_id from api_key where tenant_id = $1 limit 1`,
+	"grant":      `select grant_id from support_grant where tenant_id = $1 limit 1`,
 	"code":       `select code_id from verification_code where tenant_id = $1 limit 1`,
 	"role":       `select name from staff_role where tenant_id = $1 limit 1`,
 	"person":     `select member_id from member where tenant_id = $1 limit 1`,
