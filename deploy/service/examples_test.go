@@ -106,7 +106,7 @@ func exampleOf(r authz.Route) example { return examples[r.Method+" "+r.Path] }
 func wantExamples(t *testing.T, routes []authz.Route) {
 	t.Helper()
 	for _, r := range routes {
-		if !r.Credential.OfSession() {
+		if !r.Credential.OfSession() || r.Audience == authz.AudienceOperator { // whose URLs name nothing that there is
 			continue
 		}
 		x, found := examples[r.Method+" "+r.Path]
