@@ -74,6 +74,7 @@ func (s *Service) wirePortal(ctx context.Context, surface *api.Config, c *adminu
 	c.Sharing = sharing.NewStaff(db, surface.Policies, s.config.Now)
 	c.Roles = role.NewStaff(db, s.config.Now)
 	surface.Provisioner = member.NewProvisioner(db, surface.Policies, s.config.Login.Issuer, s.config.Now)
+	s.countThrough(db)
 	surface.StaffKeys = client.NewAuthenticator(db, s.counter, s.config.Now)
 	c.Members = member.NewStaff(member.StaffConfig{
 		DB: db, Policies: surface.Policies, Mail: s.config.Mail, BaseURL: s.config.BaseURL, Now: s.config.Now,

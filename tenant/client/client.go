@@ -97,9 +97,10 @@ func Sentinels() []error {
 const (
 	// MaxLife is the longest time after which a key may expire; it may also never.
 	MaxLife = 5 * 365 * 24 * time.Hour
-	// Overlap is the usual time for which a key lives on after it was rotated, and
-	// MaxOverlap the longest.
-	Overlap, MaxOverlap = 7 * 24 * time.Hour, 90 * 24 * time.Hour
+	// Overlap is the usual time for which a key lives on after it was rotated.
+	Overlap = 7 * 24 * time.Hour
+	// MaxOverlap is the longest.
+	MaxOverlap = 90 * 24 * time.Hour
 	// MaxNetworks is how many networks can be listed for a key.
 	MaxNetworks = 50
 	// MaxKeys is how many good keys a tenant can have.
