@@ -51,16 +51,23 @@ func (s *Server) applicant(v *visit) (signup.Applicant, bool) {
 	return who, who.Email != ""
 }
 
-// applying is a handler for whoever applies; others begin at the beginning.
-func (s *Server) applying(h func(*visit, signup.Applicant) (answer, error)) handler {
-	return func(v *visit) (answer, error) {
-		who, known := s.applicant(v)
-		if !known {
-			return redirect(signupPath)
-		}
-		return h(v, who)
+// applying goes on for whoever applies; others begin at the beginning.
+func (s *Server) applying(v *visit, next func(*visit, signup.Applicant) (answer, error)) (answer, error) {
+	who, known := s.applicant(v)
+	if !known {
+		return redirect(signupPath)
 	}
+	return next(v, who)
 }
+
+// The pages of whoever applies.
+func (s *Server) showApplication(v *visit) (answer, error) { return s.applying(v, s.nextStep) }
+
+func (s *Server) sendApplication(v *visit) (answer, error) { return s.applying(v, s.keepApplication) }
+
+func (s *Server) editApplication(v *visit) (answer, error) { return s.applying(v, s.applicationAgain) }
+func (s *Server) checkRecord(v *visit) (answer, error)     { return s.applying(v, s.lookForRecord) }
+func (s *Server) sendProof(v *visit) (answer, error)       { return s.applying(v, s.sendProofLetter) }
 
 // signupPage is where sign-up begins.
 type signupPage struct {
@@ -149,8 +156,8 @@ func (s *Server) followLink(v *visit) (answer, error) {
 	return redirect(applicationPath)
 }
 
-// showApplication shows what is next.
-func (s *Server) showApplication(v *visit, who signup.Applicant) (answer, error) {
+// nextStep shows what is next.
+func (s *Server) nextStep(v *visit, who signup.Applicant) (answer, error) {
 	a, err := s.mine(v, who)
 	switch {
 	case err != nil:
@@ -173,7 +180,7 @@ func (s *Server) mine(v *visit, who signup.Applicant) (*signup.Application, erro
 	return a, err
 }
 
-func (s *Server) editApplication(v *visit, who signup.Applicant) (answer, error) {
+func (s *Server) applicationAgain(v *visit, who signup.Applicant) (answer, error) {
 	a, err := s.mine(v, who)
 	if err != nil {
 		return answer{}, err
@@ -290,7 +297,7 @@ func formOf(r *http.Request) (f signup.Form) {
 	return f
 }
 
-func (s *Server) sendApplication(v *visit, who signup.Applicant) (answer, error) {
+func (s *Server) keepApplication(v *visit, who signup.Applicant) (answer, error) {
 	if err := v.r.ParseForm(); err != nil {
 		return answer{}, fmt.Errorf("%w: %w", errForm, err)
 	}
@@ -358,11 +365,11 @@ func domainText(domain string) string {
 	return domain
 }
 
-func (s *Server) checkRecord(v *visit, who signup.Applicant) (answer, error) {
+func (s *Server) lookForRecord(v *visit, who signup.Applicant) (answer, error) {
 	return s.proved(v, who, s.config.Signup.CheckRecord(v.r.Context(), who))
 }
 
-func (s *Server) sendProof(v *visit, who signup.Applicant) (answer, error) {
+func (s *Server) sendProofLetter(v *visit, who signup.Applicant) (answer, error) {
 	if err := v.r.ParseForm(); err != nil {
 		return answer{}, fmt.Errorf("%w: %w", errForm, err)
 	}
@@ -403,8 +410,10 @@ func (s *Server) showProof(v *visit) (answer, error) {
 		Action: v.r.URL.Path, Lead: s.words.text("signup.claim.lead"), Button: s.words.text("signup.claim.button"),
 		Warning: s.words.text("signup.claim.warning"),
 		Facts: []fact{
-			{s.words.text("signup.field.name"), a.Details.Name}, {s.words.text("signup.field.region"), a.Details.Region},
-			{s.words.text("signup.field.domain"), domainText(a.Details.Domain)}, {s.words.text("signup.claim.by"), a.Details.ContactName + ", " + a.Email},
+			{s.words.text("signup.field.name"), a.Details.Name},
+			{s.words.text("signup.field.region"), a.Details.Region},
+			{s.words.text("signup.field.domain"), domainText(a.Details.Domain)},
+			{s.words.text("signup.claim.by"), a.Details.ContactName + ", " + a.Email},
 		},
 	}}, nil
 }
@@ -432,8 +441,10 @@ type standingPage struct {
 
 func (s *Server) standing(a *signup.Application) answer {
 	p := standingPage{Facts: []fact{
-		{s.words.text("signup.field.name"), a.Details.Name}, {s.words.text("signup.field.region"), a.Details.Region},
-		{s.words.text("signup.field.domain"), domainText(a.Details.Domain)}, {s.words.text("signup.owner"), a.Email},
+		{s.words.text("signup.field.name"), a.Details.Name},
+		{s.words.text("signup.field.region"), a.Details.Region},
+		{s.words.text("signup.field.domain"), domainText(a.Details.Domain)},
+		{s.words.text("signup.owner"), a.Email},
 	}}
 	if a.Sandbox != nil && a.State != signup.Refused {
 		p.Sandbox = "/portal/" + string(a.Sandbox.Slug) + "/"

@@ -118,7 +118,7 @@ func Run(ctx context.Context, o Options) error {
 	if err != nil {
 		return err
 	}
-	defer dns.Close()
+	defer func() { _ = dns.Close() }()
 
 	s := stack{
 		options: o, database: database, root: root, files: files,

@@ -107,8 +107,10 @@ func TestHomographs(t *testing.T) {
 	review, err := w.Read(t.Context(), a.ID)
 	w.must(err)
 	for _, want := range []signup.Warning{
-		{Concern: signup.MixedScripts, About: "Lаkeland"}, {Concern: signup.MixedScripts, About: "hеalth"},
-		{Concern: signup.Foreign, About: "hеalth.example"}, {Concern: signup.OtherMail, About: eve.Email},
+		{Concern: signup.MixedScripts, About: "Lаkeland"},
+		{Concern: signup.MixedScripts, About: "hеalth"},
+		{Concern: signup.Foreign, About: "hеalth.example"},
+		{Concern: signup.OtherMail, About: eve.Email},
 	} {
 		if !contains(review.Warnings, want) {
 			t.Errorf("warnings %v, want %v among them", review.Warnings, want)
