@@ -1,5 +1,6 @@
-// A health authority that nobody knows signs up: from the public page to a sandbox and a
-// first code there. Its domain is proven in the development stack's own DNS.
+// A health authority that nobody knows signs up: from the public page to a sandbox, an
+// operator's approval and the first code of the production tenant. Its domain is proven in
+// the development stack's own DNS.
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { check, launch, open, ours, pressEnterOn, today } from "./portal.mjs";
@@ -20,7 +21,14 @@ async function fill(page, fields) {
   for (const [label, value] of Object.entries(fields)) await page.getByLabel(label).fill(value);
 }
 
-test("from the public page to a code in the sandbox", async () => {
+async function issueCode(page, picture) {
+  await page.getByText("Confirmed positive").click();
+  await page.getByLabel("Test taken").fill(today().iso);
+  await page.getByRole("button", { name: "Issue code" }).click();
+  await check(page, picture, "Verification code issued");
+}
+
+test("from the public page to the first code", async () => {
   const browser = await launch();
   try {
     const { page, faults } = await open(browser);
@@ -54,11 +62,25 @@ test("from the public page to a code in the sandbox", async () => {
     await pressEnterOn(page, "Open your sandbox");
     await check(page, "signup-sandbox", "Issue a verification code");
     await page.getByText("Nothing here reaches anybody’s phone").waitFor();
-    await page.getByText("Confirmed positive").click();
-    await page.getByLabel("Test taken").fill(today().iso);
-    await page.getByRole("button", { name: "Issue code" }).click();
-    await check(page, "signup-code", "Verification code issued");
-    assert.deepEqual(faults, []);
+    await issueCode(page, "signup-sandbox-code");
+
+    const operator = await open(browser);
+    await operator.page.goto(`${origin}/operator/applications`);
+    await operator.page.getByRole("link", { name: "Continue to sign in" }).click();
+    await operator.page.getByRole("button", { name: "Sign in as Operator of the platform" }).click();
+    await operator.page.getByRole("link", { name: "Lakeland Department of Health" }).click();
+    await check(operator.page, "signup-review", "Lakeland Department of Health");
+    await pressEnterOn(operator.page, "Approve");
+    await check(operator.page, "signup-approve", "Approve Lakeland Department of Health?");
+    await operator.page.getByRole("button", { name: "Approve" }).click();
+    await operator.page.getByText("Approved. The health authority is live").waitFor();
+
+    const letter = await newestLetter(page, "applicant@health.lakeland.example");
+    assert.equal(letter.Subject, "Your health authority is live");
+    await page.goto(letter.Text.match(/https?:\S+/)[0]);
+    assert.equal(await page.locator("body.sandbox").count(), 0);
+    await issueCode(page, "signup-code");
+    assert.deepEqual([...faults, ...operator.faults], []);
   } finally {
     await browser.close();
   }
