@@ -152,8 +152,8 @@ func (s *Server) guarded(ctx context.Context, v *visit) (answer, error) {
 	return v.route.handle(v)
 }
 
-// readForm reads a form whose fields stand in the body. What is not UTF-8 becomes the
-// replacement character there: no browser sends it, no field takes it, and it can be
+// readForm reads a form whose fields stand in the body. What is not UTF-8, and NUL, becomes
+// the replacement character there: no browser sends it, no field takes it, and it can be
 // shown again.
 func readForm(r *http.Request) error {
 	if r.Method != http.MethodPost {
@@ -164,7 +164,7 @@ func readForm(r *http.Request) error {
 	}
 	for _, values := range r.PostForm {
 		for i, text := range values {
-			values[i] = strings.ToValidUTF8(text, "\uFFFD")
+			values[i] = strings.ReplaceAll(strings.ToValidUTF8(text, "\uFFFD"), "\x00", "\uFFFD")
 		}
 	}
 	return nil
