@@ -20,7 +20,9 @@ comment on column platform_entry.target is 'To whom it was done: an authority''s
 -- which operators see rounded.
 grant select (tenant_id, day, series, quantity) on statistic_day to carillon_operator;
 create policy operator_counts on statistic_day as restrictive for select to carillon_operator
-  using (series in ('codes-issued', 'upload-keys'));
+  using (series in ('codes-issued', 'upload-keys',
+                    -- what an API key did, for the day it leaks
+                    'issued-by-key', 'key-codes-claimed', 'key-codes-invalid', 'key-tokens-claimed', 'key-tokens-invalid'));
 grant select (tenant_id, day, count) on message_error to carillon_operator;
 
 -- Staff see only the person who has signed in, and only to let her in as support.
