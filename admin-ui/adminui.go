@@ -266,7 +266,7 @@ func New(c Config) (*Server, error) {
 	if err := c.validate(); err != nil {
 		return nil, err
 	}
-	s := &Server{config: c, sessions: newSessions(c.Sessions), limits: newLimits(c.NoLimits, c.Now)}
+	s := &Server{config: c, sessions: newSessions(c.Sessions, c.Now), limits: newLimits(c.NoLimits, c.Now)}
 	var err error
 	if s.words, err = loadCatalogue(); err != nil {
 		return nil, err

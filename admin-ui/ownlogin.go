@@ -225,7 +225,7 @@ func (s *Server) judgeTrial(v *visit, flow oidc.Flow) error {
 	}
 	report, err := login.Examine(ctx, flow, v.r.URL.Query())
 	k, found := lookUp(err)
-	if err != nil && !(found && k.ofLogin()) {
+	if err != nil && (!found || !k.ofLogin()) {
 		return err
 	}
 	if err == nil {

@@ -656,7 +656,8 @@ func TestRoutes(t *testing.T) {
 func TestNoRouteForgetsItsGuard(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	open := []string{"/", "/assets/:name", "/login", "/login/start", "/login/callback", "/logout",
+	open := []string{
+		"/", "/assets/:name", "/login", "/login/start", "/login/callback", "/logout",
 		// Of health authorities' own providers: nobody has signed in yet, or a provider speaks.
 		"/login/find", "/login/callback/:provider", "/portal/:tenant/login", "/portal/:tenant/login/start", "/portal/:tenant/login/keys/:provider",
 		"/login/back-channel-logout", "/portal/:tenant/login/back-channel-logout/:provider",

@@ -67,10 +67,10 @@ func (s *Server) providerView(v *visit, p idp.Provider) providerView {
 		return w
 	}
 	w.Change, w.Try = path+"/change", path+"/try"
-	switch p.State {
-	case idp.Tested:
+	if p.State == idp.Tested {
 		w.Activate = path + "/activate"
-	case idp.Active:
+	}
+	if p.State == idp.Active {
 		w.Off = path + "/off"
 	}
 	return w
@@ -105,6 +105,7 @@ func proofKey(p idp.Proof) string {
 		return "provider.proof.secret"
 	case idp.ByKey:
 		return "provider.proof.key"
+	case idp.ByNothing:
 	}
 	return "provider.proof.none"
 }

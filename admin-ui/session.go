@@ -26,10 +26,10 @@ const absoluteLife = 12 * time.Hour
 // nothing of a session only reads it.
 type sessions struct{ *scs.SessionManager }
 
-func newSessions(store SessionStore) sessions {
+func newSessions(store SessionStore, now func() time.Time) sessions {
 	// Not by the library's constructor, which starts a store and a goroutine of its own.
 	m := &scs.SessionManager{
-		Store: store, Codec: codec{}, HashTokenInStore: true, Lifetime: absoluteLife,
+		Store: store, Codec: codec{now: now}, HashTokenInStore: true, Lifetime: absoluteLife,
 		Cookie: scs.SessionCookie{
 			Name: cookieName, Path: "/", Secure: true, HttpOnly: true, SameSite: http.SameSiteLaxMode,
 		},
@@ -38,7 +38,10 @@ func newSessions(store SessionStore) sessions {
 }
 
 // codec writes whose a session is in front of it, so that it can be ended from elsewhere.
-type codec struct{ scs.GobCodec }
+type codec struct {
+	scs.GobCodec
+	now func() time.Time
+}
 
 func (c codec) Encode(deadline time.Time, values map[string]any) ([]byte, error) {
 	data, err := c.GobCodec.Encode(deadline, values)
@@ -58,7 +61,7 @@ func (c codec) Encode(deadline time.Time, values map[string]any) ([]byte, error)
 func (c codec) Decode(b []byte) (time.Time, map[string]any, error) {
 	deadline, values, err := c.GobCodec.Decode(member.Unpack(b))
 	if err != nil {
-		return time.Now().Add(absoluteLife), map[string]any{}, nil
+		return c.now().Add(absoluteLife), map[string]any{}, nil
 	}
 	return deadline, values, nil
 }

@@ -101,11 +101,13 @@ func TestRequirements(t *testing.T) {
 		"values of numbers": {map[string]any{"groups": []int{1}}, nil, nil, nil},
 		"nested": {
 			map[string]any{"realm_access": map[string]any{"roles": []string{"tracers"}}},
-			func(c *Config) { c.RoleClaim = "realm_access.roles" }, nil, []string{"caseworker"},
+			func(c *Config) { c.RoleClaim = "realm_access.roles" }, nil,
+			[]string{"caseworker"},
 		},
 		"name with dots": {
 			map[string]any{"https://north.example/roles": []string{"tracers"}},
-			func(c *Config) { c.RoleClaim = "https://north.example/roles" }, nil, []string{"caseworker"},
+			func(c *Config) { c.RoleClaim = "https://north.example/roles" }, nil,
+			[]string{"caseworker"},
 		},
 		"nothing there": {none, func(c *Config) { c.RoleClaim = "a.b.c" }, nil, nil},
 		"not inside":    {map[string]any{"a": "text"}, func(c *Config) { c.RoleClaim = "a.b" }, nil, nil},

@@ -8,7 +8,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"net/http"
 	"time"
 
 	"github.com/google/uuid"
@@ -25,7 +24,8 @@ import (
 // for concurrent use.
 type Directory struct {
 	Config
-	client    *http.Client
+	// base is what all clients have in common: what they reach, and the clock.
+	base      oidc.Config
 	providers *cache.Cache[place, *Entry]
 	choices   *cache.Cache[tenant.ID, []Choice]
 }
@@ -58,7 +58,9 @@ const (
 
 // NewDirectory returns one that has read nothing yet.
 func NewDirectory(c Config) *Directory {
-	d := &Directory{Config: c, client: &http.Client{Transport: c.Network.Client().Transport, Timeout: requestTime}}
+	client := c.Network.Client()
+	client.Timeout = requestTime
+	d := &Directory{Config: c, base: oidc.Config{HTTPClient: client, Now: c.Now}}
 	d.providers = tenant.NewCache(c.DB, maxEntries, entryLife, func(p place, _ *Entry) tenant.ID { return p.tenant }, d.load)
 	d.choices = tenant.NewCache(c.DB, maxEntries, entryLife, func(id tenant.ID, _ []Choice) tenant.ID { return id }, d.list)
 	return d
@@ -134,7 +136,7 @@ func (d *Directory) load(ctx context.Context, at place) (*Entry, error) {
 	c := p.client()
 	c.Realm, c.ID = at.tenant.String(), at.id.String()
 	c.RedirectURL = d.CallbackURL(at.id)
-	c.HTTPClient, c.Now = d.client, d.Now
+	c.HTTPClient, c.Now = d.base.HTTPClient, d.base.Now
 	if err := d.open(ctx, at, r, &c); err != nil {
 		return nil, err
 	}

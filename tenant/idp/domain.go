@@ -38,12 +38,7 @@ func (d Domain) RecordText() string { return "carillon-sign-in=" + d.Token }
 
 var domainForm = regexp.MustCompile(`^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]([a-z0-9-]{0,61}[a-z0-9])$`)
 
-func checkDomain(d string) error {
-	if len(d) > 253 || !domainForm.MatchString(d) {
-		return ErrDomain
-	}
-	return nil
-}
+func isDomain(d string) bool { return len(d) <= 253 && domainForm.MatchString(d) }
 
 const (
 	maxProved = 20
@@ -86,8 +81,8 @@ func (s *Staff) Domains(ctx context.Context, t *tenant.Tenant, by authz.Subject)
 // there already stays as it is.
 func (s *Staff) AddDomain(ctx context.Context, t *tenant.Tenant, by authz.Subject, domain string) error {
 	domain = strings.ToLower(strings.TrimSpace(domain))
-	if err := checkDomain(domain); err != nil {
-		return err
+	if !isDomain(domain) {
+		return ErrDomain
 	}
 	return s.in(ctx, t, by, authz.SettingsWrite, func(tx *tenant.Tx) error {
 		n, err := tx.Exec(ctx, addDomainSQL, domain, rand.Text(), s.Now().UTC(), maxProved)
@@ -174,7 +169,7 @@ type Authority struct {
 // who names the domain, as the DNS does; whether an address exists nobody is told.
 func (d *Directory) ByDomain(ctx context.Context, domain string) ([]Authority, error) {
 	domain = strings.ToLower(domain)
-	if checkDomain(domain) != nil {
+	if !isDomain(domain) {
 		return nil, nil
 	}
 	var list []Authority

@@ -167,7 +167,7 @@ func (s Settings) check() error {
 	fault(s.Secret != "" && !printable(s.Secret, 8, 500), ErrSecret)
 	fault(!words(s.Scopes, maxScopes), ErrScopes)
 	fault(len(s.EmailDomains) > maxDomains || s.TrustEmail && len(s.EmailDomains) == 0, ErrDomains)
-	fault(slices.ContainsFunc(s.EmailDomains, func(d string) bool { return checkDomain(d) != nil }), ErrDomains)
+	fault(slices.ContainsFunc(s.EmailDomains, func(d string) bool { return !isDomain(d) }), ErrDomains)
 	fault(s.RoleClaim != "" && !word(s.RoleClaim, maxWord) || s.RoleClaim == "" && len(s.Roles) > 0, ErrClaim)
 	fault(!words(s.ACR, maxWords) || !words(s.AMR, maxWords), ErrStrength)
 	fault(len(s.Roles) > maxGrants || slices.ContainsFunc(s.Roles, func(g Grant) bool {

@@ -73,24 +73,19 @@ func settings(issuer string, change ...func(*idp.Settings)) idp.Settings {
 	return s
 }
 
-// add makes a provider in some state; north gets an owner at the platform's provider.
-func (f *fixture) add(t *testing.T, at *tenant.Tenant, s idp.Settings, state idp.State) uuid.UUID {
+// add makes an active provider; the authority gets an owner at the platform's.
+func (f *fixture) add(t *testing.T, at *tenant.Tenant, s idp.Settings) uuid.UUID {
 	t.Helper()
 	id, err := f.staff.Add(t.Context(), at, owner, s)
 	if err != nil {
 		t.Fatal(err)
 	}
 	f.member(t, at, platform, "ola@health.example", authz.Owner)
-	if state == idp.Draft {
-		return id
-	}
 	if err := f.staff.Passed(t.Context(), at, owner, id, 1); err != nil {
 		t.Fatal(err)
 	}
-	if state == idp.Active {
-		if err := f.staff.Activate(t.Context(), at, owner, id); err != nil {
-			t.Fatal(err)
-		}
+	if err := f.staff.Activate(t.Context(), at, owner, id); err != nil {
+		t.Fatal(err)
 	}
 	return id
 }
@@ -148,12 +143,13 @@ func TestAProvidersLife(t *testing.T) {
 	if err := f.staff.Change(t.Context(), north, owner, id, 1, renamed); err != nil || f.state(t, north, id).State != idp.Active {
 		t.Errorf("a new name: %v, %v", err, f.state(t, north, id).State)
 	}
-	for name, change := range map[string]func(*idp.Settings){
-		"secret": func(s *idp.Settings) { s.Secret = "another secret" },
-		"roles":  func(s *idp.Settings) { s.Roles = nil },
-		"issuer": func(s *idp.Settings) { s.Issuer = "https://other.health.example" },
-		"proof":  func(s *idp.Settings) { s.Proof = idp.ByKey },
+	for i, change := range []func(*idp.Settings){
+		func(s *idp.Settings) { s.Secret = "another secret" },
+		func(s *idp.Settings) { s.Roles = nil },
+		func(s *idp.Settings) { s.Issuer = "https://other.health.example" },
+		func(s *idp.Settings) { s.Proof = idp.ByKey },
 	} {
+		name := []string{"secret", "list of roles", "issuer", "proof"}[i]
 		version := f.state(t, north, id).Version
 		was := f.state(t, north, id).Settings
 		was.Secret = ""
@@ -380,7 +376,7 @@ func TestTwoAuthoritiesWithOneProvider(t *testing.T) {
 	f := newFixture(t)
 	north, south := f.Create("north"), f.Create("south")
 	s := newSite(t, f.Now)
-	atNorth, atSouth := f.add(t, north, settings(s.URL), idp.Active), f.add(t, south, settings(s.URL), idp.Active)
+	atNorth, atSouth := f.add(t, north, settings(s.URL)), f.add(t, south, settings(s.URL))
 	f.member(t, north, s.URL, "robin@health.example", authz.Analyst)
 	f.member(t, south, s.URL, "robin@health.example", authz.Owner)
 
@@ -439,7 +435,7 @@ func TestKeysChange(t *testing.T) {
 	f := newFixture(t)
 	north := f.Create("north")
 	s := newSite(t, f.Now)
-	p := f.provider(t, north, f.add(t, north, settings(s.URL), idp.Active))
+	p := f.provider(t, north, f.add(t, north, settings(s.URL)))
 	if _, err := s.signIn(t, p); err != nil {
 		t.Fatal(err)
 	}
@@ -461,7 +457,7 @@ func TestClientWithAKey(t *testing.T) {
 	f := newFixture(t)
 	north := f.Create("north")
 	s := newSite(t, f.Now)
-	id := f.add(t, north, settings(s.URL, func(s *idp.Settings) { s.Proof = idp.ByKey }), idp.Active)
+	id := f.add(t, north, settings(s.URL, func(s *idp.Settings) { s.Proof = idp.ByKey }))
 	if _, err := s.signIn(t, f.provider(t, north, id)); err != nil {
 		t.Fatal(err)
 	}
@@ -497,7 +493,7 @@ func TestPrivateNetworks(t *testing.T) {
 	f := newFixture(t)
 	north := f.Create("north")
 	s := newSite(t, f.Now)
-	id := f.add(t, north, settings(s.URL), idp.Active)
+	id := f.add(t, north, settings(s.URL))
 	closed := f.config
 	closed.Network = outbound.New(false, 443)
 	p, err := idp.NewDirectory(closed).Provider(t.Context(), north.ID.String(), id.String())
@@ -526,7 +522,7 @@ func TestSessionsEndWithTheProvider(t *testing.T) {
 	} {
 		f := newFixture(t)
 		north := f.Create("north")
-		id := f.add(t, north, settings("https://idp.example"), idp.Active)
+		id := f.add(t, north, settings("https://idp.example"))
 		sessions := member.NewSessions(f.Portal, f.Now)
 		for digest, provider := range map[string]string{"theirs": id.String(), "platform": "", "another": uuid.NewString()} {
 			data, err := member.Pack(member.Owner{Provider: provider, Subject: "robin"}, []byte("data"))
