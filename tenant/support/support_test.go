@@ -132,6 +132,7 @@ func TestWhatEndsAnInvitation(t *testing.T) {
 	t.Parallel()
 	for what, end := range map[string]func(*testing.T, *fixture){
 		"revoked": func(t *testing.T, f *fixture) {
+			t.Helper()
 			list, err := f.desk.List(t.Context(), f.north, f.owner)
 			if err != nil || len(list) != 1 {
 				t.Fatalf("%v, %v", list, err)
@@ -147,14 +148,17 @@ func TestWhatEndsAnInvitation(t *testing.T) {
 			}
 		},
 		"removed from the platform": func(t *testing.T, f *fixture) {
+			t.Helper()
 			if err := platform.Remove(t.Context(), f.Operator, f.owner, idp, helper.Email, f.Now()); err != nil {
 				t.Fatal(err)
 			}
 		},
 		"its maker is suspended": func(t *testing.T, f *fixture) {
+			t.Helper()
 			f.exec(t, `update member set state = 'suspended' where email = 'owner@north.example'`)
 		},
 		"its maker may less": func(t *testing.T, f *fixture) {
+			t.Helper()
 			f.exec(t, `update member set roles = '{caseworker}' where email = 'owner@north.example'`)
 		},
 	} {
