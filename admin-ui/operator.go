@@ -295,6 +295,7 @@ func stepAnswer(heading string, p platformStep, k known) answer {
 }
 
 func (s *Server) askTenantSuspension(v *visit) (answer, error) { return s.suspensionStep(v, known{}) }
+
 func (s *Server) askTenantResumption(v *visit) (answer, error) { return s.resumptionStep(v, known{}) }
 
 func (s *Server) suspensionStep(v *visit, k known) (answer, error) {

@@ -125,7 +125,7 @@ func (s *Server) visit(ctx context.Context, w http.ResponseWriter, v *visit) (an
 // proved who they are.
 func (s *Server) guarded(ctx context.Context, v *visit) (answer, error) {
 	if v.route.Credential.OfSession() && v.who == nil {
-		return s.signInFirst(v) //nolint:contextcheck // it lists the routes and serves none
+		return s.signInFirst(v)
 	}
 	if err := s.count(v); err != nil {
 		return answer{}, err
@@ -144,7 +144,7 @@ func (s *Server) guarded(ctx context.Context, v *visit) (answer, error) {
 		return answer{}, err
 	}
 	if v.route.Credential == authz.CredentialFresh && !s.fresh(v.who) {
-		return s.signInAgain(v) //nolint:contextcheck // as above
+		return s.signInAgain(v)
 	}
 	if err := readForm(v.r); err != nil {
 		return answer{}, err
@@ -199,7 +199,7 @@ func (s *Server) enterAt(ctx context.Context, v *visit, t *tenant.Tenant) error 
 	}
 	by.Request = v.id
 	v.tenant, v.by, v.policy = t, by, policy
-	if t.State != tenant.Active && !(v.route.whileClosed && v.may(v.route.Action)) {
+	if t.State != tenant.Active && (!v.route.whileClosed || !v.may(v.route.Action)) {
 		return errClosed
 	}
 	return nil

@@ -61,7 +61,7 @@ func (c codec) Encode(deadline time.Time, values map[string]any) ([]byte, error)
 func (c codec) Decode(b []byte) (time.Time, map[string]any, error) {
 	deadline, values, err := c.GobCodec.Decode(member.Unpack(b))
 	if err != nil {
-		return c.now().Add(absoluteLife), map[string]any{}, nil
+		return c.now().Add(absoluteLife), map[string]any{}, nil //nolint:nilerr // as promised above
 	}
 	return deadline, values, nil
 }

@@ -85,17 +85,17 @@ type visitor struct {
 
 func (w *staffWorld) another() visitor { return visitor{browser: newBrowser(w.t, w.server), w: w} }
 
-func (v visitor) signIn(email string) *page {
+func (v visitor) signIn(email string) {
 	v.w.login.As = identity(email)
-	return v.get("/login/start")
+	v.get("/login/start")
 }
 
-// follow is the path of the newest link that somebody was sent.
-func (w *staffWorld) follow(to string) string {
+// follow is the path of the newest link that Sam was sent.
+func (w *staffWorld) follow() string {
 	w.t.Helper()
-	letters := w.mail.To(to)
+	letters := w.mail.To(sam)
 	if len(letters) == 0 {
-		w.t.Fatalf("no letter to %s", to)
+		w.t.Fatal("no letter to Sam")
 	}
 	path, found := strings.CutPrefix(mailtest.Link(letters[len(letters)-1]), "https://carillon.example")
 	if !found {
@@ -118,7 +118,7 @@ func TestSomebodyIsInvitedJoinsAndIsSuspended(t *testing.T) {
 	p.contains("The invitation was sent").contains("Waits for an answer")
 
 	v := w.another()
-	link := w.follow(sam)
+	link := w.follow()
 	p = v.get(link).wants(200, "Sign in")
 	if strings.Contains(p.url.String(), "token") {
 		t.Errorf("the token is in the URL %s", p.url)
@@ -156,7 +156,7 @@ func TestLinksToJoinThatDoNotWork(t *testing.T) {
 	w.db.Create("south-bay")
 	w.signIn(olga)
 	w.post(staffPath+"/invite", invitation("Sam", sam, "caseworker")).wants(200, "Staff")
-	link := w.follow(sam)
+	link := w.follow()
 
 	w.get(link).wants(403, "This invitation is for somebody else").contains("Sign out")
 	w.post("/join/north-shore/accept", nil).wants(403, "This invitation is for somebody else")
@@ -175,11 +175,11 @@ func TestLinksToJoinThatDoNotWork(t *testing.T) {
 	p := w.get(staffPath).contains("Has expired")
 	w.post(w.action(p, "Send again to Sam"), nil).wants(200, "Staff").contains("Waits for an answer")
 	v.get(link).wants(404, "This invitation does not work")
-	v.get(w.follow(sam)).wants(200, "Join the staff of North Shore Department of Health?")
+	v.get(w.follow()).wants(200, "Join the staff of North Shore Department of Health?")
 
 	question := w.get(w.get(staffPath).link("Revoke the invitation of Sam")).wants(200, "Revoke the invitation of Sam?")
 	w.post(question.url.Path, nil).wants(200, "Staff").contains("The invitation was revoked")
-	v.get(w.follow(sam)).wants(410, "This invitation was revoked")
+	v.get(w.follow()).wants(410, "This invitation was revoked")
 	w.post(question.url.Path, nil).wants(404, "There is nothing to do about this invitation")
 }
 

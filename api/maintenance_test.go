@@ -26,9 +26,11 @@ func TestMaintenance(t *testing.T) {
 		platform, own bool
 		state         tenant.State
 	}{
-		{"no switch", false, false, tenant.Active}, {"the tenant's switch", false, true, tenant.Active},
+		{"no switch", false, false, tenant.Active},
+		{"the tenant's switch", false, true, tenant.Active},
 		{"the platform's switch", true, false, tenant.Active},
-		{"suspended", false, false, tenant.Suspended}, {"leaving", false, false, tenant.Leaving},
+		{"suspended", false, false, tenant.Suspended},
+		{"leaving", false, false, tenant.Leaving},
 	} {
 		if err := tenant.SetMaintenance(t.Context(), f.world.Operator, switcher, false, tenanttest.Start); err != nil {
 			t.Fatal(err)

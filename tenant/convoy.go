@@ -208,7 +208,7 @@ func (c *convoys) join(ctx context.Context, p *passenger) {
 // with mu held.
 func (c *convoys) worth(others int) bool {
 	return others == 0 || len(c.waiting) >= maxPassengers ||
-		time.Since(c.departed) > late //nolint:forbidigo // how long has really passed
+		time.Since(c.departed) > late
 }
 
 // run sends convoys until nobody waits.

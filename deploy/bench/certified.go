@@ -27,7 +27,7 @@ func (s *stack) certified(ctx context.Context, n, keys int) (*harvest, error) {
 			defer c.close()
 			for begun.Add(1) <= int64(n) && ctx.Err() == nil {
 				p := s.patient()
-				if err := p.prepare(&c, keys); err != nil {
+				if err := p.prepare(&c, keys); err != nil { //nolint:contextcheck // a connection outlives its requests
 					return fmt.Errorf("certificate: %w", err)
 				}
 				h.put(p)
