@@ -82,6 +82,18 @@ var fillSQL = []string{
 	 select tenant_id, config_id, starts_at, 1, 'name', 0, 0, 0, sha256('') from export_batch where tenant_id = $1`,
 	`insert into export_part (tenant_id, config_id, starts_at, fence, file_no, part_no, body)
 	 select tenant_id, config_id, starts_at, 1, 1, 1, 'part' from export_batch where tenant_id = $1`,
+	`insert into api_key_use (tenant_id, api_key_id, last_hour)
+	 select tenant_id, api_key_id, date_trunc('hour', now(), 'UTC') from api_key where tenant_id = $1`,
+	`insert into identity_provider (tenant_id, provider_id, name, issuer, client_id, proof, scopes, email_domains, trust_email, role_claim, roles, acr, amr, changed_at)
+	 values ($1, gen_random_uuid(), 'Own', 'https://own.example', 'client', 'none', '{}', '{}', false, '', '[]', '{}', '{}', now())`,
+	`insert into sign_in_domain (tenant_id, domain, token, added_at) values ($1, 'health.example', repeat('t', 20), now())`,
+	`insert into staff_group (tenant_id, group_id, name) values ($1, gen_random_uuid(), 'Group')`,
+	`insert into staff_group_member (tenant_id, group_id, member_id)
+	 select tenant_id, group_id, member_id from staff_group join member using (tenant_id) where tenant_id = $1 limit 1`,
+	`insert into staff_invitation (tenant_id, invitation_id, digest, email, name, roles, invited_by, invited_at, expires_at)
+	 values ($1, gen_random_uuid(), sha256('link'), 'new@health.example', 'New', '{analyst}', 'Robin', now(), now() + interval '1 day')`,
+	`insert into staff_role (tenant_id, name, description, allowed, denied, version)
+	 values ($1, 'helper', '', '{code:read}', '{}', gen_random_uuid())`,
 	`insert into audit_checkpoint (tenant_id, entries, at, statement) values ($1, 1, now(), 'signed')`,
 	`insert into member (tenant_id, member_id, issuer, email, name, roles)
 	 values ($1, gen_random_uuid(), 'https://login.example', 'granter@health.example', 'Granter', '{owner}')

@@ -49,7 +49,6 @@ create table sign_in_domain (
 );
 comment on table sign_in_domain is
   'Domains of e-mail addresses that lead to a tenant''s sign-in page, once a record in the domain''s DNS has proved that the tenant may say so.';
-create index sign_in_domain_proved_idx on sign_in_domain (domain) where proved_at is not null;
 
 -- A logout token is taken once. Its tenant is in the digest: the platform's own provider
 -- has none.
