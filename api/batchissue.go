@@ -20,7 +20,7 @@ type batchIssueRequest struct {
 // batchIssueResponse is its answer, whatever the status. The errors are absent if
 // every code was issued.
 type batchIssueResponse struct {
-	Padding string              `json:"padding"`
+	Padding []byte              `json:"padding"`
 	Codes   []batchIssueElement `json:"codes,omitempty"`
 	Error   string              `json:"error,omitempty"`
 	Code    string              `json:"errorCode,omitempty"`
@@ -68,7 +68,7 @@ func (s *Server) answerBatch(c *gin.Context, results []verification.Result) (int
 			continue
 		}
 		a := s.answerElement(c, r.Err)
-		response.Codes[i].Error, response.Codes[i].ErrorCode = a.text, a.code
+		response.Codes[i] = batchIssueElement{issueResponse: issueResponse{Padding: []byte{}}, Error: a.text, ErrorCode: a.code}
 		if failed++; failed == 1 {
 			status, response.Code, response.OldCode = a.status, a.code, a.code
 		}

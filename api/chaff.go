@@ -77,7 +77,7 @@ func (p *profile) draw() sample {
 	defer p.mu.Unlock()
 	if len(p.samples) == 0 {
 		return sample{
-			size: p.bare + len(padding()),
+			size: p.bare + base64.StdEncoding.EncodedLen(len(padding())),
 			took: builtInDelay + rand.N(builtInDelay), //nolint:gosec // as random says
 		}
 	}
@@ -149,14 +149,14 @@ func random(n int) []byte {
 }
 
 // padding is what answers of one kind carry so that their sizes tell nothing: R
-// random bytes in base64, R uniform in 1024 to 2047 (§0.2).
-func padding() string {
+// random bytes, in base64 when they are sent, R uniform in 1024 to 2047 (§0.2).
+func padding() []byte {
 	const least = 1024
 	return paddingOf(least)
 }
 
 // paddingOf has at least so many bytes, and up to 1023 more.
-func paddingOf(least int) string {
+func paddingOf(least int) []byte {
 	const span = 1024
-	return base64.StdEncoding.EncodeToString(random(least + rand.IntN(span))) //nolint:gosec // as random says
+	return random(least + rand.IntN(span)) //nolint:gosec // as random says
 }

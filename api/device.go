@@ -20,7 +20,7 @@ type verifyRequest struct {
 
 // verifyResponse is its answer (§1.3). testtype is all lower case.
 type verifyResponse struct {
-	Padding     string `json:"padding"`
+	Padding     []byte `json:"padding"`
 	TestType    string `json:"testtype"`
 	SymptomDate string `json:"symptomDate,omitempty"`
 	TestDate    string `json:"testDate,omitempty"`
@@ -74,7 +74,7 @@ type certificateRequest struct {
 }
 
 type certificateResponse struct {
-	Padding     string `json:"padding"`
+	Padding     []byte `json:"padding"`
 	Certificate string `json:"certificate"`
 }
 

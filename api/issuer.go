@@ -26,7 +26,7 @@ type issueRequest struct {
 
 // issueResponse is its answer (§4.3).
 type issueResponse struct {
-	Padding                string `json:"padding"`
+	Padding                []byte `json:"padding"`
 	UUID                   string `json:"uuid"`
 	Code                   string `json:"code"`
 	ExpiresAt              string `json:"expiresAt"`
@@ -45,10 +45,10 @@ func (r issueRequest) order() verification.IssueRequest {
 	}
 }
 
-// newIssueResponse leaves the padding to the caller.
+// newIssueResponse leaves the padding empty.
 func newIssueResponse(i *verification.Issued) issueResponse {
 	return issueResponse{
-		UUID: i.ID.String(), Code: i.Code,
+		Padding: []byte{}, UUID: i.ID.String(), Code: i.Code,
 		ExpiresAt: rfc1123(i.ExpiresAt), ExpiresAtTimestamp: i.ExpiresAt.Unix(),
 		LongExpiresAt: rfc1123(i.LongExpiresAt), LongExpiresAtTimestamp: i.LongExpiresAt.Unix(),
 		GeneratedSMS: i.GeneratedSMS, Phone: i.Phone,
@@ -96,7 +96,7 @@ type codeRequest struct {
 const codeUnparsable = ""
 
 type statusResponse struct {
-	Padding                string `json:"padding"`
+	Padding                []byte `json:"padding"`
 	Claimed                bool   `json:"claimed"`
 	ExpiresAtTimestamp     int64  `json:"expiresAtTimestamp"`
 	LongExpiresAtTimestamp int64  `json:"longExpiresAtTimestamp"`
@@ -120,7 +120,7 @@ func (s *Server) checkCodeStatus(c *gin.Context) {
 }
 
 type expireResponse struct {
-	Padding                string `json:"padding"`
+	Padding                []byte `json:"padding"`
 	UUID                   string `json:"uuid"`
 	ExpiresAtTimestamp     int64  `json:"expiresAtTimestamp"`
 	LongExpiresAtTimestamp int64  `json:"longExpiresAtTimestamp"`

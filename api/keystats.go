@@ -34,7 +34,7 @@ type keyStatsResponse struct {
 	Days    []uploadDay `json:"days,omitempty"`
 	Error   string      `json:"error,omitempty"`
 	Code    string      `json:"code,omitempty"`
-	Padding string      `json:"padding"`
+	Padding []byte      `json:"padding"`
 }
 
 func (s *Server) keyStats(c *gin.Context) {

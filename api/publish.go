@@ -46,7 +46,7 @@ type publishResponse struct {
 	Code          string   `json:"code,omitempty"`
 	AppleCode     string   `json:"errorCode,omitempty"`
 	Warnings      []string `json:"warnings,omitempty"`
-	Padding       string   `json:"padding"`
+	Padding       []byte   `json:"padding"`
 }
 
 // publishClosed is the answer under maintenance, which has no code and no padding

@@ -19,7 +19,7 @@ type userReportRequest struct {
 
 // userReportResponse is its answer. It does not tell whether a code was made.
 type userReportResponse struct {
-	Padding            string `json:"padding"`
+	Padding            []byte `json:"padding"`
 	ExpiresAt          string `json:"expiresAt"`
 	ExpiresAtTimestamp int64  `json:"expiresAtTimestamp"`
 }

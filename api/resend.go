@@ -18,7 +18,7 @@ type resendRequest struct {
 
 // resendResponse has a code only if the short one was drawn anew.
 type resendResponse struct {
-	Padding                string `json:"padding"`
+	Padding                []byte `json:"padding"`
 	UUID                   string `json:"uuid"`
 	Code                   string `json:"code,omitempty"`
 	ExpiresAt              string `json:"expiresAt"`
@@ -50,7 +50,7 @@ func (s *Server) resend(c *gin.Context) {
 
 // deliveryResponse tells what became of a code's message; the protocol does not have it.
 type deliveryResponse struct {
-	Padding   string `json:"padding"`
+	Padding   []byte `json:"padding"`
 	State     string `json:"state"`
 	Class     string `json:"class,omitempty"`
 	Advice    string `json:"advice,omitempty"`
