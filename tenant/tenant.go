@@ -43,8 +43,6 @@ type Slug string
 // ErrSlug means that a text cannot be a slug.
 var ErrSlug = errors.New("a slug has 2 to 40 lower-case letters, digits and single hyphens, starts and ends with a letter or digit, and is not a reserved word")
 
-var slugForm = regexp.MustCompile(`^[a-z0-9](-?[a-z0-9])*$`)
-
 // reservedSlugs would be mistaken for a part of the service, or for its operator.
 var reservedSlugs = map[string]bool{
 	"admin": true, "api": true, "assets": true, "carillon": true, "codes": true, "dev": true,
@@ -57,10 +55,23 @@ var reservedSlugs = map[string]bool{
 
 // ParseSlug checks that s can name a tenant: [ErrSlug] if not.
 func ParseSlug(s string) (Slug, error) {
-	if len(s) < 2 || len(s) > 40 || !slugForm.MatchString(s) || reservedSlugs[s] {
+	if len(s) < 2 || len(s) > 40 || !hasSlugForm(s) || reservedSlugs[s] {
 		return "", ErrSlug
 	}
 	return Slug(s), nil
+}
+
+// hasSlugForm reports whether s is of words of a to z and digits with a hyphen between them.
+func hasSlugForm(s string) bool {
+	for i := range len(s) {
+		switch c := s[i]; {
+		case 'a' <= c && c <= 'z', '0' <= c && c <= '9':
+		case c == '-' && i > 0 && i < len(s)-1 && s[i-1] != '-':
+		default:
+			return false
+		}
+	}
+	return true
 }
 
 // ErrRegion means that a text is not a region's code.
