@@ -94,7 +94,5 @@ grant select, insert, update on identity_provider to carillon_portal;
 grant select, insert, delete, update (proved_at) on sign_in_domain to carillon_portal;
 grant insert on spent_logout to carillon_portal, carillon_operator;
 grant select (token_digest, expires_at), delete on spent_logout to carillon_jobs;
--- Who is moved to another provider is bound there anew.
-grant update (issuer) on member to carillon_portal;
 
 create trigger tell_change after insert or update or delete on identity_provider for each row execute function tell_change();

@@ -189,7 +189,7 @@ update application
 
 	closeSandboxSQL = `
    update tenant_directory
-      set state = 'suspended'
+      set state = 'suspended', state_reason = $2, state_since = $3
     where tenant = (select sandbox from application where application_id = $1)
       and state = 'active'
 returning tenant`
@@ -222,16 +222,20 @@ func (s *Service) Refuse(ctx context.Context, by authz.Subject, id uuid.UUID, re
 	})
 }
 
+// refusedApplication is why a sandbox was closed, for its staff; the applicant's letter has
+// the operator's words.
+const refusedApplication = "The application to become a health authority was refused."
+
 // closeSandbox suspends the sandbox of an application, and binds tx to it.
 func closeSandbox(ctx context.Context, tx *tenant.Tx, by authz.Subject, id uuid.UUID, now time.Time) error {
 	var closed []tenant.ID
-	if err := tx.Select(ctx, &closed, closeSandboxSQL, id); err != nil || len(closed) == 0 {
+	if err := tx.Select(ctx, &closed, closeSandboxSQL, id, refusedApplication, now.UTC().Truncate(time.Second)); err != nil || len(closed) == 0 {
 		return err
 	}
 	if err := tx.Rebind(ctx, closed[0]); err != nil {
 		return err
 	}
-	return audit.Record(ctx, tx, now, by, "tenant:suspend", "", map[string]string{"why": "application refused"})
+	return audit.Record(ctx, tx, now, by, "tenant:suspend", "", map[string]string{"reason": refusedApplication})
 }
 
 func (s *Service) decide(ctx context.Context, by authz.Subject, id uuid.UUID, words, action string, change func(*tenant.Tx, *Application, time.Time) error) (*Application, error) {

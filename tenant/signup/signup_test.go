@@ -392,8 +392,8 @@ func TestAskedAndRefused(t *testing.T) {
 	}
 	got, err := w.Refuse(ctx, bob, a.ID, "We do not know you.")
 	w.must(err)
-	if got.State != signup.Refused || w.tenant(got.Sandbox.Slug).State != tenant.Suspended {
-		t.Errorf("refused: %+v, sandbox %s", got, w.tenant(got.Sandbox.Slug).State)
+	if closed := w.tenant(got.Sandbox.Slug); got.State != signup.Refused || closed.State != tenant.Suspended || closed.StateReason == "" {
+		t.Errorf("refused: %+v, sandbox %s because of %q", got, closed.State, closed.StateReason)
 	}
 	for name, act := range map[string]func() error{
 		"approve": func() error { _, err := w.Approve(ctx, bob, a.ID, signup.Terms{}); return err },
