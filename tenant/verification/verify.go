@@ -77,9 +77,9 @@ select 'claimed' as verdict,
   from claimed`
 )
 
-// shortestLong is how many characters a long code has at least (verification protocol
-// §4.1); every short code has fewer.
-const shortestLong = 12
+// looksLong reports whether a code has more than digits, as no short code has. A long code
+// that happens to have none is not found where short ones are, and judged.
+func looksLong(code string) bool { return strings.Trim(code, shortAlphabet) != "" }
 
 // One statement finds the code under any live key, judges it in the protocol's
 // order, claims it and stores the token. The update takes the row only as the
@@ -187,7 +187,7 @@ func (s *Service) Verify(ctx context.Context, t *tenant.Tenant, r VerifyRequest)
 		return nil, fmt.Errorf("keys of codes: %w", err)
 	}
 	code := spelled(r.Code)
-	c := claim{candidates: macs(live, code), long: len(code) >= shortestLong, nonce: nonceDigest(nonce), accept: texts(accept), at: s.clock()}
+	c := claim{candidates: macs(live, code), long: looksLong(code), nonce: nonceDigest(nonce), accept: texts(accept), at: s.clock()}
 	if c.token, err = s.newSealer(ctx, t, c.at); err != nil {
 		return nil, err
 	}
