@@ -60,8 +60,25 @@ const (
 	SettingsWrite Action = "settings:write"
 	// AuditRead is reading the audit log.
 	AuditRead Action = "audit:read"
-	// TenantLeave is starting the tenant's departure, which ends in its erasure.
+	// OwnerRequest is asking that somebody becomes an owner, or ceases to be one.
+	OwnerRequest Action = "owner:request-change"
+	// OwnerApprove is letting such a change happen. That requester and approver are two
+	// people is for the tenant's approvals to check.
+	OwnerApprove Action = "owner:approve-change"
+	// PackRead is seeing the configuration that Apple and Google are given.
+	PackRead Action = "pack:read"
+	// PackWrite is writing it, and noting that it was handed over.
+	PackWrite Action = "pack:write"
+	// PackPush is sending it to Apple, signed with the export key.
+	PackPush Action = "pack:push"
+	// SelfTestRun is having the tenant's servers try themselves.
+	SelfTestRun Action = "selftest:run"
+	// TenantArchive is taking all of the tenant's data away in a file.
+	TenantArchive Action = "tenant:archive"
+	// TenantLeave is asking for the tenant's departure, which ends in its erasure.
 	TenantLeave Action = "tenant:leave"
+	// TenantApproveErasure is letting it begin, as a second person.
+	TenantApproveErasure Action = "tenant:approve-erasure"
 )
 
 // What phones do. No role of people has these, and no tenant can give them.
@@ -92,7 +109,10 @@ func StaffActions() []Action {
 		SharingOffer, SharingAccept, SharingView,
 		SettingsRead, SettingsWrite,
 		AuditRead,
-		TenantLeave,
+		OwnerRequest, OwnerApprove,
+		PackRead, PackWrite, PackPush,
+		SelfTestRun,
+		TenantArchive, TenantLeave, TenantApproveErasure,
 	}
 }
 
