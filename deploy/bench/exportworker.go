@@ -95,7 +95,7 @@ func (o exportOrders) service(ctx context.Context) (*export.Service, func(), err
 	}
 	begin := time.Now()
 	s := export.New(export.Config{
-		DB: db, Keys: key.NewRing(db, root), Directory: tenant.NewDirectory(db), Store: store,
+		DB: db, Keys: key.NewRing(db, signing.Custody{Root: root}), Directory: tenant.NewDirectory(db), Store: store,
 		Log: slog.New(slog.DiscardHandler), Now: func() time.Time { return o.Now.Add(time.Since(begin)) },
 	})
 	return s, done, db.Ping(ctx)

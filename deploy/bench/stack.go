@@ -25,7 +25,7 @@ import (
 type stack struct {
 	dir        string // of this run alone
 	database   *postgres.Instance
-	root       signing.Root
+	root       signing.Custody
 	server     *exec.Cmd
 	exited     chan struct{} // closed when the server process has ended
 	address    string        // where it serves
@@ -83,7 +83,7 @@ func startStore(ctx context.Context, o Options) (_ *stack, err error) {
 	if err := os.Chmod(s.dir, 0o755); err != nil { // Postgres may run as another user
 		return nil, err
 	}
-	if s.root, err = signing.CreateRootFile(s.rootFile()); err != nil {
+	if s.root.Root, err = signing.CreateRootFile(s.rootFile()); err != nil {
 		return nil, err
 	}
 	return s, s.startDatabase(ctx, o)

@@ -60,7 +60,7 @@ func writeTo(name string, write func(io.Writer) error) error {
 }
 
 func auditKeys(ctx context.Context, db *tenant.DB, t *tenant.Tenant) (auditchain.Keys, error) {
-	public, err := key.NewRing(db, nil).Public(ctx, t.ID, signing.Audit)
+	public, err := key.NewRing(db, signing.Custody{}).Public(ctx, t.ID, signing.Audit)
 	if err != nil {
 		return nil, fmt.Errorf("keys of the audit log: %w", err)
 	}

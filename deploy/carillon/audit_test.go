@@ -70,7 +70,7 @@ func signLogs(t *testing.T, db *testdb.DB, rootFile, logFile string) {
 		t.Fatal(err)
 	}
 	var log bytes.Buffer
-	signer := checkpoint.NewSigner(jobs, key.NewRing(jobs, root), slog.New(slog.NewJSONHandler(&log, nil)), time.Now)
+	signer := checkpoint.NewSigner(jobs, key.NewRing(jobs, signing.Custody{Root: root}), slog.New(slog.NewJSONHandler(&log, nil)), time.Now)
 	if signed, err := signer.Sign(t.Context(), north); err != nil || !signed {
 		t.Fatalf("signed: %v, %v", signed, err)
 	}

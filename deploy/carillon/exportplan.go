@@ -155,7 +155,7 @@ func (c exportKeyAddCommand) Run(ctx context.Context) error {
 		return fmt.Errorf("root key: %w", err)
 	}
 	return c.in(ctx, func(tx *tenant.Tx, t *tenant.Tenant) error {
-		v, err := key.AddExport(ctx, tx, t.ID, root, operator, time.Now())
+		v, err := key.AddExport(ctx, tx, t.ID, signing.Custody{Root: root}, operator, time.Now())
 		if err != nil {
 			return err
 		}

@@ -46,7 +46,7 @@ func (c providerSetCommand) Run(ctx context.Context) error {
 		return err
 	}
 	return c.with(ctx, func(db *tenant.DB, t *tenant.Tenant) error {
-		return provider.Set(ctx, db, key.NewRing(db, root), provider.NewNetworks(c.Loopback), t.ID, operator, c.Place, provider.Settings{
+		return provider.Set(ctx, db, key.NewRing(db, signing.Custody{Root: root}), provider.NewNetworks(c.Loopback), t.ID, operator, c.Place, provider.Settings{
 			Kind: c.Kind, Options: json.RawMessage(c.Options), Secret: secret, PerMinute: c.PerMinute,
 		}, time.Now())
 	})

@@ -40,7 +40,7 @@ func (c tenantPurgePhoneCommand) Run(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", c.Slug, err)
 	}
-	found, err := verification.Purge(ctx, db, key.NewRing(db, root), t, operator, number, time.Now())
+	found, err := verification.Purge(ctx, db, key.NewRing(db, signing.Custody{Root: root}), t, operator, number, time.Now())
 	if err != nil {
 		return err
 	}

@@ -110,7 +110,7 @@ func (c serveCommand) Run(ctx context.Context) error {
 	svc, err := service.Open(ctx, service.Config{
 		Roles:           roles,
 		DSN:             func(role string) (string, error) { return asRole(c.Database, role) },
-		Root:            root,
+		Root:            signing.Custody{Root: root},
 		Files:           files,
 		BaseURL:         c.BaseURL,
 		RedirectDomains: c.RedirectDomain, InformationURL: c.InformationURL,

@@ -63,7 +63,7 @@ func (c tenantCreateCommand) Run(ctx context.Context) error {
 		return err
 	}
 	defer db.Close()
-	id, err := onboarding.Create(ctx, db, root, onboarding.Spec{
+	id, err := onboarding.Create(ctx, db, signing.Custody{Root: root}, onboarding.Spec{
 		Slug: c.Slug, Name: c.Name, Region: c.Region, HealthAuthorityID: c.HealthAuthorityID,
 		Issuer: c.Issuer, Audience: c.Audience, ExportKeyID: c.ExportKeyID, ExportPeriod: c.ExportPeriod, ExportMinAge: -1,
 	}, time.Now())

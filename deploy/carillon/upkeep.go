@@ -24,7 +24,7 @@ func (c tenantCompleteKeysCommand) Run(ctx context.Context) error {
 		return err
 	}
 	defer db.Close()
-	if err := onboarding.CompleteKeys(ctx, db, root, time.Now()); err != nil {
+	if err := onboarding.CompleteKeys(ctx, db, signing.Custody{Root: root}, time.Now()); err != nil {
 		return err
 	}
 	fmt.Println("Every health authority has a key for every purpose.")

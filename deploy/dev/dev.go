@@ -129,22 +129,22 @@ func Run(ctx context.Context, o Options) error {
 }
 
 // openRoot opens the platform's root key, and makes it on the first run.
-func openRoot(path string) (signing.Root, error) {
+func openRoot(path string) (signing.Custody, error) {
 	root, err := signing.OpenRootFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		root, err = signing.CreateRootFile(path)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("root key: %w", err)
+		return signing.Custody{}, fmt.Errorf("root key: %w", err)
 	}
-	return root, nil
+	return signing.Custody{Root: root}, nil
 }
 
 // stack is a running demo.
 type stack struct {
 	options  Options
 	database func(role string) string
-	root     signing.Root
+	root     signing.Custody
 	files    export.Store
 	base     string // http://host:port
 	inbox    *message.Inbox

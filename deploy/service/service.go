@@ -77,7 +77,7 @@ type Config struct {
 	// DSN gives the connection string for a database role.
 	DSN func(databaseRole string) (string, error)
 	// Root unwraps the tenants' data keys.
-	Root signing.Root
+	Root signing.Custody
 	// Files are the published ones, shared by publish and jobs.
 	Files export.Store
 	// BaseURL is where people's browsers reach the portal, without a trailing slash.

@@ -75,7 +75,7 @@ func (o orders) obey() error {
 	s, err := service.Open(ctx, service.Config{
 		Roles: []service.Role{service.Device, service.Issuer, service.Publish, service.Jobs},
 		DSN:   func(role string) (string, error) { return strings.ReplaceAll(o.DSN, "ROLE", role), nil },
-		Root:  root, Files: files, BaseURL: "http://" + o.Listen, Sender: message.None{}, NoLimits: true,
+		Root:  signing.Custody{Root: root}, Files: files, BaseURL: "http://" + o.Listen, Sender: message.None{}, NoLimits: true,
 		JobInterval: 4 * time.Second, Log: slog.New(slog.NewJSONHandler(os.Stderr, nil)), Now: o.Clock.now,
 	})
 	if err != nil {

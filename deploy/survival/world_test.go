@@ -40,7 +40,7 @@ type world struct {
 	clock   clock
 	files   *export.FileStore
 	dir     string
-	root    signing.Root
+	root    signing.Custody
 	dsn     string
 	tenants []*authority
 	workers []*process
@@ -61,7 +61,7 @@ func newWorld(t *testing.T) *world {
 	w.startDatabase()
 	rootFile := filepath.Join(w.dir, "root.key")
 	var err error
-	if w.root, err = signing.CreateRootFile(rootFile); err != nil {
+	if w.root.Root, err = signing.CreateRootFile(rootFile); err != nil {
 		t.Fatal(err)
 	}
 	if w.files, err = export.NewFileStore(filepath.Join(w.dir, "files")); err != nil {

@@ -49,7 +49,7 @@ func (o orders) obey(ctx context.Context) error {
 	}
 	began := time.Now()
 	now := func() time.Time { return o.Now.Add(time.Since(began)) }
-	keys, directory := key.NewRing(db, root), tenant.NewDirectory(db)
+	keys, directory := key.NewRing(db, signing.Custody{Root: root}), tenant.NewDirectory(db)
 	worker := batch.NewWorker(batch.WorkerConfig{
 		DB: db, Keys: keys, Directory: directory, Log: slog.New(slog.DiscardHandler), Now: now,
 		Codes: verification.New(verification.Config{

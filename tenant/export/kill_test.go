@@ -44,7 +44,7 @@ func (o orders) obey(ctx context.Context) error {
 		return err
 	}
 	s := New(Config{
-		DB: db, Keys: key.NewRing(db, root), Directory: tenant.NewDirectory(db), Store: store,
+		DB: db, Keys: key.NewRing(db, signing.Custody{Root: root}), Directory: tenant.NewDirectory(db), Store: store,
 		Log: slog.New(slog.DiscardHandler), Now: func() time.Time { return o.Now },
 	})
 	at := nth(o.Step)

@@ -58,7 +58,7 @@ const ringSize = 10_000
 // opens nothing.
 type Ring struct {
 	db     *tenant.DB
-	root   signing.Root
+	root   signing.Custody
 	opened *cache.Cache[slot, opened]
 	public *cache.Cache[slot, []Public]
 	data   *cache.Aged[tenant.ID, *signing.DataKey]
@@ -69,8 +69,8 @@ type slot struct {
 	purpose signing.Purpose
 }
 
-// NewRing returns a ring that reads through db and unwraps with root.
-func NewRing(db *tenant.DB, root signing.Root) *Ring {
+// NewRing returns a ring that reads through db and opens with root.
+func NewRing(db *tenant.DB, root signing.Custody) *Ring {
 	r := &Ring{db: db, root: root, data: cache.NewAged[tenant.ID, *signing.DataKey](ringSize, dataAge)}
 	r.opened = tenant.NewCache(db, ringSize, Age, func(s slot, _ opened) tenant.ID { return s.tenant }, r.loadOpened)
 	r.public = tenant.NewCache(db, ringSize, Age, func(s slot, _ []Public) tenant.ID { return s.tenant }, r.loadPublic)
@@ -129,7 +129,8 @@ func (r *Ring) Signer(ctx context.Context, id tenant.ID, p signing.Purpose) (Sig
 }
 
 // Signers returns all of the tenant's active keys for a purpose that signs, the newest
-// first: [ErrNoKey] if there is none. Only export keys can be several.
+// first: [ErrNoKey] if there is none. Only export keys can be several. Those that are kept
+// outside sign while ctx lasts.
 func (r *Ring) Signers(ctx context.Context, id tenant.ID, p signing.Purpose) ([]Signer, error) {
 	o, err := r.opened.Get(ctx, slot{id, p})
 	if err != nil {
@@ -138,7 +139,11 @@ func (r *Ring) Signers(ctx context.Context, id tenant.ID, p signing.Purpose) ([]
 	if len(o.signers) == 0 {
 		return nil, noKey(p)
 	}
-	return slices.Clone(o.signers), nil
+	list := slices.Clone(o.signers)
+	for i := range list {
+		list[i].Key = signing.Within(ctx, list[i].Key)
+	}
+	return list, nil
 }
 
 // Secrets returns the active symmetric key first, then the others that are not
@@ -196,11 +201,12 @@ type opened struct {
 }
 
 type version struct {
-	KeyID  string `db:"key_id"`
-	Label  string `db:"label"`
-	State  State  `db:"state"`
-	Sealed []byte `db:"sealed"`
-	Signs  bool   `db:"signs"`
+	KeyID    string `db:"key_id"`
+	Label    string `db:"label"`
+	State    State  `db:"state"`
+	Provider string `db:"provider"`
+	Sealed   []byte `db:"sealed"`
+	Public   []byte `db:"public_der"` // nil for a symmetric key
 }
 
 const (
@@ -208,7 +214,7 @@ const (
 
 	// Of the keys that sign, only active ones are ever used.
 	versionsSQL = `
-  select key_id, label, state, sealed, public_der is not null as signs
+  select key_id, label, state, provider, sealed, public_der
     from signing_key
    where purpose = $1
      and state <> 'destroyed'
@@ -237,17 +243,17 @@ func (r *Ring) loadOpened(ctx context.Context, sl slot) (opened, error) {
 	}
 	var o opened
 	for _, v := range versions {
-		if err := o.open(dk, sl, v); err != nil {
+		if err := o.open(ctx, r.root.Providers, dk, sl, v); err != nil {
 			return opened{}, fmt.Errorf("%s key %s: %w", sl.purpose, v.KeyID, err)
 		}
 	}
 	return o, nil
 }
 
-func (o *opened) open(dk *signing.DataKey, sl slot, v version) error {
+func (o *opened) open(ctx context.Context, from *signing.Providers, dk *signing.DataKey, sl slot, v version) error {
 	b := binding(sl.tenant, sl.purpose, v.KeyID, v.Label)
-	if v.Signs {
-		private, err := signing.OpenP256(dk, b, v.Sealed)
+	if v.Public != nil {
+		private, err := from.Open(ctx, dk, b, signing.Stored{Provider: v.Provider, Sealed: v.Sealed, PublicDER: v.Public})
 		o.signers = append(o.signers, Signer{KeyID: v.KeyID, Label: v.Label, Key: private})
 		return err
 	}

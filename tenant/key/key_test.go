@@ -234,7 +234,7 @@ func TestAnotherRootOpensNothing(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ring := key.NewRing(w.Device, other)
+	ring := key.NewRing(w.Device, signing.Custody{Root: other})
 	if _, err := ring.Signer(t.Context(), north.ID, signing.Certificate); !errors.Is(err, signing.ErrSealed) {
 		t.Errorf("Signer: %v, want ErrSealed", err)
 	}

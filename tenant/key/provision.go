@@ -21,14 +21,14 @@ const (
 
 	insertKeySQL = `
 insert into signing_key
-       (tenant_id, purpose, version, key_id, label, state, sealed, public_der, activated_at)
-values (current_tenant(), $1, 1, $2, $3, 'active', $4, $5, now())`
+       (tenant_id, purpose, version, key_id, label, state, provider, sealed, public_der, activated_at)
+values (current_tenant(), $1, 1, $2, $3, 'active', $4, $5, $6, now())`
 )
 
 // Provision makes a new tenant's data key and its first key of every purpose, each
 // active at once. exportKeyID is the key ID that its export files will name; the
 // version that goes with it is v1.
-func Provision(ctx context.Context, tx *tenant.Tx, id tenant.ID, slug tenant.Slug, root signing.Root, exportKeyID string) error {
+func Provision(ctx context.Context, tx *tenant.Tx, id tenant.ID, slug tenant.Slug, root signing.Custody, exportKeyID string) error {
 	dk, wrapped, err := signing.NewDataKey(ctx, root, id.String())
 	if err != nil {
 		return err
@@ -38,7 +38,7 @@ func Provision(ctx context.Context, tx *tenant.Tx, id tenant.ID, slug tenant.Slu
 	}
 	for _, p := range signing.Purposes() {
 		keyID, label := firstName(p, slug, exportKeyID)
-		if err := provision(ctx, tx, dk, id, p, keyID, label); err != nil {
+		if err := provision(ctx, tx, root.Providers, dk, id, p, keyID, label); err != nil {
 			return fmt.Errorf("%s key: %w", p, err)
 		}
 	}
@@ -50,7 +50,7 @@ const provisionedSQL = `select distinct purpose from signing_key`
 // Complete makes the keys of purposes that an older tenant has none of, each active
 // at once, and returns the purposes. A tenant that has one of every purpose, in
 // whatever state, is left as it is. Two at a time do no harm: one of them fails.
-func Complete(ctx context.Context, tx *tenant.Tx, id tenant.ID, slug tenant.Slug, root signing.Root) ([]signing.Purpose, error) {
+func Complete(ctx context.Context, tx *tenant.Tx, id tenant.ID, slug tenant.Slug, root signing.Custody) ([]signing.Purpose, error) {
 	var known []signing.Purpose
 	if err := tx.Select(ctx, &known, provisionedSQL); err != nil {
 		return nil, fmt.Errorf("read purposes: %w", err)
@@ -74,7 +74,7 @@ func Complete(ctx context.Context, tx *tenant.Tx, id tenant.ID, slug tenant.Slug
 	}
 	for _, p := range made {
 		keyID, label := firstName(p, slug, "")
-		if err := provision(ctx, tx, dk, id, p, keyID, label); err != nil {
+		if err := provision(ctx, tx, root.Providers, dk, id, p, keyID, label); err != nil {
 			return nil, fmt.Errorf("%s key: %w", p, err)
 		}
 	}
@@ -100,23 +100,11 @@ func firstName(p signing.Purpose, slug tenant.Slug, exportKeyID string) (keyID, 
 	}
 }
 
-func provision(ctx context.Context, tx *tenant.Tx, dk *signing.DataKey, id tenant.ID, p signing.Purpose, keyID, label string) error {
-	b := binding(id, p, keyID, label)
-	var sealed, public []byte
-	var err error
-	switch p {
-	case signing.Certificate, signing.Export, signing.SMS, signing.Audit:
-		sealed, public, err = signing.NewP256(dk, b)
-	case signing.CodeMAC, signing.PhoneMAC:
-		sealed, err = signing.NewSecret(dk, b, macSize)
-	case signing.Token, signing.Revision:
-		sealed, err = signing.NewSecret(dk, b, sealSize)
-	default:
-		panic("unknown purpose " + p)
-	}
+func provision(ctx context.Context, tx *tenant.Tx, from *signing.Providers, dk *signing.DataKey, id tenant.ID, p signing.Purpose, keyID, label string) error {
+	k, err := generate(ctx, from, dk, binding(id, p, keyID, label))
 	if err != nil {
 		return err
 	}
-	_, err = tx.Exec(ctx, insertKeySQL, string(p), keyID, label, sealed, public)
+	_, err = tx.Exec(ctx, insertKeySQL, string(p), keyID, label, k.Provider, k.Sealed, k.PublicDER)
 	return err
 }

@@ -70,15 +70,15 @@ order by version desc
    limit 1`
 
 	nextExportKeySQL = `
-insert into signing_key (tenant_id, purpose, version, key_id, label, state, sealed, public_der)
-values (current_tenant(), 'export', $1, $2, $3, 'next', $4, $5)`
+insert into signing_key (tenant_id, purpose, version, key_id, label, state, provider, sealed, public_der)
+values (current_tenant(), 'export', $1, $2, $3, 'next', $4, $5, $6)`
 )
 
 // AddExport makes the next version of the tenant's export key (key server protocol §11).
 // It signs nothing yet: its public half goes to Apple and Google first. Its key ID is
 // that of the version before, its label the next one: no pair of them is ever used for
 // two keys. tx is under the operator's role.
-func AddExport(ctx context.Context, tx *tenant.Tx, id tenant.ID, root signing.Root, by authz.Subject, now time.Time) (Version, error) {
+func AddExport(ctx context.Context, tx *tenant.Tx, id tenant.ID, root signing.Custody, by authz.Subject, now time.Time) (Version, error) {
 	var last Version
 	var wrapped []byte
 	err := tx.Get(ctx, &last, lastExportKeySQL)
@@ -96,12 +96,12 @@ func AddExport(ctx context.Context, tx *tenant.Tx, id tenant.ID, root signing.Ro
 		return Version{}, err
 	}
 	v := Version{No: last.No + 1, KeyID: last.KeyID, Label: "v" + strconv.Itoa(last.No+1), State: Next, Created: now}
-	sealed, public, err := signing.NewP256(dk, binding(id, signing.Export, v.KeyID, v.Label))
+	k, err := generate(ctx, root.Providers, dk, binding(id, signing.Export, v.KeyID, v.Label))
 	if err != nil {
 		return Version{}, err
 	}
-	v.DER = public
-	if _, err := tx.Exec(ctx, nextExportKeySQL, v.No, v.KeyID, v.Label, sealed, public); err != nil {
+	v.DER = k.PublicDER
+	if _, err := tx.Exec(ctx, nextExportKeySQL, v.No, v.KeyID, v.Label, k.Provider, k.Sealed, k.PublicDER); err != nil {
 		return Version{}, fmt.Errorf("store export key: %w", err)
 	}
 	return v, audit.Record(ctx, tx, now, by, string(authz.KeyRequestRotation), v.target(), nil)

@@ -97,7 +97,7 @@ func (s Spec) withDefaults() Spec {
 // Create makes the tenant, as of now. db is a handle under the operator's role.
 // [ErrExists] if a name is taken, [tenant.ErrSlug] if the slug is none; other bad values are
 // refused by the schema.
-func Create(ctx context.Context, db *tenant.DB, root signing.Root, spec Spec, now time.Time) (tenant.ID, error) {
+func Create(ctx context.Context, db *tenant.DB, root signing.Custody, spec Spec, now time.Time) (tenant.ID, error) {
 	id := tenant.NewID()
 	err := db.In(ctx, id, func(tx *tenant.Tx) error { return Make(ctx, tx, id, root, spec, system, now) })
 	if err != nil {
@@ -108,7 +108,7 @@ func Create(ctx context.Context, db *tenant.DB, root signing.Root, spec Spec, no
 
 // Make is [Create] within tx, which is bound to the new tenant: whatever else tx does
 // happens with it or not at all. by is who makes the tenant, for the audit log.
-func Make(ctx context.Context, tx *tenant.Tx, id tenant.ID, root signing.Root, spec Spec, by authz.Subject, now time.Time) error {
+func Make(ctx context.Context, tx *tenant.Tx, id tenant.ID, root signing.Custody, spec Spec, by authz.Subject, now time.Time) error {
 	slug, err := tenant.ParseSlug(spec.Slug)
 	if err != nil {
 		return fmt.Errorf("%q: %w", spec.Slug, err)
@@ -223,7 +223,7 @@ order by tenant`
 // purpose that was added to Carillon after the tenant was made. It runs after an
 // upgrade of the schema; once is enough, and more do no harm. db is a handle under
 // the operator's role.
-func CompleteKeys(ctx context.Context, db *tenant.DB, root signing.Root, now time.Time) error {
+func CompleteKeys(ctx context.Context, db *tenant.DB, root signing.Custody, now time.Time) error {
 	var all []struct {
 		Tenant tenant.ID
 		Slug   tenant.Slug

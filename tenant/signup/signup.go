@@ -173,7 +173,7 @@ func DefaultLimits() Limits { return Limits{LettersAnHour: 5, LettersADay: 500, 
 type Config struct {
 	// DB is a handle under the role carillon_operator.
 	DB   *tenant.DB
-	Root signing.Root
+	Root signing.Custody
 	Mail mail.Sender
 	DNS  Resolver
 	// BaseURL is how browsers reach the pages, without a trailing slash: letters link there.

@@ -26,7 +26,7 @@ type World struct {
 	// Handles under each role, all with the full schema.
 	Device, Issuer, Report, Publish, Portal, Jobs, Operator *tenant.DB
 	// Root wraps the data keys of the world's tenants.
-	Root signing.Root
+	Root signing.Custody
 	// RootFile is where that key is, for other processes.
 	RootFile string
 	// Database is the world's database itself.
@@ -49,7 +49,7 @@ func New(t testing.TB) *World {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.Root = root
+	w.Root = signing.Custody{Root: root}
 	for role, db := range map[string]**tenant.DB{
 		"device": &w.Device, "issuer": &w.Issuer, "report": &w.Report, "publish": &w.Publish,
 		"portal": &w.Portal, "jobs": &w.Jobs, "operator": &w.Operator,
