@@ -101,6 +101,8 @@ var fillSQL = []string{
 	`insert into support_grant (tenant_id, grant_id, email, role, granted_by, granted_at, expires_at)
 	 select tenant_id, gen_random_uuid(), 'support@platform.example', 'auditor', member_id, now(), now() + interval '1 hour'
 	   from member where tenant_id = $1 and email = 'granter@health.example'`,
+	`insert into approval (tenant_id, approval_id, kind, target, reason, requested_by, requester, requested_at, expires_at)
+	 values ($1, gen_random_uuid(), 'key:activate', 'export 2', 'It is time.', gen_random_uuid(), 'Robin', now(), now() + interval '1 hour')`,
 	`insert into mobile_app (tenant_id, os, name, app_id, store_url)
 	 values ($1, 'ios', 'App', 'TEAMID.org.health', 'https://store.example')`,
 }

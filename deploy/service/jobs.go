@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"carillon/tenant"
+	"carillon/tenant/approval"
 	"carillon/tenant/audit/checkpoint"
 	"carillon/tenant/batch"
 	"carillon/tenant/export"
@@ -113,6 +114,7 @@ func (s *Service) retentionJob(db *tenant.DB, directory *tenant.Directory, expor
 			sharing.Cleanup(ctx, db, id, now),
 			member.Cleanup(ctx, db, id, now),
 			support.Cleanup(ctx, db, id, now),
+			approval.Cleanup(ctx, db, id, now),
 			exposure.Cleanup(ctx, db, id, exposure.DefaultLimits(), now),
 			tendSuspended(ctx, exports, t))
 	})

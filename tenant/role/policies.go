@@ -18,19 +18,25 @@ const (
 	policiesKept = 5_000
 )
 
+// PolicyIn returns the policy of tx's tenant as its rules stand in tx, whose role may read
+// them.
+func PolicyIn(ctx context.Context, tx *tenant.Tx) (*authz.Policy, error) {
+	own, err := stored(ctx, tx)
+	if err != nil {
+		return nil, err
+	}
+	return authz.NewPolicy(rulesOf(own))
+}
+
 // NewPolicies returns the policies of all tenants, read through db, a handle under a role
 // that may read their rules. They follow every change, whichever process makes it.
 func NewPolicies(db *tenant.DB) *authz.Policies {
-	load := func(ctx context.Context, id tenant.ID) (*authz.Policy, error) {
-		var own []Role
-		err := db.In(ctx, id, func(tx *tenant.Tx) (err error) {
-			own, err = stored(ctx, tx)
+	load := func(ctx context.Context, id tenant.ID) (p *authz.Policy, err error) {
+		err = db.In(ctx, id, func(tx *tenant.Tx) (err error) {
+			p, err = PolicyIn(ctx, tx)
 			return err
 		})
-		if err != nil {
-			return nil, err
-		}
-		return authz.NewPolicy(rulesOf(own))
+		return p, err
 	}
 	kept := tenant.NewCache(db, policiesKept, Age, func(id tenant.ID, _ *authz.Policy) tenant.ID { return id }, load)
 	return authz.NewPolicies(func(ctx context.Context, text string) (*authz.Policy, error) {
