@@ -18,6 +18,9 @@ import (
 	"carillon/tenant/member"
 )
 
+// fieldReturn is the hidden field with the way back.
+const fieldReturn = "return"
+
 // ownLogin is a provider of a health authority's own, on its sign-in page.
 type ownLogin struct{ Name, Start string }
 
@@ -91,7 +94,8 @@ func (s *Server) findLogin(v *visit) (answer, error) {
 		return answer{}, fmt.Errorf("%w: %w", errForm, err)
 	}
 	typed := strings.TrimSpace(v.r.PostForm.Get(fieldEmail))
-	p := loginPage{Start: startPath("", ""), Find: s.addressField()}
+	back := v.r.PostForm.Get(fieldReturn)
+	p := loginPage{Start: startPath(back, ""), Find: s.addressField(), Return: back}
 	p.Find.Value = typed
 	_, domain, ok := strings.Cut(typed, "@")
 	if !ok || domain == "" {
@@ -105,7 +109,7 @@ func (s *Server) findLogin(v *visit) (answer, error) {
 		return answer{}, err
 	}
 	for _, a := range list {
-		p.Found = append(p.Found, authority{Name: a.Name, Path: "/portal/" + string(a.Slug) + "/login"})
+		p.Found = append(p.Found, authority{Name: a.Name, Path: foundPath(a.Slug, back)})
 	}
 	if len(list) == 1 {
 		return redirect(p.Found[0].Path)
@@ -114,6 +118,16 @@ func (s *Server) findLogin(v *visit) (answer, error) {
 		p.Notice = s.words.text("login.find.none")
 	}
 	return s.loginAnswer(p, ""), nil
+}
+
+// foundPath is the sign-in page of an authority that was found. The way back is kept if it
+// is one of that authority's own pages.
+func foundPath(slug tenant.Slug, back string) string {
+	path := "/portal/" + string(slug)
+	if !strings.HasPrefix(back, path+"/") {
+		return path + "/login"
+	}
+	return path + "/login?" + url.Values{"return": {back}}.Encode()
 }
 
 // showClientKeys publishes the key with which a health authority's client signs.

@@ -10,7 +10,6 @@ import (
 	"strings"
 	"time"
 
-	"carillon/authz"
 	"carillon/authz/oidc"
 	"carillon/tenant/idp"
 )
@@ -39,7 +38,7 @@ func (s *Server) signInFirst(v *visit) (answer, error) {
 		q.Set("reason", reasonLost)
 	}
 	page := "/login"
-	if v.route.TenantFrom == authz.TenantFromURL {
+	if v.params.ByName("tenant") != "" {
 		page = ownPath(v) + "/login"
 	}
 	return redirect(page + "?" + q.Encode())
@@ -88,8 +87,9 @@ type loginPage struct {
 	// Own are the providers of a health authority's own.
 	Own []ownLogin
 	// Find is the form that leads to a health authority's sign-in page; nil if it is not
-	// offered.
-	Find *field
+	// offered. Return is where it is to lead in the end; it may be empty.
+	Find   *field
+	Return string
 	// Found are those to which an address leads.
 	Found []authority
 }
@@ -99,7 +99,7 @@ func (s *Server) showLogin(v *visit) (answer, error) {
 	if v.who != nil && reason != reasonFresh {
 		return redirect(oidc.Flow{ReturnPath: back}.Return(s.start()))
 	}
-	p := loginPage{Start: startPath(back, reason)}
+	p := loginPage{Start: startPath(back, reason), Return: back}
 	if reason != reasonFresh && s.config.Providers != nil {
 		p.Find = s.addressField()
 	}

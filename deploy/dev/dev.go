@@ -1,9 +1,9 @@
 //go:build !release
 
 // Package dev is the whole of Carillon on one computer, for people who want to
-// see it or work on it: a private Postgres, an identity provider, an inbox for
-// text messages, a mailbox for letters and two demo health departments, seeded by sending simulated
-// phones through the real endpoints.
+// see it or work on it: a private Postgres, an identity provider, another one that a
+// department can have as its own, an inbox for text messages, a mailbox for letters and two
+// demo health departments, seeded by sending simulated phones through the real endpoints.
 //
 // It exists in no release: everything here trusts whoever can reach it.
 package dev
@@ -237,6 +237,7 @@ func (s stack) announce(e endpoints, operations net.Addr, took time.Duration) {
 	fmt.Fprintf(out, "  text messages  %s/dev/inbox\n", s.base)
 	fmt.Fprintf(out, "  letters        %s/dev/mailbox\n", s.base)
 	fmt.Fprintf(out, "  sign up        %s/signup (as applicant@lakeland; prove a domain at %s/dev/dns)\n", s.base, s.base)
+	fmt.Fprintf(out, "  own sign-in    %s%s, for Settings → Sign-in; client and people at %s%s/desk\n", s.base, ownProviderPath, s.base, ownProviderPath)
 	fmt.Fprintf(out, "  metrics        http://%s/metrics\n", operations)
 	fmt.Fprintf(out, "  for programs   %s (holds keys; readable by you alone)\n\n", filepath.Join(s.options.Data, endpointsFile))
 	fmt.Fprintf(out, "Keys that phones publish are in an export file within %v or two. Same-day keys are released at once, which no real\ndepartment may do. Ctrl-C stops everything; the next start continues with the same data.\n", s.options.ExportPeriod)

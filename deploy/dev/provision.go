@@ -57,6 +57,7 @@ func (s stack) login() oidc.Config {
 func (s stack) extra(tenants []*tenant.Tenant) (http.Handler, error) {
 	provider, err := devidp.New(devidp.Config{
 		Issuer: s.issuer(),
+		Name:   "This provider",
 		Clients: []devidp.Client{{
 			ID: loginClient, Secret: loginSecret,
 			RedirectURIs:           []string{s.base + callbackPath},
@@ -67,8 +68,13 @@ func (s stack) extra(tenants []*tenant.Tenant) (http.Handler, error) {
 	if err != nil {
 		return nil, fmt.Errorf("development identity provider: %w", err)
 	}
+	own, err := s.ownProvider()
+	if err != nil {
+		return nil, err
+	}
 	mux := http.NewServeMux()
 	mux.Handle(providerPath+"/", provider)
+	mux.Handle(ownProviderPath+"/", own)
 	mux.Handle("GET /dev/inbox", inboxHandler{inbox: s.inbox, tenants: tenants})
 	mux.Handle("GET /dev/inbox/{tenant}", inboxList{inbox: s.inbox, tenants: tenants})
 	mux.Handle("GET /dev/mailbox", mailboxHandler{s.mailbox})

@@ -15,10 +15,12 @@ type client struct {
 	loginURL string // lacks the request's ID at its end
 }
 
-func (c *client) GetID() string                       { return c.ID }
-func (c *client) RedirectURIs() []string              { return c.Client.RedirectURIs }
-func (c *client) PostLogoutRedirectURIs() []string    { return c.Client.PostLogoutRedirectURIs }
-func (c *client) ApplicationType() op.ApplicationType { return op.ApplicationTypeWeb }
+func (c *client) GetID() string                        { return c.ID }
+func (c *client) RedirectURIs() []string               { return c.Client.RedirectURIs }
+func (c *client) PostLogoutRedirectURIs() []string     { return c.Client.PostLogoutRedirectURIs }
+func (c *client) ApplicationType() op.ApplicationType  { return op.ApplicationTypeWeb }
+func (c *client) RedirectURIGlobs() []string           { return c.RedirectPatterns }
+func (c *client) PostLogoutRedirectURIGlobs() []string { return nil }
 func (c *client) ResponseTypes() []oidc.ResponseType {
 	return []oidc.ResponseType{oidc.ResponseTypeCode}
 }
@@ -53,14 +55,16 @@ type request struct {
 	oidc.AuthRequest
 	id      string
 	created time.Time
-	// subject and authTime are set once the person has signed in.
-	subject  string
-	authTime time.Time
+	acr     string
+	amr     []string
+	// subject, session and authTime are set once the person has signed in.
+	subject, session string
+	authTime         time.Time
 }
 
 func (r request) GetID() string                      { return r.id }
-func (r request) GetACR() string                     { return "" }
-func (r request) GetAMR() []string                   { return nil }
+func (r request) GetACR() string                     { return r.acr }
+func (r request) GetAMR() []string                   { return r.amr }
 func (r request) GetAudience() []string              { return []string{r.ClientID} }
 func (r request) GetAuthTime() time.Time             { return r.authTime }
 func (r request) GetClientID() string                { return r.ClientID }

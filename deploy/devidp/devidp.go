@@ -5,9 +5,12 @@
 //
 // So it exists in no release, and takes an issuer on the loopback only. For those
 // who rely on it, it behaves as a strict provider does: registered redirects to the
-// letter, PKCE with S256 or nothing, codes that serve once, the e-mail address from
-// userinfo and not in the ID token. It has no sessions, so everybody signs in anew
-// each time, which is what prompt=login and max_age ask for; prompt=none is refused.
+// letter or by a pattern, PKCE with S256 or nothing, codes that serve once, the e-mail
+// address from userinfo and, unless it is asked to, not in the ID token. Everybody signs in
+// anew each time, which is what prompt=login and max_age ask for; prompt=none is refused.
+//
+// It remembers who has signed in, and a desk, if it has one, ends
+// their sessions by telling the addresses that were registered there (Back-Channel Logout 1.0).
 //
 // The protocol is that of github.com/zitadel/oidc; this package adds people, a
 // page to choose one of them, and memory.
@@ -31,9 +34,19 @@ type Config struct {
 	// Issuer is the provider's URL, http or https on a loopback host, without a
 	// trailing slash, such as http://127.0.0.1:8080/dev/idp. Everything is served
 	// below it.
-	Issuer  string
+	Issuer string
+	// Name is what the pages call it.
+	Name    string
 	Clients []Client
 	People  []Person
+	// ACR and AMR are what tokens say about how people signed in; empty is nothing.
+	ACR string
+	AMR []string
+	// FullTokens puts address, name and groups into ID tokens, too, and the session's ID.
+	FullTokens bool
+	// Desk adds a page on which addresses for back-channel logout are registered, and
+	// sessions ended.
+	Desk bool
 }
 
 // Client is a program that may send people here.
@@ -44,6 +57,8 @@ type Client struct {
 	// RedirectURIs and PostLogoutRedirectURIs are compared to the letter.
 	RedirectURIs           []string
 	PostLogoutRedirectURIs []string
+	// RedirectPatterns are as [path.Match] has them.
+	RedirectPatterns []string
 }
 
 // Person is somebody who can sign in.
@@ -53,6 +68,10 @@ type Person struct {
 	Login string
 	Name  string
 	Email string
+	// Unverified tells that the provider does not vouch for the address.
+	Unverified bool
+	// Groups are in the claim of that name; nil leaves it out.
+	Groups []string
 }
 
 func (c Config) validate() error {
@@ -70,7 +89,7 @@ func (c Config) validate() error {
 		return errors.New("issuer must not end in a slash")
 	}
 	for i, client := range c.Clients {
-		if client.ID == "" || len(client.RedirectURIs) == 0 {
+		if client.ID == "" || len(client.RedirectURIs)+len(client.RedirectPatterns) == 0 {
 			return fmt.Errorf("client %d: ID or redirect URI is missing", i)
 		}
 		if slices.ContainsFunc(c.Clients[:i], func(other Client) bool { return other.ID == client.ID }) {
@@ -102,12 +121,12 @@ func New(c Config) (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	provider, err := newProvider(c.Issuer, s)
+	provider, err := newProvider(c, s)
 	if err != nil {
 		return nil, fmt.Errorf("provider: %w", err)
 	}
 	l := login{
-		storage: s, people: c.People, prefix: issuer.Path,
+		storage: s, name: c.Name, people: c.People, prefix: issuer.Path,
 		callback: c.Issuer + provider.AuthorizationEndpoint().Relative() + "/callback?id=",
 		policy:   contentPolicy(c.Clients),
 	}
@@ -116,21 +135,30 @@ func New(c Config) (http.Handler, error) {
 	mux.HandleFunc("POST "+loginPath, l.signIn)
 	mux.HandleFunc("GET "+stylePath, serveStyle)
 	mux.HandleFunc("GET "+signedOutPath, l.signedOut)
+	if c.Desk {
+		d := desk{storage: s, issuer: c.Issuer, name: c.Name, prefix: issuer.Path}
+		mux.HandleFunc("GET "+deskPath, d.show)
+		mux.HandleFunc("POST "+deskPath, d.register)
+		mux.HandleFunc("POST "+deskPath+"/end", d.end)
+	}
 	mux.Handle("/", provider)
 	return http.StripPrefix(issuer.Path, mux), nil
 }
 
-func newProvider(issuer string, s *storage) (*op.Provider, error) {
+func newProvider(c Config, s *storage) (*op.Provider, error) {
 	config := &op.Config{
-		DefaultLogoutRedirectURI: issuer + signedOutPath,
+		DefaultLogoutRedirectURI: c.Issuer + signedOutPath,
 		CodeMethodS256:           true,
 		AuthMethodPost:           true,
 		SupportedUILocales:       []language.Tag{language.English},
 		SupportedScopes:          []string{"openid", "email", "profile"},
 		SupportedClaims:          []string{"sub", "iss", "aud", "exp", "iat", "auth_time", "nonce", "at_hash", "azp", "name", "preferred_username", "email", "email_verified"},
+
+		BackChannelLogoutSupported:        c.Desk,
+		BackChannelLogoutSessionSupported: c.Desk,
 	}
 	_, _ = rand.Read(config.CryptoKey[:]) // never fails
-	return op.NewProvider(config, s, op.StaticIssuer(issuer),
+	return op.NewProvider(config, s, op.StaticIssuer(c.Issuer),
 		op.WithAllowInsecure(),
 		op.WithCORSOptions(nil),
 		op.WithIDTokenHintVerifierOpts(op.WithSupportedIDTokenHintSigningAlgorithms(string(algorithm))),

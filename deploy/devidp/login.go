@@ -8,6 +8,7 @@ import (
 	"html/template"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 )
 
@@ -32,6 +33,7 @@ var loginPage = template.Must(template.New("login").Parse(loginHTML))
 // login shows the people and lets one of them in.
 type login struct {
 	storage  *storage
+	name     string
 	people   []Person
 	prefix   string // the issuer's path
 	callback string // where the protocol goes on; lacks the request's ID at its end
@@ -75,7 +77,7 @@ func (l login) signIn(w http.ResponseWriter, r *http.Request) {
 
 func (l login) choose(w http.ResponseWriter, status int, p page) {
 	p.Title, p.People = "Sign in", l.people
-	p.Text = "This provider is for development. It asks for no password: choose who you want to be."
+	p.Text = l.name + " is for development. It asks for no password: choose who you want to be."
 	l.render(w, status, p)
 }
 
@@ -97,14 +99,19 @@ func (l login) render(w http.ResponseWriter, status int, p page) {
 		http.Error(w, "the page could not be rendered", http.StatusInternalServerError)
 		return
 	}
+	send(w, status, l.policy, &body)
+}
+
+// send sends a page under a content policy.
+func send(w http.ResponseWriter, status int, policy string, body *bytes.Buffer) {
 	h := w.Header()
 	h.Set("Content-Type", "text/html; charset=utf-8")
-	h.Set("Content-Security-Policy", l.policy)
+	h.Set("Content-Security-Policy", policy)
 	h.Set("Cache-Control", "no-store")
 	h.Set("Referrer-Policy", "no-referrer")
 	h.Set("X-Content-Type-Options", "nosniff")
 	w.WriteHeader(status)
-	_, _ = body.WriteTo(w)
+	_, _ = body.WriteTo(w) // the browser may have gone
 }
 
 func serveStyle(w http.ResponseWriter, _ *http.Request) {
@@ -118,7 +125,7 @@ func serveStyle(w http.ResponseWriter, _ *http.Request) {
 func contentPolicy(clients []Client) string {
 	forms := "'self'"
 	for _, c := range clients {
-		for _, uri := range c.RedirectURIs {
+		for _, uri := range slices.Concat(c.RedirectURIs, c.RedirectPatterns) {
 			if u, err := url.Parse(uri); err == nil && !strings.Contains(forms, u.Scheme+"://"+u.Host) {
 				forms += " " + u.Scheme + "://" + u.Host
 			}

@@ -38,11 +38,16 @@ type storage struct {
 	people  map[string]Person
 	key     *ecdsa.PrivateKey
 	keyID   string
+	acr     string
+	amr     []string
+	full    bool // ID tokens say all
 
 	mu       sync.Mutex
 	requests map[string]request
 	codes    map[string]string // code to request's ID
 	tokens   map[string]token
+	sessions []session
+	logouts  []string // addresses for back-channel logout
 }
 
 type token struct {
@@ -59,6 +64,7 @@ func newStorage(c Config, prefix string) (*storage, error) {
 	s := &storage{
 		clients: map[string]*client{}, people: map[string]Person{}, key: key, keyID: rand.Text(),
 		requests: map[string]request{}, codes: map[string]string{}, tokens: map[string]token{},
+		acr: c.ACR, amr: c.AMR, full: c.FullTokens,
 	}
 	for _, registered := range c.Clients {
 		s.clients[registered.ID] = &client{Client: registered, loginURL: prefix + loginPath + "?id="}
@@ -81,8 +87,9 @@ func (s *storage) signIn(id, login string) (bool, error) {
 	if _, ok := s.people[login]; !ok {
 		return false, nil
 	}
-	r.subject, r.authTime = login, time.Now()
+	r.subject, r.session, r.authTime = login, rand.Text(), time.Now()
 	s.requests[id] = r
+	s.remember(session{id: r.session, subject: login, client: r.ClientID, since: r.authTime})
 	return true, nil
 }
 
@@ -117,7 +124,7 @@ func (s *storage) CreateAuthRequest(_ context.Context, r *oidc.AuthRequest, _ st
 	defer s.mu.Unlock()
 	now := time.Now()
 	s.sweep(now)
-	created := request{AuthRequest: *r, id: rand.Text(), created: now}
+	created := request{AuthRequest: *r, id: rand.Text(), created: now, acr: s.acr, amr: s.amr}
 	s.requests[created.id] = created
 	return created, nil
 }
@@ -201,23 +208,34 @@ func (s *storage) SetUserinfoFromToken(_ context.Context, info *oidc.UserInfo, i
 	if !ok || time.Now().After(t.expires) {
 		return errUnknown
 	}
-	p := s.people[t.subject]
+	s.people[t.subject].tell(info, t.scopes)
+	return nil
+}
+
+// tell says of a person what the scopes ask for.
+func (p Person) tell(info *oidc.UserInfo, scopes []string) {
 	info.Subject = p.Login
-	for _, scope := range t.scopes {
+	for _, scope := range scopes {
 		switch scope {
 		case oidc.ScopeEmail:
-			info.Email, info.EmailVerified = p.Email, true
+			info.Email, info.EmailVerified = p.Email, oidc.Bool(!p.Unverified)
 		case oidc.ScopeProfile:
 			info.Name, info.PreferredUsername = p.Name, p.Login
 		}
 	}
-	return nil
+	if p.Groups != nil {
+		info.AppendClaims("groups", p.Groups)
+	}
 }
 
 // SetUserinfoFromRequest implements [op.CanSetUserinfoFromRequest], for the ID
-// token: it says who, and leaves the rest to userinfo.
+// token: it says who, and leaves the rest to userinfo unless it is to say all.
 func (s *storage) SetUserinfoFromRequest(_ context.Context, info *oidc.UserInfo, r op.IDTokenRequest, _ []string) error {
 	info.Subject = r.GetSubject()
+	if signedIn, ok := r.(request); ok && s.full {
+		s.people[r.GetSubject()].tell(info, r.GetScopes())
+		info.AppendClaims("sid", signedIn.session)
+	}
 	return nil
 }
 

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"time"
 
 	adminui "carillon/admin-ui"
@@ -82,7 +81,7 @@ func (s *Service) wirePortal(ctx context.Context, surface *api.Config, c *adminu
 	own := idp.Config{
 		DB: db, Keys: key.NewRing(db, s.config.Root), Policies: surface.Policies,
 		Network: outbound.New(s.config.Loopback, 443), Platform: s.config.Login.Issuer, BaseURL: s.config.BaseURL,
-		Records: net.DefaultResolver.LookupTXT, Now: s.config.Now,
+		Records: s.dns().LookupTXT, Now: s.config.Now,
 	}
 	c.SignIn, c.Providers = &idp.Staff{Config: own}, providers{idp.NewDirectory(own)}
 	c.APIKeys, c.KeyUse = client.NewStaff(db, surface.Policies, s.config.Now), stats.New(db, s.config.Now)
