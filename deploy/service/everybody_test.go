@@ -19,11 +19,11 @@ import (
 	"carillon/deploy/devidp"
 	"carillon/tenant"
 	"carillon/tenant/client"
+	"carillon/tenant/export"
 	"carillon/tenant/member"
+	"carillon/tenant/onboarding"
 	"carillon/tenant/platform"
-	"carillon/tenant/role"
 	"carillon/tenant/setting"
-	"carillon/tenant/sharing"
 	"carillon/tenant/tenanttest"
 )
 
@@ -33,13 +33,16 @@ type everybody struct {
 	world   *tenanttest.World
 	service *Service
 
-	// own is the tenant whose people and keys ask. They belong to suspended, leaving and
-	// erased, too, and not to other. nowhere is a name that no tenant has.
-	own, other, third *tenant.Tenant
+	// own is the tenant whose people and keys ask. The people belong to its sandbox, and to
+	// suspended, leaving and erased, too, and not to other. nowhere is a name that no tenant
+	// has.
+	own, sandbox, other, otherSandbox, third *tenant.Tenant
 	// cookies are the sessions of people, by name: a role at own, or one of the names below.
 	cookies map[string]string
-	// keys are own's API keys by kind.
-	keys map[client.Kind]string
+	// keys are own's API keys by kind, sandboxKeys its sandbox's.
+	keys, sandboxKeys map[client.Kind]string
+	// files are what phones download.
+	files export.Store
 }
 
 const (
@@ -47,7 +50,7 @@ const (
 	suspended = "resting"
 	leaving   = "going"
 	erased    = "gone"
-	// stranger belongs to no tenant; neighbor owns other.
+	// stranger belongs to no tenant; neighbor owns other and its sandbox.
 	stranger = "stranger"
 	neighbor = "neighbor"
 
@@ -56,7 +59,10 @@ const (
 
 func newEverybody(t *testing.T) *everybody {
 	t.Helper()
-	e := &everybody{world: tenanttest.New(t), cookies: map[string]string{}, keys: map[client.Kind]string{}}
+	e := &everybody{
+		world: tenanttest.New(t), cookies: map[string]string{}, files: files(t),
+		keys: map[client.Kind]string{}, sandboxKeys: map[client.Kind]string{},
+	}
 	e.world.SetNow(time.Now())
 	idp := httptest.NewUnstartedServer(nil)
 	issuer := "http://" + idp.Listener.Addr().String() + "/idp"
@@ -74,7 +80,7 @@ func newEverybody(t *testing.T) *everybody {
 
 	e.populate(t, issuer)
 	c := config(t, e.world, Roles()...)
-	c.BaseURL, c.NoLimits = portalURL, true
+	c.BaseURL, c.NoLimits, c.Files = portalURL, true, e.files
 	c.Login.Issuer, c.Login.RedirectURL = issuer, portalURL+"/login/callback"
 	e.service = open(t, c)
 	wantExamples(t, e.service.Routes())
@@ -82,7 +88,7 @@ func newEverybody(t *testing.T) *everybody {
 		e.cookies[name] = e.signIn(t, name)
 	}
 	for _, name := range e.members() { // the first visit binds the person to her membership
-		for _, slug := range []string{string(e.own.Slug), suspended, leaving} {
+		for _, slug := range []string{string(e.own.Slug), string(e.sandbox.Slug), suspended, leaving} {
 			e.visit(t, name, http.MethodGet, "/portal/"+slug+"/", nil)
 		}
 	}
@@ -118,8 +124,9 @@ func (e *everybody) populate(t *testing.T, issuer string) {
 		})
 	}
 	e.own, e.other, e.third = e.world.Create("north"), e.world.Create("south"), e.world.Create("west")
+	e.sandbox, e.otherSandbox = e.createSandbox("north-sandbox", "ZZ-NNN"), e.createSandbox("south-sandbox", "ZZ-SSS")
 	closed := map[string]tenant.State{suspended: tenant.Suspended, leaving: tenant.Leaving, erased: tenant.Erased}
-	mine := []*tenant.Tenant{e.own}
+	mine := []*tenant.Tenant{e.own, e.sandbox}
 	for slug := range closed {
 		mine = append(mine, e.world.Create(slug))
 	}
@@ -129,31 +136,16 @@ func (e *everybody) populate(t *testing.T, issuer string) {
 		}
 	}
 	join(e.other, neighbor, authz.Owner)
-	for _, kind := range []client.Kind{client.Device, client.Admin, client.Stats, client.SCIM} {
-		e.keys[kind] = e.world.Key(e.own, kind)
+	join(e.otherSandbox, neighbor, authz.Owner)
+	for _, kind := range keyKinds {
+		e.keys[kind], e.sandboxKeys[kind] = e.world.Key(e.own, kind), e.world.Key(e.sandbox, kind)
 	}
 	e.world.Key(e.other, client.Admin)
-	for _, of := range []*tenant.Tenant{e.own, e.other} {
+	for _, of := range e.furnished() {
 		e.in(t, of, func(ctx context.Context, tx *tenant.Tx) error {
 			return setting.Change(ctx, tx, by, map[string]string{"require-date": "off", "sms": "on"}, now)
 		})
 	}
-	e.in(t, e.other, func(ctx context.Context, tx *tenant.Tx) error {
-		_, err := sharing.Offer(ctx, tx, e.other, by, string(e.third.Slug), sharing.Terms{}, now)
-		return err
-	})
-	chief := authz.Subject{Kind: authz.Person, ID: "test", Roles: []authz.Role{authz.Owner}}
-	err := role.NewStaff(e.world.Portal, e.world.Now).Save(t.Context(), e.other, chief, role.Role{Name: "helper", Allowed: []authz.Action{authz.CodeRead}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	e.sql(t, `insert into identity_provider
-	       (tenant_id, provider_id, name, issuer, client_id, proof, scopes, email_domains, trust_email, role_claim, roles, acr, amr, state, changed_at)
-	values ($1, gen_random_uuid(), 'Theirs', $2, 'c', 'none', '{}', '{}', false, '', '[]', '{}', '{}', 'active', now())`, e.other.ID, issuer)
-	const granted = `
-insert into support_grant (tenant_id, grant_id, email, role, granted_by, granted_at, expires_at)
-select tenant_id, gen_random_uuid(), 'help@people.example', 'auditor', member_id, now(), now() + interval '1 day' from member where tenant_id = $1`
-	e.sql(t, granted, e.other.ID)
 	for _, r := range authz.PlatformRoles() {
 		err := platform.Add(t.Context(), e.world.Operator, by, platform.Operator{
 			Issuer: issuer, Email: string(r) + "@people.example", Name: string(r), Role: r,
@@ -167,16 +159,15 @@ select tenant_id, gen_random_uuid(), 'help@people.example', 'auditor', member_id
 	}
 }
 
-// furnish gives other one of each of what has an ID.
-func (e *everybody) furnish(t *testing.T) {
-	t.Helper()
-	for _, route := range []string{"/codes/new", "/staff/invite", "/sign-in/new"} {
-		done := e.visit(t, neighbor, http.MethodPost, "/portal/south"+route, examples["POST /portal/:tenant"+route].form)
-		if done.status >= 400 {
-			t.Fatalf("%s: %v", route, done)
-		}
-	}
-	e.sql(t, `insert into staff_group (tenant_id, group_id, name) values ($1, gen_random_uuid(), 'g')`, e.other.ID)
+// createSandbox makes a tenant for training.
+func (e *everybody) createSandbox(slug, region string) *tenant.Tenant {
+	return e.world.Create(slug, func(s *onboarding.Spec) { s.Kind, s.Region = tenant.Sandbox, region })
+}
+
+// keyKinds are what an API key may be for, by what routes call it.
+var keyKinds = map[authz.Credential]client.Kind{
+	authz.CredentialDeviceKey: client.Device, authz.CredentialAdminKey: client.Admin,
+	authz.CredentialStatsKey: client.Stats, authz.CredentialSCIMKey: client.SCIM,
 }
 
 func (e *everybody) in(t *testing.T, of *tenant.Tenant, fn func(context.Context, *tenant.Tx) error) {

@@ -17,12 +17,14 @@ type example struct {
 	objects []string
 	// form is what is sent, or asked for in the URL's query.
 	form url.Values
+	// named are the fields of the form that name an object of a tenant, as objects do.
+	named map[string]string
 }
 
-// examples are the requests to those of the portal's routes that need more than their
-// URL, by method and path.
+// examples are the requests to those routes of a tenant that need more than their URL, by
+// method and path. The bodies of routes that take JSON are in bodies.
 var examples = map[string]example{
-	"GET /portal/:tenant/codes":                         {form: url.Values{"id": {"5f2b1c4e-4f5f-4b6a-9d4b-0d7a6c1e2f3a"}}},
+	"GET /portal/:tenant/codes":                         {form: url.Values{"id": {"5f2b1c4e-4f5f-4b6a-9d4b-0d7a6c1e2f3a"}}, named: map[string]string{"id": "code"}},
 	"GET /portal/:tenant/audit":                         {form: url.Values{"who": {"r"}, "action": {"code"}, "target": {"t"}, "from": {"2026-11-01"}, "until": {"2026-11-30"}, "before": {"7"}}},
 	"GET /portal/:tenant/audit/log":                     {},
 	"GET /portal/:tenant/roles/explain":                 {form: url.Values{"who": {"x"}, "action": {"code:issue"}}},
@@ -68,9 +70,9 @@ var examples = map[string]example{
 	"POST /portal/:tenant/sharing/new":                  {form: url.Values{"recipient": {"south"}, "keys": {"all"}}},
 	"GET /portal/:tenant/sharing/:id/withdraw":          {objects: []string{"offer"}},
 	"POST /portal/:tenant/sharing/:id/withdraw":         {objects: []string{"offer"}},
-	"GET /portal/:tenant/sharing/:id/answer":            {objects: []string{"offer"}},
-	"POST /portal/:tenant/sharing/:id/accept":           {objects: []string{"offer"}},
-	"POST /portal/:tenant/sharing/:id/decline":          {objects: []string{"offer"}},
+	"GET /portal/:tenant/sharing/:id/answer":            {objects: []string{"offer to it"}},
+	"POST /portal/:tenant/sharing/:id/accept":           {objects: []string{"offer to it"}},
+	"POST /portal/:tenant/sharing/:id/decline":          {objects: []string{"offer to it"}},
 	"GET /portal/:tenant/sharing/:id/end":               {objects: []string{"offer"}},
 	"POST /portal/:tenant/sharing/:id/end":              {objects: []string{"offer"}},
 	"POST /portal/:tenant/api-keys/new":                 {form: url.Values{"name": {"Laboratory"}, "kind": {"admin"}}},
@@ -84,19 +86,35 @@ var examples = map[string]example{
 	"POST /portal/:tenant/api-keys/:id/revoke":          {objects: []string{"api-key"}},
 	"GET /portal/:tenant/api-keys/:id/codes":            {objects: []string{"api-key"}},
 	"POST /portal/:tenant/api-keys/:id/codes":           {objects: []string{"api-key"}},
-}
 
-// objectSQL finds something that a tenant has.
-var objectSQL = map[string]string{
-	"api-key":    `select api_key_id from api_key where tenant_id = $1 limit 1`,
-	"grant":      `select grant_id from support_grant where tenant_id = $1 limit 1`,
-	"code":       `select code_id from verification_code where tenant_id = $1 limit 1`,
-	"role":       `select name from staff_role where tenant_id = $1 limit 1`,
-	"person":     `select member_id from member where tenant_id = $1 limit 1`,
-	"invitation": `select invitation_id from staff_invitation where tenant_id = $1 limit 1`,
-	"provider":   `select provider_id from identity_provider where tenant_id = $1 limit 1`,
-	"group":      `select group_id from staff_group where tenant_id = $1 limit 1`,
-	"offer":      `select offer_id from share_offer where tenant_id = $1 limit 1`,
+	"GET /portal/:tenant/login/keys/:provider":                  {objects: []string{"provider"}},
+	"POST /portal/:tenant/login/back-channel-logout/:provider":  {objects: []string{"provider"}},
+	"GET /t/:tenant/api/codes/batches/:batch":                   {objects: []string{"batch"}},
+	"GET /t/:tenant/api/codes/batches/:batch/rows":              {objects: []string{"batch"}},
+	"POST /t/:tenant/api/codes/batches/:batch/pause":            {objects: []string{"batch"}},
+	"POST /t/:tenant/api/codes/batches/:batch/resume":           {objects: []string{"batch"}},
+	"POST /t/:tenant/api/codes/batches/:batch/cancel":           {objects: []string{"batch"}},
+	"GET /t/:tenant/api/lab-feed/submissions/:submission":       {objects: []string{"submission"}},
+	"POST /t/:tenant/api/lab-feed/dead-letters/:letter/retry":   {objects: []string{"dead letter"}},
+	"POST /t/:tenant/api/lab-feed/dead-letters/:letter/discard": {objects: []string{"dead letter"}},
+	"GET /t/:tenant/api/stats/realm/users/:file":                {objects: []string{"report of a person"}},
+	"GET /t/:tenant/api/stats/realm/api-keys/:file":             {objects: []string{"report of a key"}},
+	"GET /t/:tenant/exports/:entry":                             {objects: []string{exportFile}},
+	"HEAD /t/:tenant/exports/:entry":                            {objects: []string{exportFile}},
+	"GET /t/:tenant/exports/:entry/index.txt":                   {objects: []string{exportFolder}},
+	"HEAD /t/:tenant/exports/:entry/index.txt":                  {objects: []string{exportFolder}},
+	"GET /t/:tenant/exports/:entry/:file":                       {objects: []string{exportFolder, exportFile}},
+	"HEAD /t/:tenant/exports/:entry/:file":                      {objects: []string{exportFolder, exportFile}},
+	"GET /t/:tenant/scim/v2/Users/:id":                          {objects: []string{"person"}},
+	"PUT /t/:tenant/scim/v2/Users/:id":                          {objects: []string{"person"}},
+	"PATCH /t/:tenant/scim/v2/Users/:id":                        {objects: []string{"person"}},
+	"DELETE /t/:tenant/scim/v2/Users/:id":                       {objects: []string{"person"}},
+	"GET /t/:tenant/scim/v2/Groups/:id":                         {objects: []string{"group"}},
+	"PUT /t/:tenant/scim/v2/Groups/:id":                         {objects: []string{"group"}},
+	"PATCH /t/:tenant/scim/v2/Groups/:id":                       {objects: []string{"group"}},
+	"DELETE /t/:tenant/scim/v2/Groups/:id":                      {objects: []string{"group"}},
+	"GET /t/:tenant/scim/v2/ResourceTypes/:id":                  {objects: []string{everyonesObject}},
+	"GET /t/:tenant/scim/v2/Schemas/:id":                        {objects: []string{everyonesObject}},
 }
 
 // exampleOf is the example of a route.
@@ -106,14 +124,17 @@ func exampleOf(r authz.Route) example { return examples[r.Method+" "+r.Path] }
 func wantExamples(t *testing.T, routes []authz.Route) {
 	t.Helper()
 	for _, r := range routes {
-		if !r.Credential.OfSession() || r.Audience == authz.AudienceOperator { // whose URLs name nothing that there is
+		if r.TenantFrom != authz.TenantFromURL && (!r.Credential.OfSession() || r.Audience == authz.AudienceOperator) { // whose URLs name nothing that a tenant has
 			continue
 		}
 		x, found := examples[r.Method+" "+r.Path]
 		parameters := strings.Count(strings.Replace(r.Path, ":tenant", "", 1), ":")
-		if len(x.objects) != parameters || (!found && r.Method != http.MethodGet) {
+		if len(x.objects) != parameters || (!found && r.Credential.OfSession() && r.Method != http.MethodGet) {
 			t.Errorf("%s %s: add a request to examples in examples_test.go, with a form that is filled in and an object for each of %d parameters"+
-				" (objectSQL says how to find one of a tenant, furnish makes them)", r.Method, r.Path, parameters)
+				" (objectSQL in objects_test.go says how to find one of a tenant, furnish makes them)", r.Method, r.Path, parameters)
+		}
+		if _, is := bodies[r.Method+" "+r.Path]["uuid"].(string); is && r.Path != "/t/:tenant/api/issue" { // which makes it
+			t.Errorf("%s %s: say in bodies what its uuid is of, as a thing", r.Method, r.Path)
 		}
 	}
 	if t.Failed() {

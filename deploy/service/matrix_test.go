@@ -1,7 +1,6 @@
 package service
 
 import (
-	"encoding/json"
 	"fmt"
 	"net/http"
 	"slices"
@@ -9,20 +8,10 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/google/uuid"
 
 	"carillon/authz"
 	"carillon/tenant/client"
 )
-
-func (e *everybody) object(t *testing.T, kind, owner string) (id string) {
-	t.Helper()
-	err := e.world.Database.Super().QueryRowContext(t.Context(), objectSQL[kind], owner).Scan(&id)
-	if err != nil {
-		t.Fatalf("the other tenant has no %s: %v", kind, err)
-	}
-	return id
-}
 
 // difference compares two answers.
 func difference(a, b map[string]any) string { return cmp.Diff(a, b) }
@@ -45,7 +34,8 @@ func TestMatrix(t *testing.T) {
 	t.Run("suspended pages", e.suspendedPages)
 	t.Run("operator pages", e.operatorPages)
 	t.Run("no object of another authority", e.noObjectOfAnotherAuthority)
-	t.Run("pages follow the policy", e.pagesFollowThePolicy)
+	t.Run("pages follow the policy", func(t *testing.T) { e.pagesFollowThePolicy(t, string(e.own.Slug)) })
+	t.Run("pages of a sandbox follow the policy", func(t *testing.T) { e.pagesFollowThePolicy(t, string(e.sandbox.Slug)) })
 }
 
 // Who asks for a page of an authority that she does not belong to is answered as if there
@@ -66,10 +56,10 @@ func (e *everybody) noPageOfAnotherAuthority(t *testing.T) {
 			foreign := []string{string(e.third.Slug)}
 			switch name {
 			case stranger, neighbor, string(authz.Operator), string(authz.Support), "":
-				foreign = append(foreign, string(e.own.Slug), suspended, leaving)
+				foreign = append(foreign, string(e.own.Slug), string(e.sandbox.Slug), suspended, leaving)
 			}
 			if name != neighbor {
-				foreign = append(foreign, string(e.other.Slug))
+				foreign = append(foreign, string(e.other.Slug), string(e.otherSandbox.Slug))
 			}
 			foreign = append(foreign, erased) // whoever belonged to it
 			if want := map[bool]int{true: http.StatusSeeOther, false: http.StatusNotFound}[name == ""]; missing["status"] != want {
@@ -85,64 +75,8 @@ func (e *everybody) noPageOfAnotherAuthority(t *testing.T) {
 	e.wantUnchanged(t, "foreign requests", before)
 }
 
-// What another authority has is, under one's own URLs, what nobody has.
-func (e *everybody) noObjectOfAnotherAuthority(t *testing.T) {
-	before := e.rows(t, e.other)
-	for _, r := range e.portalRoutes() {
-		x := exampleOf(r)
-		if len(x.objects) == 0 {
-			continue
-		}
-		var theirs, nobodys []string
-		for _, kind := range x.objects {
-			theirs, nobodys = append(theirs, e.object(t, kind, e.other.ID.String())), append(nobodys, uuid.NewString())
-		}
-		owner := string(authz.Owner)
-		slug := string(e.own.Slug)
-		missing := e.visit(t, owner, r.Method, at(r, slug, nobodys...), x.form)
-		if missing.status == http.StatusForbidden || missing.status >= 500 {
-			t.Errorf("%s %s of nothing: %v", r.Method, r.Path, missing)
-		}
-		foreign := e.visit(t, owner, r.Method, at(r, slug, theirs...), x.form)
-		if diff := difference(missing.comparable(nobodys...), foreign.comparable(theirs...)); diff != "" {
-			t.Errorf("%s %s of another's differs from nobody's (-nobody's +another's):\n%s", r.Method, r.Path, diff)
-		}
-	}
-	e.noObjectThroughSCIM(t)
-	if diff := cmp.Diff(before, e.rows(t, e.other)); diff != "" {
-		t.Errorf("the other tenant's rows have changed:\n%s", diff)
-	}
-}
-
-// noObjectThroughSCIM asks, with the key of an identity provider, for another authority's
-// people and groups.
-func (e *everybody) noObjectThroughSCIM(t *testing.T) {
-	t.Helper()
-	for _, r := range e.service.Routes() {
-		if r.Credential != authz.CredentialSCIMKey || !strings.HasSuffix(r.Path, "/:id") {
-			continue
-		}
-		kind := "person"
-		if strings.Contains(r.Path, "/Groups/") {
-			kind = "group"
-		}
-		body, err := json.Marshal(bodies[r.Method+" "+r.Path])
-		if err != nil {
-			t.Fatal(err)
-		}
-		ask := func(id string) map[string]any {
-			return e.ask(t, r.Method, at(r, string(e.own.Slug), id), "", "application/scim+json", string(body),
-				"Authorization", "Bearer "+e.keys[client.SCIM]).comparable(id)
-		}
-		missing := ask(uuid.NewString())
-		if diff := difference(missing, ask(e.object(t, kind, e.other.ID.String()))); diff != "" || missing["status"] != http.StatusNotFound {
-			t.Errorf("%s %s of another's: %v, and it differs from nobody's (-nobody's +another's):\n%s", r.Method, r.Path, missing["status"], diff)
-		}
-	}
-}
-
 // Each built-in role may ask for exactly what the policy allows it, at every URL.
-func (e *everybody) pagesFollowThePolicy(t *testing.T) {
+func (e *everybody) pagesFollowThePolicy(t *testing.T, slug string) {
 	policy, err := authz.NewPolicy(nil)
 	if err != nil {
 		t.Fatal(err)
@@ -156,7 +90,7 @@ func (e *everybody) pagesFollowThePolicy(t *testing.T) {
 			if allowed(role, r) {
 				continue
 			}
-			if got := e.visit(t, string(role), r.Method, at(r, string(e.own.Slug)), exampleOf(r).form); got.status != http.StatusForbidden {
+			if got := e.visit(t, string(role), r.Method, at(r, slug), exampleOf(r).form); got.status != http.StatusForbidden {
 				t.Errorf("%s %s, asked by a %s, whom nothing allows it: %v", r.Method, r.Path, role, got)
 			}
 		}
@@ -167,7 +101,7 @@ func (e *everybody) pagesFollowThePolicy(t *testing.T) {
 			if !allowed(role, r) {
 				continue
 			}
-			got := e.visit(t, string(role), r.Method, at(r, string(e.own.Slug)), nil) // an empty form harms nothing
+			got := e.visit(t, string(role), r.Method, at(r, slug), nil) // an empty form harms nothing
 			if got.status == http.StatusForbidden || got.status >= 500 || strings.HasPrefix(got.header.Get("Location"), "/login") {
 				t.Errorf("%s %s, asked by a %s, who may: %v", r.Method, r.Path, role, got)
 			}
@@ -241,14 +175,12 @@ func (e *everybody) operatorPages(t *testing.T) {
 }
 
 // A tenant's API keys are, at every URL of every other tenant, in whatever state, what a
-// key that nobody has is there; and so is a key of the wrong kind at the tenant's own.
+// key that nobody has is there; and so is a key of the wrong kind at the tenant's own. A
+// health authority and its sandbox are two tenants.
 func (e *everybody) noKeyOpensAnotherTenant(t *testing.T) {
 	before := e.rows(t, nil)
 	unknown := e.keys[client.Admin][:len(e.keys[client.Admin])-6] + "AAAAAA"
-	kinds := map[authz.Credential]client.Kind{
-		authz.CredentialDeviceKey: client.Device, authz.CredentialAdminKey: client.Admin,
-		authz.CredentialStatsKey: client.Stats, authz.CredentialSCIMKey: client.SCIM,
-	}
+	holders := map[string]map[client.Kind]string{string(e.own.Slug): e.keys, string(e.sandbox.Slug): e.sandboxKeys}
 	for _, r := range e.service.Routes() {
 		if r.TenantFrom != authz.TenantFromURL || r.Credential.OfSession() {
 			continue
@@ -257,19 +189,21 @@ func (e *everybody) noKeyOpensAnotherTenant(t *testing.T) {
 			return e.ask(t, r.Method, at(r, slug, "7.json"), "", "application/json", "{}",
 				"Accept", "application/json", "X-API-Key", key, "Authorization", "Bearer "+key).comparable(slug, key)
 		}
-		for _, slug := range []string{nowhere, string(e.other.Slug), string(e.own.Slug), suspended, leaving, erased} {
+		for _, slug := range []string{nowhere, string(e.other.Slug), string(e.otherSandbox.Slug), string(e.own.Slug), string(e.sandbox.Slug), suspended, leaving, erased} {
 			nobodys := ask(slug, unknown)
 			if slug == erased {
 				if diff := difference(ask(nowhere, unknown), nobodys); diff != "" {
 					t.Errorf("%s %s of an erased tenant differs from nowhere (-nowhere +erased):\n%s", r.Method, r.Path, diff)
 				}
 			}
-			for kind, key := range e.keys {
-				if slug == string(e.own.Slug) && kinds[r.Credential] == kind {
-					continue
-				}
-				if diff := difference(nobodys, ask(slug, key)); diff != "" {
-					t.Errorf("%s %s at %s with a %s key of north differs from an unknown one (-unknown +north's):\n%s", r.Method, r.Path, slug, kind, diff)
+			for holder, keys := range holders {
+				for kind, key := range keys {
+					if slug == holder && keyKinds[r.Credential] == kind {
+						continue
+					}
+					if diff := difference(nobodys, ask(slug, key)); diff != "" {
+						t.Errorf("%s %s at %s with a %s key of %s differs from an unknown one (-unknown +known):\n%s", r.Method, r.Path, slug, kind, holder, diff)
+					}
 				}
 			}
 		}
