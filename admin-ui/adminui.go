@@ -34,6 +34,7 @@ import (
 	"carillon/tenant/idp"
 	"carillon/tenant/limit"
 	"carillon/tenant/member"
+	"carillon/tenant/message/template"
 	"carillon/tenant/role"
 	"carillon/tenant/sharing"
 	"carillon/tenant/stats"
@@ -104,6 +105,9 @@ type Codes interface {
 	Issue(ctx context.Context, t *tenant.Tenant, by authz.Subject, r verification.IssueRequest) (*verification.Issued, error)
 	Status(ctx context.Context, t *tenant.Tenant, by authz.Subject, id string) (verification.Status, error)
 	Expire(ctx context.Context, t *tenant.Tenant, by authz.Subject, id string) (verification.Status, error)
+	Progress(ctx context.Context, t *tenant.Tenant, by authz.Subject, id string) (verification.Progress, error)
+	Texts(ctx context.Context, t *tenant.Tenant, by authz.Subject) ([]template.Sample, error)
+	Resend(ctx context.Context, t *tenant.Tenant, by authz.Subject, r verification.ResendRequest) (*verification.Issued, error)
 	LiveOfKey(ctx context.Context, t *tenant.Tenant, by authz.Subject, key uuid.UUID) (int, error)
 	ExpireOfKey(ctx context.Context, t *tenant.Tenant, by authz.Subject, key uuid.UUID) (int, error)
 }

@@ -27,10 +27,16 @@ var english embed.FS
 type catalogue struct {
 	lang     string
 	messages map[string]string
+	// spoken has the words for digits by language.
+	spoken map[string][]string
 }
 
 func loadCatalogue() (*catalogue, error) {
 	c := &catalogue{lang: "en", messages: map[string]string{}}
+	var err error
+	if c.spoken, err = loadSpoken(); err != nil {
+		return nil, err
+	}
 	files, err := fs.Glob(english, "messages/en/*.json")
 	if err != nil {
 		return nil, fmt.Errorf("messages: %w", err)
@@ -109,12 +115,11 @@ func (c *catalogue) minutes(d time.Duration) string {
 	return c.counted("minutes.one", "minutes.other", int(d.Round(time.Minute)/time.Minute))
 }
 
+// spell reads digits out in the page's language.
+func (c *catalogue) spell(groups []string) string { return spell(groups, c.spoken[c.lang]) }
+
 // spell reads digits out, with a comma between groups to pause at.
-func (c *catalogue) spell(groups []string) string {
-	words := []string{
-		c.text("digit.0"), c.text("digit.1"), c.text("digit.2"), c.text("digit.3"), c.text("digit.4"),
-		c.text("digit.5"), c.text("digit.6"), c.text("digit.7"), c.text("digit.8"), c.text("digit.9"),
-	}
+func spell(groups, words []string) string {
 	spelt := make([]string, 0, len(groups))
 	for _, g := range groups {
 		var digits []string

@@ -48,6 +48,7 @@ const (
 	fieldSymptom  = "symptom_date"
 	fieldTest     = "test_date"
 	fieldPhone    = "phone"
+	fieldMessage  = "message_text"
 	fieldID       = "id"
 	fieldName     = "name"
 	fieldEmail    = "email"

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -23,8 +22,10 @@ type issueInput struct {
 	SymptomDate string
 	TestDate    string
 	Phone       string
-	// Offset is the browser's distance from UTC in minutes, east positive; 0
-	// without scripts.
+	// Text names the message: language/label; empty is the usual one.
+	Text string
+	// Offset is the browser's distance from UTC in minutes, east positive; without
+	// scripts the authority's own.
 	Offset float64
 }
 
@@ -35,7 +36,7 @@ func readIssue(r *http.Request) (issueInput, error) {
 	value := func(name string) string { return strings.TrimSpace(r.PostForm.Get(name)) }
 	in := issueInput{
 		ID: value("code_id"), TestType: value(fieldTestType), SymptomDate: value(fieldSymptom),
-		TestDate: value(fieldTest), Phone: value(fieldPhone),
+		TestDate: value(fieldTest), Phone: value(fieldPhone), Text: value(fieldMessage),
 	}
 	if _, err := uuid.Parse(in.ID); err != nil {
 		return issueInput{}, fmt.Errorf("%w: code's ID", errForm)
@@ -47,7 +48,9 @@ func readIssue(r *http.Request) (issueInput, error) {
 }
 
 func (in issueInput) request() verification.IssueRequest {
+	language, label, _ := strings.Cut(in.Text, "/")
 	return verification.IssueRequest{
+		Language: language, SMSTemplateLabel: label,
 		UUID: in.ID, TestType: in.TestType, SymptomDate: in.SymptomDate, TestDate: in.TestDate,
 		Phone: in.Phone, TZOffset: in.Offset,
 		KeepWhenUnsent: true, // the caseworker can read the code out
@@ -63,6 +66,8 @@ type issuePage struct {
 	SymptomDate field
 	TestDate    field
 	Phone       *field // nil if the authority sends no messages
+	Texts       textChoice
+	Offset      float64 // minutes from UTC, for browsers without scripts
 }
 
 func (s *Server) newCode(v *visit) (answer, error) {
@@ -70,7 +75,17 @@ func (s *Server) newCode(v *visit) (answer, error) {
 	if err != nil {
 		return answer{}, fmt.Errorf("code's ID: %w", err)
 	}
-	return s.issueForm(v, issueInput{ID: id.String()}, nil), nil
+	return s.issueForm(v, issueInput{ID: id.String(), Offset: s.ownOffset(v)}, nil)
+}
+
+// ownOffset is the authority's distance from UTC now, in minutes.
+func (s *Server) ownOffset(v *visit) float64 {
+	zone, err := time.LoadLocation(v.tenant.Settings.TimeZone)
+	if err != nil {
+		return 0
+	}
+	_, seconds := s.config.Now().In(zone).Zone()
+	return float64(seconds) / 60
 }
 
 func (s *Server) issueCode(v *visit) (answer, error) {
@@ -84,9 +99,9 @@ func (s *Server) issueCode(v *visit) (answer, error) {
 	case errors.Is(err, verification.ErrUUIDExists):
 		return s.repeated(v, in, k), nil
 	case k.field != "":
-		a := s.issueForm(v, in, &problem{Field: in.blame(k.field, s.dateWindow(in.Offset)), Text: s.words.text(k.message)})
+		a, err := s.issueForm(v, in, &problem{Field: in.blame(k.field, s.dateWindow(in.Offset)), Text: s.words.text(k.message)})
 		a.status = k.status
-		return a, nil
+		return a, err
 	case err != nil:
 		return answer{}, err
 	}
@@ -101,7 +116,11 @@ func (in issueInput) blame(field string, w dateWindow) string {
 	return field
 }
 
-func (s *Server) issueForm(v *visit, in issueInput, p *problem) answer {
+func (s *Server) issueForm(v *visit, in issueInput, p *problem) (answer, error) {
+	texts, err := s.config.Codes.Texts(v.r.Context(), v.tenant, v.by)
+	if err != nil {
+		return answer{}, err
+	}
 	w := s.dateWindow(in.Offset)
 	day := func(id, label, hint, value string) field {
 		return field{
@@ -110,23 +129,29 @@ func (s *Server) issueForm(v *visit, in issueInput, p *problem) answer {
 		}
 	}
 	page := issuePage{
-		Action: v.path("/codes/new"), ID: in.ID,
+		Action: v.path("/codes/new"), ID: in.ID, Offset: in.Offset, Texts: s.textChoice(texts, in.Text),
 		TestTypes: s.testTypes(v, in.TestType), Window: s.windowHint(v, w),
 		SymptomDate: day(fieldSymptom, s.words.text("issue.symptom_date"), s.words.text("issue.symptom_date.hint"), in.SymptomDate),
 		TestDate:    day(fieldTest, s.words.text("issue.test_date"), s.words.text("issue.test_date.hint"), in.TestDate),
 	}
 	if v.tenant.Settings.SMSEnabled {
-		page.Phone = &field{
-			ID: fieldPhone, Label: s.words.text("issue.phone"), Hint: s.words.text("issue.phone.hint"), Type: "tel",
-			Value: in.Phone, Autocomplete: "off", Optional: s.words.text("form.optional"),
-		}
+		page.Phone = s.phoneField(v, in.Phone, s.words.text("issue.phone.hint"))
 	}
 	a := answer{page: "issue", heading: s.words.text("issue.heading"), data: &page}
 	if p != nil {
 		a.problems = []problem{*p}
 		page.mark(*p)
 	}
-	return a
+	return a, nil
+}
+
+// phoneField asks for a number, which whoever issues a code need not give.
+func (s *Server) phoneField(v *visit, value, hint string) *field {
+	return &field{
+		ID: fieldPhone, Label: s.words.text("issue.phone"), Type: "tel", Value: value, Autocomplete: "off",
+		Hint:     hint + " " + s.words.text("issue.phone.country", "country", s.words.country(v.tenant.Settings.SMSCountry)),
+		Optional: s.words.text("form.optional"),
+	}
 }
 
 // windowHint says which days a date may be, and whether there must be one.
@@ -201,81 +226,6 @@ func (w dateWindow) holds(text string) bool {
 	}
 	day, err := time.Parse(time.DateOnly, text)
 	return err == nil && day.Format(time.DateOnly) >= w.first.Format(time.DateOnly) && day.Format(time.DateOnly) <= w.last.Format(time.DateOnly)
-}
-
-// issuedPage shows a new code, the only time that anybody sees it.
-type issuedPage struct {
-	// Groups are the code's digits in groups, Spelt the same in words.
-	Groups []string
-	Spelt  string
-	// Code is the digits alone, for copying.
-	Code    string
-	Expires moment
-	Life    string // how long the code serves from now, in words
-	ID      string
-	Status  string // the path to what became of it
-	Another string
-	Type    string
-	// Sent says that a message went out, Unsent that one should have and did not.
-	Sent, Unsent string
-	LinkExpires  *moment // when the link in the message ends
-	Now          time.Time
-}
-
-func (s *Server) issuedPage(v *visit, in issueInput, issued *verification.Issued) issuedPage {
-	now := s.config.Now().UTC()
-	p := issuedPage{
-		Groups: groups(issued.Code), Spelt: s.words.spell(groups(issued.Code)), Code: issued.Code,
-		Expires: s.words.moment(issued.ExpiresAt, now), Life: s.words.minutes(issued.ExpiresAt.Sub(now)),
-		ID: issued.ID.String(), Status: v.codePath(issued.ID.String()), Another: v.path("/codes/new"), Now: now,
-	}
-	types := s.words.testTypes()
-	if i := slices.IndexFunc(types, func(t testType) bool { return t.value == strings.ToLower(in.TestType) }); i >= 0 {
-		p.Type = types[i].label
-	}
-	switch {
-	case issued.SendError != nil:
-		p.Unsent = s.words.text(unsentReason(issued.SendError))
-	case in.Phone != "":
-		p.Sent = s.words.text("issued.sent", "last", lastDigits(in.Phone))
-		if issued.LongExpiresAt.After(issued.ExpiresAt) {
-			m := s.words.moment(issued.LongExpiresAt, now)
-			p.LinkExpires = &m
-		}
-	}
-	return p
-}
-
-func unsentReason(err error) string {
-	switch {
-	case errors.Is(err, verification.ErrSMSQueueFull):
-		return "issued.unsent.queue"
-	case errors.Is(err, verification.ErrNoProvider):
-		return "issued.unsent.provider"
-	}
-	return "issued.unsent"
-}
-
-// groups cuts a code into groups of at most four digits, the shorter one first.
-func groups(code string) []string {
-	const size = 4
-	head := len(code) / 2
-	if len(code) <= size {
-		return []string{code}
-	}
-	return []string{code[:head], code[head:]}
-}
-
-// lastDigits tells one telephone number from another without showing it.
-func lastDigits(phone string) string {
-	const shown = 4
-	digits := strings.Map(func(r rune) rune {
-		if r < '0' || r > '9' {
-			return -1
-		}
-		return r
-	}, phone)
-	return digits[max(0, len(digits)-shown):]
 }
 
 // repeatedPage explains a form that was sent twice.

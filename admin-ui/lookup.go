@@ -40,13 +40,14 @@ func stateOf(c verification.Status, now time.Time) state {
 }
 
 type foundCode struct {
-	ID            string
-	State         state
-	Label, Advice string
-	Expires       moment
-	LinkExpires   *moment // if the link in a message lives longer
-	Expire        string  // the path to ending it; empty if it cannot be, or not by her
-	Another       string  // the path to a new code, if she may issue one
+	progress
+
+	ID          string
+	Expires     moment
+	LinkExpires *moment // if the link in a message lives longer
+	Send        string  // the path to sending its message again; empty if it cannot be, or not by her
+	Expire      string  // the path to ending it; empty if it cannot be, or not by her
+	Another     string  // the path to a new code, if she may issue one
 }
 
 func (s *Server) lookUpCode(v *visit) (answer, error) {
@@ -57,7 +58,7 @@ func (s *Server) lookUpCode(v *visit) (answer, error) {
 	if id == "" {
 		return s.lookupProblem(v, id, known{field: fieldID, message: "lookup.error.empty"}), nil
 	}
-	code, err := s.config.Codes.Status(v.r.Context(), v.tenant, v.by, id)
+	code, err := s.config.Codes.Progress(v.r.Context(), v.tenant, v.by, id)
 	if k, found := lookUp(err); found && k.field == fieldID {
 		return s.lookupProblem(v, id, k), nil
 	}
@@ -86,16 +87,18 @@ func (s *Server) lookupProblem(v *visit, id string, k known) answer {
 	return a
 }
 
-func (s *Server) found(v *visit, code verification.Status) *foundCode {
+func (s *Server) found(v *visit, code verification.Progress) *foundCode {
 	now := s.config.Now()
-	f := &foundCode{ID: code.ID.String(), State: stateOf(code, now), Expires: s.words.moment(code.ExpiresAt, now)}
-	f.Label, f.Advice = s.words.state(f.State)
+	f := &foundCode{progress: s.progressOf(code, now), ID: code.ID.String(), Expires: s.words.moment(code.ExpiresAt, now)}
 	if code.LongExpiresAt.After(code.ExpiresAt) {
 		m := s.words.moment(code.LongExpiresAt, now)
 		f.LinkExpires = &m
 	}
 	if f.State == stateUnused && v.may(expireAction) {
 		f.Expire = v.path("/codes/" + f.ID + "/expire")
+	}
+	if f.State == stateUnused && v.may(authz.CodeIssue) && v.tenant.Settings.SMSEnabled {
+		f.Send = v.path("/codes/" + f.ID + "/send")
 	}
 	if f.State == stateExpired && v.may(authz.CodeIssue) {
 		f.Another = v.path("/codes/new")

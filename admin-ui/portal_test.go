@@ -146,7 +146,7 @@ func authority(slug tenant.Slug, name string) *tenant.Tenant {
 	return &tenant.Tenant{
 		ID: tenant.NewID(), Slug: slug, Name: name, Region: "XA-NS", State: tenant.Active,
 		Settings: tenant.Settings{
-			TestTypes: []string{"confirmed", "likely", "negative"}, RequireDate: true, SMSEnabled: true,
+			TestTypes: []string{"confirmed", "likely", "negative"}, RequireDate: true, SMSEnabled: true, SMSCountry: "US", TimeZone: "America/Los_Angeles",
 			CodeDigits: 8, CodeLife: 15 * time.Minute, LongCodeLife: 24 * time.Hour,
 		},
 	}

@@ -130,6 +130,9 @@ func (s *Server) codeRoutes() []route {
 		staffed("GET /portal/:tenant/codes/new", authz.CodeIssue, limitPortal, s.newCode),
 		staffed("POST /portal/:tenant/codes/new", authz.CodeIssue, limitIssue, s.issueCode),
 		staffed("GET /portal/:tenant/codes", authz.CodeRead, limitPortal, s.lookUpCode),
+		staffed("GET /portal/:tenant/codes/:id/state", authz.CodeRead, limitPortal, s.showState),
+		staffed("GET /portal/:tenant/codes/:id/send", authz.CodeIssue, limitPortal, s.askResend),
+		staffed("POST /portal/:tenant/codes/:id/send", authz.CodeIssue, limitIssue, s.resend),
 		staffed("GET /portal/:tenant/codes/:id/expire", authz.CodeExpire, limitPortal, s.confirmExpiry),
 		staffed("POST /portal/:tenant/codes/:id/expire", authz.CodeExpire, limitPortal, s.expireCode),
 	}

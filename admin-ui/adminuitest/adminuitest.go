@@ -20,6 +20,8 @@ import (
 	"carillon/tenant"
 	"carillon/tenant/audit"
 	"carillon/tenant/member"
+	"carillon/tenant/message/delivery"
+	"carillon/tenant/message/template"
 	"carillon/tenant/sharing"
 	"carillon/tenant/verification"
 )
@@ -39,6 +41,12 @@ type Codes struct {
 	issued map[uuid.UUID]*issued
 	// OfKey is how many codes of an API key can be claimed.
 	OfKey map[uuid.UUID]int
+	// Samples are the texts that codes can be sent with.
+	Samples []template.Sample
+	// Messages are what became of codes' messages.
+	Messages map[uuid.UUID]delivery.Report
+	// Resent are the messages that were sent again.
+	Resent []verification.ResendRequest
 	// Requests are those that made a code.
 	Requests []verification.IssueRequest
 }
@@ -99,6 +107,48 @@ func (c *Codes) Status(_ context.Context, t *tenant.Tenant, _ authz.Subject, id 
 		return verification.Status{}, err
 	}
 	return found.status, nil
+}
+
+// Progress is Status, and the message that the code has in [Codes.Messages].
+func (c *Codes) Progress(ctx context.Context, t *tenant.Tenant, by authz.Subject, id string) (verification.Progress, error) {
+	status, err := c.Status(ctx, t, by, id)
+	if err != nil {
+		return verification.Progress{}, err
+	}
+	p := verification.Progress{Status: status}
+	if m, ok := c.Messages[status.ID]; ok {
+		p.Message = &m
+	}
+	return p, nil
+}
+
+// Texts returns [Codes.Samples].
+func (c *Codes) Texts(context.Context, *tenant.Tenant, authz.Subject) ([]template.Sample, error) {
+	return c.Samples, nil
+}
+
+// Resend takes any number but "invalid" for a code that can be used, and draws digits
+// anew for one whose language is "new". Without a number it has nothing to send.
+func (c *Codes) Resend(_ context.Context, t *tenant.Tenant, _ authz.Subject, r verification.ResendRequest) (*verification.Issued, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	found, err := c.find(t, r.UUID)
+	switch {
+	case err != nil:
+		return nil, err
+	case found.status.Claimed:
+		return nil, verification.ErrAlreadyClaimed
+	case r.Phone == "":
+		return nil, verification.ErrMissingPhone
+	case r.Phone == "invalid":
+		return nil, verification.ErrPhoneInvalid
+	}
+	c.Resent = append(c.Resent, r)
+	i := &verification.Issued{ID: found.status.ID, ExpiresAt: found.status.ExpiresAt, LongExpiresAt: found.status.LongExpiresAt}
+	if r.Language == "new" {
+		i.Code = Code
+	}
+	return i, nil
 }
 
 // Expire ends a code of the tenant now.

@@ -1,13 +1,17 @@
 // The portal's behaviours. Every page works without them.
+import { CodeState } from "../components/code-state/code-state.js";
 import { CountDown } from "../components/count-down/count-down.js";
 import { IssuedCode } from "../components/issued-code/issued-code.js";
 import { LocalTime } from "../components/local-time/local-time.js";
+import { MessageText } from "../components/message-text/message-text.js";
 import { SendOnce } from "../components/send-once/send-once.js";
 import { TimeZone } from "../components/time-zone/time-zone.js";
 
 // Inner elements are defined last, so that what they send finds a listener.
 customElements.define("issued-code", IssuedCode);
 customElements.define("count-down", CountDown);
+customElements.define("code-state", CodeState);
+customElements.define("message-text", MessageText);
 customElements.define("local-time", LocalTime);
 customElements.define("send-once", SendOnce);
 customElements.define("time-zone", TimeZone);

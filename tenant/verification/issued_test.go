@@ -7,6 +7,8 @@ import (
 	"github.com/google/uuid"
 
 	"carillon/authz"
+	"carillon/tenant/message"
+	"carillon/tenant/message/delivery"
 	"carillon/tenant/verification"
 )
 
@@ -57,5 +59,35 @@ func TestExpireOfKey(t *testing.T) {
 	entries := f.audit(t, f.north) // a caseworker's code has one, too
 	if len(entries) != 2 || entries[0].Action != "code:expire-of-key" || entries[0].Target != lab.ID || string(entries[0].Detail) != `{"codes": "1"}` {
 		t.Errorf("audit entries %+v", entries)
+	}
+}
+
+// Whoever looks at a code sees how far its message came; without one there is none.
+func TestProgress(t *testing.T) {
+	t.Parallel()
+	f := setUp(t)
+	issued := f.issue(t, f.north, verification.IssueRequest{})
+	id := issued.ID.String()
+	p, err := f.issuer.Progress(t.Context(), f.north, caseworker, id)
+	if err != nil || p.ID != issued.ID || p.Claimed || p.Message != nil || !p.ExpiresAt.Equal(issued.ExpiresAt) {
+		t.Fatalf("progress: %+v, %v", p, err)
+	}
+	ref := delivery.NewReference()
+	if err := delivery.Begin(t.Context(), f.world.Issuer, f.north.ID, issued.ID, "twilio", ref, f.world.Now()); err != nil {
+		t.Fatal(err)
+	}
+	if err := delivery.Finish(t.Context(), f.world.Issuer, f.north.ID, ref, delivery.Failed, message.Landline, f.world.Now()); err != nil {
+		t.Fatal(err)
+	}
+	p, err = f.issuer.Progress(t.Context(), f.north, caseworker, id)
+	if err != nil || p.Message == nil || p.Message.State != delivery.Failed || p.Message.Class != message.Landline {
+		t.Errorf("progress of a failed message: %+v, %v", p.Message, err)
+	}
+	if _, err := f.issuer.Progress(t.Context(), f.south, caseworker, id); !errors.Is(err, verification.ErrCodeNotFound) {
+		t.Errorf("another authority's code: %v", err)
+	}
+	nobody := authz.Subject{Kind: authz.Person, ID: "88bb", Roles: []authz.Role{authz.Analyst}}
+	if _, err := f.issuer.Progress(t.Context(), f.north, nobody, id); !errors.Is(err, authz.ErrForbidden) {
+		t.Errorf("an analyst: %v", err)
 	}
 }

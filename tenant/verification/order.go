@@ -188,13 +188,12 @@ func (s *Service) orderPhone(t *tenant.Tenant, r IssueRequest) (string, error) {
 			return "", refuse(ErrPhoneInvalid, "invalid phone number: %v", err)
 		}
 	}
-	_, nobody := s.sender.(message.None)
 	switch {
 	case r.OnlyGenerateSMS && !t.Settings.GenerateSMS:
 		return "", refuse(ErrUnparsable, "realm is not permitted to use onlyGenerateSMS")
 	case r.OnlyGenerateSMS && phone == "":
 		return "", refuse(ErrNothingToGenerate, "generated sms requested, but no phone number was provided")
-	case phone != "" && !r.OnlyGenerateSMS && (nobody || !t.Settings.SMSEnabled):
+	case phone != "" && !r.OnlyGenerateSMS && !s.sends(t):
 		return "", refuse(ErrNoProvider, "phone provided, but no sms provider is configured")
 	}
 	return phone, nil

@@ -39,12 +39,21 @@ func (s *Service) Status(ctx context.Context, t *tenant.Tenant, by authz.Subject
 	if err != nil {
 		return Status{}, codeNotFound()
 	}
+	var status Status
+	err = s.db.In(ctx, t.ID, func(tx *tenant.Tx) (err error) {
+		status, err = statusOf(ctx, tx, code)
+		return err
+	})
+	return status, err
+}
+
+func statusOf(ctx context.Context, tx *tenant.Tx, code uuid.UUID) (Status, error) {
 	var row struct {
 		Claimed       bool
 		ExpiresAt     time.Time `db:"expires_at"`
 		LongExpiresAt time.Time `db:"long_expires_at"`
 	}
-	err = s.db.In(ctx, t.ID, func(tx *tenant.Tx) error { return tx.Get(ctx, &row, statusSQL, code.String()) })
+	err := tx.Get(ctx, &row, statusSQL, code.String())
 	if errors.Is(err, sql.ErrNoRows) {
 		return Status{}, codeNotFound()
 	}
@@ -56,6 +65,37 @@ func (s *Service) Status(ctx context.Context, t *tenant.Tenant, by authz.Subject
 
 func codeNotFound() error {
 	return refuse(ErrCodeNotFound, "code not found, it may have expired and been removed")
+}
+
+// Progress is what became of a code and of its message.
+type Progress struct {
+	Status
+	// Message is what is known of the code's last message; nil if it had none.
+	Message *delivery.Report
+}
+
+// Progress is [Service.Status] and what [Service.Delivery] tells, as of one moment.
+func (s *Service) Progress(ctx context.Context, t *tenant.Tenant, by authz.Subject, id string) (Progress, error) {
+	if err := s.policies.Check(ctx, t.ID.String(), by, authz.CodeRead); err != nil {
+		return Progress{}, err
+	}
+	code, err := parseUUID(trimUUID(id))
+	if err != nil {
+		return Progress{}, codeNotFound()
+	}
+	var p Progress
+	err = s.db.In(ctx, t.ID, func(tx *tenant.Tx) (err error) {
+		if p.Status, err = statusOf(ctx, tx, code); err != nil {
+			return err
+		}
+		r, err := delivery.Of(ctx, tx, code)
+		if errors.Is(err, delivery.ErrNone) {
+			return nil
+		}
+		p.Message = &r
+		return err
+	})
+	return p, err
 }
 
 // A code is expired when its longer-lived form is. The short form may have ended

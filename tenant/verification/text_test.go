@@ -3,10 +3,12 @@ package verification_test
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"log/slog"
 	"strings"
 	"testing"
 
+	"carillon/authz"
 	"carillon/signing"
 	"carillon/signing/textmessage"
 	"carillon/tenant"
@@ -101,5 +103,47 @@ func TestIssueWithoutAProvider(t *testing.T) {
 	generating := with(f.north, func(s *tenant.Settings) { s.GenerateSMS = true })
 	if _, err := service.Issue(t.Context(), generating, backEnd, request); err != nil {
 		t.Errorf("a text alone needs none: %v", explain(err))
+	}
+}
+
+// Whoever issues sees each text as a phone would show it, the usual one first; a health
+// authority that sends no messages has none, and who may not issue sees none.
+func TestTexts(t *testing.T) {
+	t.Parallel()
+	f := setUp(t)
+	in(t, f.world.Operator, f.north.ID, func(ctx context.Context, tx *tenant.Tx) error {
+		for _, text := range []template.Text{
+			{Label: "Clinic", Language: "es", Body: "Su código: [code]."},
+			{Label: template.MainLabel, Language: "es", Body: "Código de [region]: [code]"},
+			{Label: template.MainLabel, Language: "en", Body: "Code: [longcode]"},
+			{Label: template.UserReportLabel, Language: "en", Body: "report [code]"},
+		} {
+			if _, err := template.Set(ctx, tx, f.north, caseworker, text, "", f.world.Now()); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	texts, err := f.issuer.Texts(t.Context(), f.north, caseworker)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, s := range texts {
+		got = append(got, s.Label+" "+s.Language+": "+s.Text)
+		if s.Size.Segments != 1 {
+			t.Errorf("%q takes %d segments", s.Text, s.Size.Segments)
+		}
+	}
+	if len(got) != 3 || got[0] != template.MainLabel+" en: Code: 1234567890123456" || got[1] != template.MainLabel+" es: Código de "+f.north.Region+": 12345678" ||
+		got[2] != "Clinic es: Su código: 12345678." {
+		t.Errorf("texts: %q", got)
+	}
+	if _, err := f.issuer.Texts(t.Context(), f.north, authz.Subject{Kind: authz.Person, ID: "88bb", Roles: []authz.Role{authz.Analyst}}); !errors.Is(err, authz.ErrForbidden) {
+		t.Errorf("an analyst: %v", err)
+	}
+	silent := with(f.north, func(s *tenant.Settings) { s.SMSEnabled = false })
+	if texts, err := f.issuer.Texts(t.Context(), silent, caseworker); err != nil || len(texts) > 0 {
+		t.Errorf("without messages: %v, %v", texts, err)
 	}
 }

@@ -1,9 +1,12 @@
 /** A code that nobody looks at is hidden: at once in another tab, later in another window. */
 const unattended = 60_000; // milliseconds
+/** Whoever leaves the desk forgets it: a code is hidden so long after it was shown. */
+const forgotten = 5 * 60_000;
 
 /** Shows a code: copies it, hides it when nobody looks, removes it when it is over. */
 export class IssuedCode extends HTMLElement {
   #timer = 0;
+  #forgotten = 0;
   #hidden = false;
 
   connectedCallback(): void {
@@ -14,6 +17,7 @@ export class IssuedCode extends HTMLElement {
     document.addEventListener("visibilitychange", this.#seen);
     addEventListener("blur", this.#left);
     addEventListener("focus", this.#back);
+    this.#hide(false);
   }
 
   disconnectedCallback(): void {
@@ -21,6 +25,7 @@ export class IssuedCode extends HTMLElement {
     removeEventListener("blur", this.#left);
     removeEventListener("focus", this.#back);
     clearTimeout(this.#timer);
+    clearTimeout(this.#forgotten);
   }
 
   #seen = (): void => {
@@ -41,6 +46,8 @@ export class IssuedCode extends HTMLElement {
   }
 
   #hide(hidden: boolean): void {
+    clearTimeout(this.#forgotten);
+    if (!hidden) this.#forgotten = window.setTimeout(() => this.#hide(true), forgotten);
     const button = this.#one("[data-toggle]");
     if (hidden !== this.#hidden) {
       const other = button.dataset["show"] ?? "";
@@ -64,6 +71,7 @@ export class IssuedCode extends HTMLElement {
   }
 
   #remove(): void {
+    clearTimeout(this.#forgotten);
     for (const secret of this.querySelectorAll("[data-secret], [data-buttons], [data-instead]")) secret.remove();
     this.toggleAttribute("over", true);
   }

@@ -1,0 +1,125 @@
+package adminui_test
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+
+	"carillon/tenant/message"
+	"carillon/tenant/message/delivery"
+	"carillon/tenant/message/template"
+)
+
+func twoTexts() []template.Sample {
+	return []template.Sample{
+		{Label: template.MainLabel, Language: "en", Text: "Your code: 12345678", Size: template.Size{Segments: 1}},
+		{Label: "Clinic", Language: "es", Text: "Su código: 12345678", Size: template.Size{Segments: 2}},
+	}
+}
+
+// Whoever issues a code chooses its message by what it says, and reads the code out in
+// the language of the person on the telephone.
+func TestAMessageIsChosen(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.codes.Samples = twoTexts()
+	w.signIn(caseworker)
+	form := w.filledIn("phone", "invalid", "message_text", "es/Clinic")
+	w.get(newPath).contains("Your code: 12345678").contains("At most 1 message segment").
+		contains("Spanish, Clinic").contains("At most 2 message segments").contains("the country is United States")
+	w.post(newPath, form).wants(422, "Issue a verification code").marks(`<option value="es/Clinic" selected>`)
+	form.Set("phone", "+12065550142")
+	w.post(newPath, form).wants(200, "Verification code issued").
+		contains("In Spanish:").contains("uno dos tres cuatro, cinco seis siete ocho").contains("one two three four")
+	last := w.codes.Requests[len(w.codes.Requests)-1]
+	if last.Language != "es" || last.SMSTemplateLabel != "Clinic" {
+		t.Errorf("message in %q, %q", last.Language, last.SMSTemplateLabel)
+	}
+}
+
+// A page that waits is told how a code and its message stand, in the words of the page
+// that looks codes up; of other authorities' codes it is told nothing.
+func TestHowACodeStands(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.signIn(caseworker)
+	form := w.filledIn("phone", "+12065550142")
+	w.post(newPath, form).wants(200, "Verification code issued")
+	id := form.Get("code_id")
+	stands := func() (state struct {
+		State, Label, Message, MessageAdvice string
+		Over                                 bool
+	}) {
+		t.Helper()
+		p := w.get("/portal/north-shore/codes/" + id + "/state")
+		if err := json.Unmarshal([]byte(p.body), &state); err != nil || p.status != 200 {
+			t.Fatalf("%d, %v: %s", p.status, err, p.body)
+		}
+		return state
+	}
+	if s := stands(); s.State != "unused" || s.Message != "" || s.Over {
+		t.Errorf("a new code: %+v", s)
+	}
+	w.codes.Messages = map[uuid.UUID]delivery.Report{
+		uuid.MustParse(id): {State: delivery.Failed, Class: message.Landline},
+	}
+	if s := stands(); s.Message != "Message not delivered." || s.MessageAdvice[:24] != "The number is a landline" {
+		t.Errorf("a failed message: %+v", s)
+	}
+	w.get("/portal/north-shore/codes?id="+id).wants(200, "Look up a code").contains("The number is a landline")
+	w.codes.Claim(id)
+	if s := stands(); s.State != "used" || !s.Over {
+		t.Errorf("a used code: %+v", s)
+	}
+	w.get("/portal/north-shore/codes/"+uuid.NewString()+"/state").wants(404, "Look up a code")
+	w.get("/portal/river-valley/codes/"+id+"/state").wants(404, "Page not found")
+}
+
+// A message is sent again to a number that is entered again; why that cannot be is said
+// beside the number, and nothing that was entered is lost.
+func TestAMessageIsSentAgain(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.codes.Samples = twoTexts()
+	w.signIn(caseworker)
+	form := w.filledIn("phone", "+12065550142")
+	ask := w.get(w.post(newPath, form).link("Send again")).wants(200, "Send the code by text message")
+	send := func(phone, text string) *page {
+		return w.post(ask.url.Path, map[string][]string{"phone": {phone}, "message_text": {text}})
+	}
+	send("", "").wants(422, "Send the code by text message").contains("Enter the mobile telephone number").marks(`href="#phone"`)
+	send("invalid", "es/Clinic").wants(422, "Send the code by text message").contains("with its area code").
+		marks(`value="invalid"`).marks(`<option value="es/Clinic" selected>`)
+	send("+12065550142", "es/Clinic").wants(200, "Look up a code").contains("The message is on its way.")
+	send("+12065550142", "new/x").wants(200, "The code has new digits").contains("1234 5678")
+	if n := len(w.codes.Resent); n != 2 || w.codes.Resent[0].Language != "es" || w.codes.Resent[0].SMSTemplateLabel != "Clinic" {
+		t.Errorf("%d messages", n)
+	}
+	w.codes.Claim(form.Get("code_id"))
+	send("+12065550142", "").wants(422, "Send the code by text message").contains("used already")
+	w.get(ask.url.Path).wants(200, "Look up a code").contains("Used")
+	w.post("/portal/north-shore/codes/"+uuid.NewString()+"/send", nil).wants(404, "Look up a code")
+}
+
+// Without scripts the day is the authority's own, not that of UTC.
+func TestTheDayIsTheAuthoritys(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.signIn(caseworker)
+	w.pass(12 * time.Hour) // past midnight in UTC
+	if p := w.get(newPath); p.value("tz_offset") != "-480" {
+		t.Errorf("offset %q", p.value("tz_offset"))
+	}
+}
+
+// marks wants a piece of the page's HTML.
+func (p *page) marks(html string) *page {
+	p.t.Helper()
+	if !strings.Contains(p.body, html) {
+		p.t.Errorf("%s: %q is missing", p.url.Path, html)
+	}
+	return p
+}

@@ -1,0 +1,107 @@
+package adminui
+
+import (
+	_ "embed"
+	"encoding/json"
+	"fmt"
+	"strings"
+
+	"golang.org/x/text/language"
+	"golang.org/x/text/language/display"
+
+	"carillon/tenant/message"
+	"carillon/tenant/message/delivery"
+)
+
+// country names a country, an ISO 3166-1 code.
+func (c *catalogue) country(code string) string {
+	region, err := language.ParseRegion(code)
+	if err != nil {
+		return code
+	}
+	return display.English.Regions().Name(region)
+}
+
+// language names a language, a BCP 47 tag.
+func (c *catalogue) language(tag string) string {
+	parsed, err := language.Parse(tag)
+	if err != nil {
+		return tag
+	}
+	return display.English.Tags().Name(parsed)
+}
+
+// digitWords is a language for each line: the words for 0 to 9 as they are said to
+// somebody who writes them down.
+//
+//go:embed messages/spoken.json
+var digitWords []byte
+
+func loadSpoken() (map[string][]string, error) {
+	words := map[string][]string{}
+	if err := json.Unmarshal(digitWords, &words); err != nil {
+		return nil, fmt.Errorf("spoken digits: %w", err)
+	}
+	for tag, ten := range words {
+		if len(ten) != 10 {
+			return nil, fmt.Errorf("spoken digits: %s has %d", tag, len(ten))
+		}
+	}
+	return words, nil
+}
+
+// spoken is a code in the words of a language that is not the page's own.
+type spoken struct{ Tag, Language, Words string }
+
+// spokenIn reads a code out in the language of a message: nothing if that is the page's
+// own or one whose words nobody has written down.
+func (c *catalogue) spokenIn(tag string, groups []string) spoken {
+	base, _, _ := strings.Cut(strings.ToLower(tag), "-")
+	words := c.spoken[base]
+	if base == c.lang || words == nil {
+		return spoken{}
+	}
+	return spoken{Tag: base, Language: c.language(base), Words: spell(groups, words)}
+}
+
+// delivery says how far a message came.
+func (c *catalogue) delivery(s delivery.State) string {
+	switch s {
+	case delivery.Queued:
+		return c.text("delivery.queued")
+	case delivery.Sent:
+		return c.text("delivery.sent")
+	case delivery.Delivered:
+		return c.text("delivery.delivered")
+	case delivery.Failed:
+		return c.text("delivery.failed")
+	}
+	return string(s)
+}
+
+// failure says why a message did not arrive, and what a caseworker does about it.
+func (c *catalogue) failure(class message.Class) string {
+	switch class {
+	case message.Invalid:
+		return c.text("failure.number")
+	case message.Landline:
+		return c.text("failure.landline")
+	case message.OptedOut:
+		return c.text("failure.opted_out")
+	case message.Unreachable:
+		return c.text("failure.unreachable")
+	case message.Filtered:
+		return c.text("failure.filtered")
+	case message.Region:
+		return c.text("failure.region")
+	case message.QueueFull, message.Unavailable, message.Other:
+		return c.text("failure.later")
+	case message.Rejected, message.NoProvider, message.Unsigned:
+		return c.text("failure.setup")
+	case message.Expired:
+		return c.text("failure.expired")
+	case message.Uncertain:
+		return c.text("failure.uncertain")
+	}
+	return string(class)
+}

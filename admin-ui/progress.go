@@ -1,0 +1,50 @@
+package adminui
+
+import (
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"carillon/tenant/message/delivery"
+	"carillon/tenant/verification"
+)
+
+// progress is how a code and its message stand, in words: for the page on which a code
+// was issued, which asks for it again and again, and for the one that looks a code up.
+type progress struct {
+	State  state  `json:"state"`
+	Label  string `json:"label"`
+	Advice string `json:"advice"`
+	// Message and MessageAdvice are empty if the code has no message.
+	Message       string `json:"message"`
+	MessageAdvice string `json:"messageAdvice"`
+	// Over says that the code will not change any more.
+	Over bool `json:"over"`
+}
+
+func (s *Server) progressOf(p verification.Progress, now time.Time) progress {
+	state := stateOf(p.Status, now)
+	label, advice := s.words.state(state)
+	shown := progress{State: state, Label: label, Advice: advice, Over: state != stateUnused}
+	if p.Message == nil {
+		return shown
+	}
+	shown.Message = s.words.delivery(p.Message.State)
+	if p.Message.State == delivery.Failed {
+		shown.MessageAdvice = s.words.failure(p.Message.Class)
+	}
+	return shown
+}
+
+// showState tells scripts how a code stands.
+func (s *Server) showState(v *visit) (answer, error) {
+	p, err := s.config.Codes.Progress(v.r.Context(), v.tenant, v.by, v.params.ByName("id"))
+	if err != nil {
+		return s.noSuchCode(v, err)
+	}
+	text, err := json.Marshal(s.progressOf(p, s.config.Now()))
+	if err != nil {
+		return answer{}, fmt.Errorf("code's state: %w", err)
+	}
+	return answer{json: string(text)}, nil
+}
