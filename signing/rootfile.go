@@ -4,6 +4,8 @@ import (
 	"context"
 	"crypto/cipher"
 	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -16,6 +18,7 @@ import (
 // RootFile is a root key in a file that its owner alone may read. It prints and
 // logs as a fixed word.
 type RootFile struct {
+	name string
 	aead cipher.AEAD
 }
 
@@ -93,8 +96,12 @@ func newRootFile(key []byte) (*RootFile, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &RootFile{aead: aead}, nil
+	digest := sha256.Sum256(append([]byte("carillon root key's name"), key...))
+	return &RootFile{name: "file:" + hex.EncodeToString(digest[:8]), aead: aead}, nil
 }
+
+// Name implements [NamedRoot]: it is computed from the key, so that a file may be moved.
+func (r *RootFile) Name() string { return r.name }
 
 // Wrap implements [Root].
 func (r *RootFile) Wrap(_ context.Context, plaintext, aad []byte) ([]byte, error) {

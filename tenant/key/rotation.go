@@ -43,7 +43,7 @@ var (
 
 // Sentinels lists the errors that callers may tell apart.
 func Sentinels() []error {
-	return []error{ErrNoKey, ErrNoVersion, ErrLastKey, ErrTooManyKeys, ErrUnconfirmed}
+	return []error{ErrNoKey, ErrNoVersion, ErrLastKey, ErrTooManyKeys, ErrUnconfirmed, ErrRootRetired, ErrRootInUse}
 }
 
 const exportKeysSQL = `
