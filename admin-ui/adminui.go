@@ -106,6 +106,7 @@ type Codes interface {
 	Status(ctx context.Context, t *tenant.Tenant, by authz.Subject, id string) (verification.Status, error)
 	Expire(ctx context.Context, t *tenant.Tenant, by authz.Subject, id string) (verification.Status, error)
 	Progress(ctx context.Context, t *tenant.Tenant, by authz.Subject, id string) (verification.Progress, error)
+	Find(ctx context.Context, t *tenant.Tenant, by authz.Subject, code string) (uuid.UUID, error)
 	Texts(ctx context.Context, t *tenant.Tenant, by authz.Subject) ([]template.Sample, error)
 	Resend(ctx context.Context, t *tenant.Tenant, by authz.Subject, r verification.ResendRequest) (*verification.Issued, error)
 	LiveOfKey(ctx context.Context, t *tenant.Tenant, by authz.Subject, key uuid.UUID) (int, error)

@@ -20,9 +20,10 @@ const (
 	// somebody has signed in; the second is for what sends letters or asks the DNS.
 	limitSignup = "sign-up"
 	limitLetter = "letter"
-	// limitPortal and limitIssue are per person.
+	// limitPortal, limitIssue and limitSearch are per person.
 	limitPortal = "portal"
 	limitIssue  = "issue"
+	limitSearch = "search"
 )
 
 const (
@@ -32,6 +33,8 @@ const (
 	lettersPerMinute = 10
 	// Nobody reads out a code, and asks for the next one, faster than this.
 	codesPerMinute = 30
+	// Whoever reads out a code is on the telephone. More would be guessing.
+	searchesPerMinute = 10
 )
 
 func newLimits(off bool, now func() time.Time) map[string]*limit.Limiter {
@@ -44,6 +47,7 @@ func newLimits(off bool, now func() time.Time) map[string]*limit.Limiter {
 		limitLetter: limit.New(lettersPerMinute, now),
 		limitPortal: limit.New(pagesPerMinute, now),
 		limitIssue:  limit.New(codesPerMinute, now),
+		limitSearch: limit.New(searchesPerMinute, now),
 	}
 }
 

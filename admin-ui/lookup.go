@@ -1,9 +1,13 @@
 package adminui
 
 import (
+	"errors"
 	"fmt"
+	"net/http"
 	"strings"
 	"time"
+
+	"github.com/google/uuid"
 
 	"carillon/authz"
 	"carillon/tenant/verification"
@@ -68,11 +72,34 @@ func (s *Server) lookUpCode(v *visit) (answer, error) {
 	return s.lookupForm(v, id, s.found(v, code)), nil
 }
 
+// findCode finds a code by its ID or by what somebody reads out, which is why the form
+// is posted: a code must not be in a URL.
+func (s *Server) findCode(v *visit) (answer, error) {
+	if err := v.r.ParseForm(); err != nil {
+		return answer{}, fmt.Errorf("%w: %w", errForm, err)
+	}
+	text := strings.TrimSpace(v.r.PostForm.Get(fieldID))
+	if text == "" {
+		return s.lookupProblem(v, text, known{status: http.StatusUnprocessableEntity, field: fieldID, message: "lookup.error.empty"}), nil
+	}
+	if id, err := uuid.Parse(text); err == nil {
+		return redirect(v.codePath(id.String()))
+	}
+	id, err := s.config.Codes.Find(v.r.Context(), v.tenant, v.by, text)
+	if errors.Is(err, verification.ErrCodeNotFound) {
+		return s.lookupProblem(v, text, known{status: http.StatusNotFound, field: fieldID, message: "lookup.error.unread"}), nil
+	}
+	if err != nil {
+		return answer{}, err
+	}
+	return redirect(v.codePath(id.String()))
+}
+
 func (s *Server) lookupForm(v *visit, id string, found *foundCode) answer {
 	p := lookupPage{
 		Action: v.path("/codes"), Found: found,
 		ID: field{
-			ID: fieldID, Label: s.words.text("lookup.id"), Hint: s.words.text("lookup.id.hint"),
+			ID: fieldID, Label: s.words.text("lookup.what"), Hint: s.words.text("lookup.what.hint"),
 			Type: "text", Value: id, Autocomplete: "off", Wide: true,
 		},
 	}

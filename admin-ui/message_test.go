@@ -8,6 +8,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"carillon/admin-ui/adminuitest"
 	"carillon/tenant/message"
 	"carillon/tenant/message/delivery"
 	"carillon/tenant/message/template"
@@ -102,6 +103,32 @@ func TestAMessageIsSentAgain(t *testing.T) {
 	send("+12065550142", "").wants(422, "Send the code by text message").contains("used already")
 	w.get(ask.url.Path).wants(200, "Look up a code").contains("Used")
 	w.post("/portal/north-shore/codes/"+uuid.NewString()+"/send", nil).wants(404, "Look up a code")
+}
+
+// A code that somebody reads out leads to how it stands, and is never in a URL; searching
+// goes no faster than people speak.
+func TestACodeIsReadOut(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.signIn(caseworker)
+	form := w.filledIn()
+	w.post(newPath, form).wants(200, "Verification code issued")
+	const path = "/portal/north-shore/codes"
+	look := func(text string) *page { return w.post(path, map[string][]string{"id": {text}}) }
+	p := look(adminuitest.Code).wants(200, "Look up a code").contains("Not used yet")
+	if p.url.Query().Get("id") != form.Get("code_id") || strings.Contains(p.url.String(), adminuitest.Code) {
+		t.Errorf("led to %s", p.url)
+	}
+	look(form.Get("code_id")).wants(200, "Look up a code").contains("Not used yet")
+	look("").wants(422, "Look up a code").contains("Enter the code or its ID")
+	look("87654321").wants(404, "Look up a code").contains("Have it read out once more").marks(`value="87654321"`)
+	for range 7 {
+		look("11111111")
+	}
+	look("11111111").wants(429, "Too many requests")
+	if strings.Contains(w.log.String(), adminuitest.Code) {
+		t.Error("the log has the code")
+	}
 }
 
 // Without scripts the day is the authority's own, not that of UTC.

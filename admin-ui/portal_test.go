@@ -380,7 +380,7 @@ func TestLookingUp(t *testing.T) {
 	w := newWorld(t)
 	w.signIn(caseworker)
 	w.get("/portal/north-shore/codes").wants(200, "Look up a code")
-	w.get("/portal/north-shore/codes?id=").contains("Enter the code’s ID")
+	w.get("/portal/north-shore/codes?id=").contains("Enter the code or its ID")
 	w.get("/portal/north-shore/codes?id="+url.QueryEscape(`"><script>`)).wants(404, "Look up a code").lacks("<script>")
 	w.get("/portal/north-shore/codes?id="+uuid.NewString()).wants(404, "Look up a code")
 }

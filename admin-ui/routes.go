@@ -130,6 +130,7 @@ func (s *Server) codeRoutes() []route {
 		staffed("GET /portal/:tenant/codes/new", authz.CodeIssue, limitPortal, s.newCode),
 		staffed("POST /portal/:tenant/codes/new", authz.CodeIssue, limitIssue, s.issueCode),
 		staffed("GET /portal/:tenant/codes", authz.CodeRead, limitPortal, s.lookUpCode),
+		staffed("POST /portal/:tenant/codes", authz.CodeRead, limitSearch, s.findCode),
 		staffed("GET /portal/:tenant/codes/:id/state", authz.CodeRead, limitPortal, s.showState),
 		staffed("GET /portal/:tenant/codes/:id/send", authz.CodeIssue, limitPortal, s.askResend),
 		staffed("POST /portal/:tenant/codes/:id/send", authz.CodeIssue, limitIssue, s.resend),

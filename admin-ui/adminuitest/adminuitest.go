@@ -122,6 +122,21 @@ func (c *Codes) Progress(ctx context.Context, t *tenant.Tenant, by authz.Subject
 	return p, nil
 }
 
+// Find knows [Code], as the tenant's one code, and nothing else.
+func (c *Codes) Find(_ context.Context, t *tenant.Tenant, _ authz.Subject, code string) (uuid.UUID, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.Fail != nil {
+		return uuid.UUID{}, c.Fail
+	}
+	for id, i := range c.issued {
+		if i.owner == t.ID && code == Code {
+			return id, nil
+		}
+	}
+	return uuid.UUID{}, verification.ErrCodeNotFound
+}
+
 // Texts returns [Codes.Samples].
 func (c *Codes) Texts(context.Context, *tenant.Tenant, authz.Subject) ([]template.Sample, error) {
 	return c.Samples, nil

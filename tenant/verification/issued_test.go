@@ -2,11 +2,13 @@ package verification_test
 
 import (
 	"errors"
+	"strings"
 	"testing"
 
 	"github.com/google/uuid"
 
 	"carillon/authz"
+	"carillon/tenant"
 	"carillon/tenant/message"
 	"carillon/tenant/message/delivery"
 	"carillon/tenant/verification"
@@ -89,5 +91,41 @@ func TestProgress(t *testing.T) {
 	nobody := authz.Subject{Kind: authz.Person, ID: "88bb", Roles: []authz.Role{authz.Analyst}}
 	if _, err := f.issuer.Progress(t.Context(), f.north, nobody, id); !errors.Is(err, authz.ErrForbidden) {
 		t.Errorf("an analyst: %v", err)
+	}
+}
+
+// A code is found by what somebody reads out, blanks and all, by its own authority alone;
+// every search is in the audit log, without the code.
+func TestFind(t *testing.T) {
+	t.Parallel()
+	f := setUp(t)
+	issued := f.issue(t, f.north, verification.IssueRequest{})
+	grouped := issued.Code[:4] + " " + issued.Code[4:]
+	if id, err := f.issuer.Find(t.Context(), f.north, caseworker, grouped); err != nil || id != issued.ID {
+		t.Errorf("found %s, %v", id, err)
+	}
+	nobody := authz.Subject{Kind: authz.Person, ID: "88bb", Roles: []authz.Role{authz.Analyst}}
+	for name, c := range map[string]struct {
+		of   *tenant.Tenant
+		by   authz.Subject
+		code string
+		want error
+	}{
+		"another authority": {f.south, caseworker, issued.Code, verification.ErrCodeNotFound},
+		"nothing":           {f.north, caseworker, " - ", verification.ErrCodeNotFound},
+		"too long":          {f.north, caseworker, strings.Repeat("1", 129), verification.ErrCodeNotFound},
+		"an analyst":        {f.north, nobody, issued.Code, authz.ErrForbidden},
+	} {
+		if _, err := f.issuer.Find(t.Context(), c.of, c.by, c.code); !errors.Is(err, c.want) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	var entries, telling int
+	err := f.world.Database.Super().QueryRowContext(t.Context(), `
+  select count(*), count(*) filter (where e::text like '%' || $1 || '%')
+    from audit_entry e
+   where action = 'code:searched'`, issued.Code).Scan(&entries, &telling)
+	if err != nil || entries != 2 || telling != 0 {
+		t.Errorf("%d entries, %d of them with the code, %v", entries, telling, err)
 	}
 }
