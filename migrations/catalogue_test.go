@@ -253,16 +253,25 @@ func TestProcessRolesAreUnprivileged(t *testing.T) {
                         and o.deptype = 'o' and o.dbid in (0, (select oid from pg_database where datname = current_database())))
           or exists (select from pg_auth_members m
                       where m.member = r.oid
-                        -- taken on by name, for one transaction: see DB.InSharing
-                        and not (r.rolname = 'carillon_jobs' and m.roleid = 'carillon_sharing'::regrole)))`); len(bad) > 0 {
+                        -- taken on by name, for one transaction: see DB.InSharing, InKeeping and InKeyList
+                        and not (r.rolname = 'carillon_jobs' and m.roleid in ('carillon_sharing'::regrole, 'carillon_keeping'::regrole))
+                        and not (r.rolname = 'carillon_portal' and m.roleid = 'carillon_key_list'::regrole)))`); len(bad) > 0 {
 		t.Errorf("privileged: %q", bad)
 	}
-	want := []string{"carillon_device", "carillon_issuer", "carillon_jobs", "carillon_operator", "carillon_portal", "carillon_publish", "carillon_report", "carillon_sharing"}
+	want := []string{"carillon_device", "carillon_issuer", "carillon_jobs", "carillon_keeping", "carillon_key_list", "carillon_operator", "carillon_portal", "carillon_publish", "carillon_report", "carillon_sharing"}
 	if diff := cmp.Diff(want, texts(t, db, `select rolname from pg_roles where rolname like 'carillon\_%'`)); diff != "" {
 		t.Errorf("roles (-want +got):\n%s", diff)
 	}
-	if login := texts(t, db, `select rolname from pg_roles where rolname = 'carillon_sharing' and rolcanlogin`); len(login) > 0 {
-		t.Error("anybody may log in as the role that sees shared keys")
+	if login := texts(t, db, `select rolname from pg_roles where rolname in ('carillon_sharing', 'carillon_keeping', 'carillon_key_list') and rolcanlogin`); len(login) > 0 {
+		t.Errorf("anybody may log in as %q", login)
+	}
+	if unasked := texts(t, db, `
+  select m.rolname || ' has the rights of ' || r.rolname
+    from pg_roles r, pg_roles m
+   where r.rolname in ('carillon_keeping', 'carillon_key_list')
+     and m.rolname like 'carillon\_%' and m.rolname <> r.rolname
+     and pg_has_role(m.oid, r.oid, 'usage')`); len(unasked) > 0 {
+		t.Errorf("all the time: %q", unasked)
 	}
 }
 

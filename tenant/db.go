@@ -157,6 +157,19 @@ func (db *DB) InSharing(ctx context.Context, id ID, lock Lock, fn func(*Tx) erro
 	return db.run(ctx, setTenant(id)+lockSQL("pg_advisory_xact_lock_shared", id, lock)+"; set local role carillon_sharing", fn)
 }
 
+// InKeeping is [DB.InExclusive] for the role carillon_jobs, which takes on another for this
+// transaction: one that may make, use, retire and destroy the tenant's keys of every
+// purpose, reads the secret of none, and may do little else.
+func (db *DB) InKeeping(ctx context.Context, id ID, lock Lock, fn func(*Tx) error) error {
+	return db.run(ctx, setTenant(id)+lockSQL("pg_advisory_xact_lock", id, lock)+"; set local role carillon_keeping", fn)
+}
+
+// InKeyList is [DB.In] for the role carillon_portal, which takes on another for this
+// transaction: one that sees which keys the tenant has, and no secret of any.
+func (db *DB) InKeyList(ctx context.Context, id ID, fn func(*Tx) error) error {
+	return db.run(ctx, setTenant(id)+"; set local role carillon_key_list", fn)
+}
+
 // Platform runs fn in a transaction bound to no tenant: it sees the few tables
 // that have none (the directory, login sessions), and no row of any other.
 func (db *DB) Platform(ctx context.Context, fn func(*Tx) error) error {

@@ -103,6 +103,11 @@ var fillSQL = []string{
 	   from member where tenant_id = $1 and email = 'granter@health.example'`,
 	`insert into approval (tenant_id, approval_id, kind, target, reason, requested_by, requester, requested_at, expires_at)
 	 values ($1, gen_random_uuid(), 'key:activate', 'export 2', 'It is time.', gen_random_uuid(), 'Robin', now(), now() + interval '1 hour')`,
+	`insert into key_schedule (tenant_id, purpose, period_seconds, changed_at) values ($1, 'token', 86400, now())`,
+	`insert into key_rotation (tenant_id, rotation_id, purpose, step, requested_at, requested_by)
+	 values ($1, gen_random_uuid(), 'token', 'requested', now(), 'Robin')`,
+	`insert into key_alarm (tenant_id, purpose, kind, raised_at) values ($1, 'token', 'late', now())`,
+	`insert into signing_key (tenant_id, purpose, version, key_id, state, destroyed_at) values ($1, 'code-mac', 99, '99', 'destroyed', now())`,
 	`insert into mobile_app (tenant_id, os, name, app_id, store_url)
 	 values ($1, 'ios', 'App', 'TEAMID.org.health', 'https://store.example')`,
 }
@@ -156,20 +161,25 @@ func TestTenantsAreApart(t *testing.T) {
 			})
 		}
 	}
-	// The role that fetches shared keys, while nothing is shared.
-	for _, tab := range tables {
-		p := prober{
-			t: t, role: "carillon_sharing", table: tab, victim: victim.ID,
-			grants: grantsOf(t, w.Database.Super(), "carillon_sharing", tab.name),
+	// The roles that others take on: to fetch shared keys, while nothing is shared, and for
+	// signing keys.
+	for role, take := range map[string]func(tenant.ID) binding{
+		"carillon_sharing": func(id tenant.ID) binding {
+			return func(ctx context.Context, fn func(*tenant.Tx) error) error { return w.Jobs.InSharing(ctx, id, "probe", fn) }
+		},
+		"carillon_keeping": func(id tenant.ID) binding {
+			return func(ctx context.Context, fn func(*tenant.Tx) error) error { return w.Jobs.InKeeping(ctx, id, "probe", fn) }
+		},
+		"carillon_key_list": func(id tenant.ID) binding {
+			return func(ctx context.Context, fn func(*tenant.Tx) error) error { return w.Portal.InKeyList(ctx, id, fn) }
+		},
+	} {
+		for _, tab := range tables {
+			p := prober{t: t, role: role, table: tab, victim: victim.ID, grants: grantsOf(t, w.Database.Super(), role, tab.name)}
+			p.probe("bound to its own tenant", own, take(victim.ID))
+			p.probe("bound to another tenant", foreign, take(twin.ID))
+			p.probe("bound to a tenant that does not exist", foreign, take(tenant.NewID()))
 		}
-		sharing := func(id tenant.ID) binding {
-			return func(ctx context.Context, fn func(*tenant.Tx) error) error {
-				return w.Jobs.InSharing(ctx, id, "probe", fn)
-			}
-		}
-		p.probe("bound to its own tenant", own, sharing(victim.ID))
-		p.probe("bound to another tenant", foreign, sharing(twin.ID))
-		p.probe("bound to a tenant that does not exist", foreign, sharing(tenant.NewID()))
 	}
 	if after := contents(t, w.Database.Super(), tables, victim.ID); after != before {
 		t.Error("the victim's rows changed")

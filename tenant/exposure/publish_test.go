@@ -686,7 +686,7 @@ func TestArrivalsExclude(t *testing.T) {
 func TestNoRevisionKey(t *testing.T) {
 	t.Parallel()
 	f := setUp(t)
-	_, err := f.world.Database.Super().ExecContext(t.Context(), `update signing_key set state = 'destroyed' where purpose = $1`, string(signing.Revision))
+	_, err := f.world.Database.Super().ExecContext(t.Context(), `update signing_key set state = 'destroyed', sealed = null, destroyed_at = now() where purpose = $1`, string(signing.Revision))
 	if err != nil {
 		t.Fatal(err)
 	}

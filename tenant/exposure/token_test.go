@@ -87,7 +87,7 @@ func TestTokenRotation(t *testing.T) {
 		t.Fatalf("with the token of a rotated key: %v, %v", again, explain(err))
 	}
 	_, err = f.world.Database.Super().ExecContext(t.Context(),
-		`update signing_key set state = 'destroyed' where purpose = 'revision' and version = 1`)
+		`update signing_key set state = 'destroyed', sealed = null, destroyed_at = now() where purpose = 'revision' and version = 1`)
 	if err != nil {
 		t.Fatal(err)
 	}

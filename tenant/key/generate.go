@@ -2,6 +2,9 @@ package key
 
 import (
 	"context"
+	"database/sql"
+	"errors"
+	"fmt"
 
 	"carillon/signing"
 	"carillon/tenant"
@@ -28,6 +31,28 @@ func (r *Ring) Discard(ctx context.Context, id tenant.ID, p signing.Purpose, key
 		return err
 	}
 	return r.root.Providers.Destroy(ctx, dk, binding(id, p, keyID, label), k)
+}
+
+const outsideSQL = `
+select key_id, label, provider, sealed, public_der
+  from signing_key
+ where purpose = $1
+   and version = $2
+   and provider <> 'sealed'
+   and sealed is not null`
+
+// DiscardVersion is [Ring.Discard] of a version that is stored, under the role
+// carillon_jobs. It does nothing for one that is sealed in the database.
+func (r *Ring) DiscardVersion(ctx context.Context, id tenant.ID, p signing.Purpose, no int) error {
+	var v version
+	err := r.db.In(ctx, id, func(tx *tenant.Tx) error { return tx.Get(ctx, &v, outsideSQL, string(p), no) })
+	if errors.Is(err, sql.ErrNoRows) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("find key outside: %w", err)
+	}
+	return r.Discard(ctx, id, p, v.KeyID, v.Label, signing.Stored{Provider: v.Provider, Sealed: v.Sealed, PublicDER: v.Public})
 }
 
 func generate(ctx context.Context, from *signing.Providers, dk *signing.DataKey, b signing.Binding) (signing.Stored, error) {

@@ -162,7 +162,7 @@ func (r *Ring) Secrets(ctx context.Context, id tenant.ID, p signing.Purpose) ([]
 }
 
 // Public returns the public keys that are next, active or verify-only, the newest
-// first. The list may be empty.
+// first, and of those whose rule is [Life.Lasting] also the destroyed. The list may be empty.
 func (r *Ring) Public(ctx context.Context, id tenant.ID, p signing.Purpose) ([]Public, error) {
 	list, err := r.public.Get(ctx, slot{id, p})
 	return slices.Clone(list), err
@@ -174,7 +174,7 @@ const publicSQL = `
   select key_id, label, state, public_der
     from signing_key
    where purpose = $1
-     and state <> 'destroyed'
+     and (state <> 'destroyed' or purpose in ('audit', 'export'))
      and public_der is not null
 order by version desc`
 
@@ -248,6 +248,38 @@ func (r *Ring) loadOpened(ctx context.Context, sl slot) (opened, error) {
 		}
 	}
 	return o, nil
+}
+
+const trialSQL = `
+  select key_id, label, state, provider, sealed, public_der
+    from signing_key
+   where purpose = $1
+     and (state = 'active' or version = $2)
+     and state <> 'destroyed'
+order by version desc`
+
+// Trial opens a version that is next together with those that are active, the newest first,
+// to try whether they sign together: [ErrNoKey] if there is none. Nothing of it is kept.
+func (r *Ring) Trial(ctx context.Context, id tenant.ID, p signing.Purpose, no int) ([]Signer, error) {
+	var versions []version
+	err := r.db.In(ctx, id, func(tx *tenant.Tx) error { return tx.Select(ctx, &versions, trialSQL, string(p), no) })
+	if err != nil {
+		return nil, fmt.Errorf("read keys: %w", err)
+	}
+	dk, err := r.DataKey(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	var o opened
+	for _, v := range versions {
+		if err := o.open(ctx, r.root.Providers, dk, slot{id, p}, v); err != nil {
+			return nil, fmt.Errorf("%s key %s: %w", p, v.KeyID, err)
+		}
+	}
+	if len(o.signers) == 0 {
+		return nil, noKey(p)
+	}
+	return o.signers, nil
 }
 
 func (o *opened) open(ctx context.Context, from *signing.Providers, dk *signing.DataKey, sl slot, v version) error {

@@ -425,7 +425,11 @@ values (current_tenant(), $1, $2, $3, 'next', $4, $5)`, string(p), version, keyI
 func setState(t *testing.T, w *tenanttest.World, of *tenant.Tenant, version int, s key.State) {
 	t.Helper()
 	err := w.Operator.In(t.Context(), of.ID, func(tx *tenant.Tx) error {
-		_, err := tx.Exec(t.Context(), `update signing_key set state = $2 where version = $1`, version, string(s))
+		_, err := tx.Exec(t.Context(), `
+update signing_key
+   set state = $2, sealed = case when $2 = 'destroyed' then null else sealed end,
+       destroyed_at = case when $2 = 'destroyed' then now() end
+ where version = $1`, version, string(s))
 		return err
 	})
 	if err != nil {

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strconv"
+	"strings"
 
 	"carillon/signing"
 	"carillon/tenant"
@@ -107,4 +109,17 @@ func provision(ctx context.Context, tx *tenant.Tx, from *signing.Providers, dk *
 	}
 	_, err = tx.Exec(ctx, insertKeySQL, string(p), keyID, label, k.Provider, k.Sealed, k.PublicDER)
 	return err
+}
+
+// NextName names the version after v: as v is named, with the next number. Of export keys
+// the ID stays and the label counts, so that no pair of them is ever used for two keys.
+func NextName(v Version) (keyID, label string) {
+	number := strconv.Itoa(v.No + 1)
+	if v.Purpose == signing.Export {
+		return v.KeyID, "v" + number
+	}
+	if base, counted := strings.CutSuffix(v.KeyID, strconv.Itoa(v.No)); counted {
+		return base + number, ""
+	}
+	return v.KeyID + "-" + number, ""
 }

@@ -5,28 +5,15 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"strconv"
 	"time"
+
+	"github.com/google/uuid"
 
 	"carillon/authz"
 	"carillon/signing"
 	"carillon/tenant"
 	"carillon/tenant/audit"
 )
-
-// Version is a version of a tenant's export key, for those who manage it.
-type Version struct {
-	// No counts from 1; KeyID and Label are what files name it by.
-	No    int    `db:"version"`
-	KeyID string `db:"key_id"`
-	Label string
-	State State
-	// DER is the public half as DER-encoded SPKI, for those who configure phones.
-	DER       []byte     `db:"public_der"`
-	Created   time.Time  `db:"created_at"`
-	Activated *time.Time `db:"activated_at"`
-	Retired   *time.Time `db:"retired_at"`
-}
 
 // Why a rotation is refused.
 var (
@@ -39,15 +26,38 @@ var (
 	ErrTooManyKeys = errors.New("files carry at most ten signatures: retire a key first")
 	// ErrUnconfirmed means that nobody is named who confirmed that phones know the key.
 	ErrUnconfirmed = errors.New("say who confirmed that phones have the key")
+	// ErrRotating means that the key is being rotated already.
+	ErrRotating = errors.New("this key is being rotated already")
 )
 
 // Sentinels lists the errors that callers may tell apart.
 func Sentinels() []error {
-	return []error{ErrNoKey, ErrNoVersion, ErrLastKey, ErrTooManyKeys, ErrUnconfirmed, ErrRootRetired, ErrRootInUse}
+	return []error{ErrNoKey, ErrNoVersion, ErrLastKey, ErrTooManyKeys, ErrUnconfirmed, ErrRotating, ErrRootRetired, ErrRootInUse}
+}
+
+const versionColumns = `purpose, version, key_id, label, state, public_der, created_at, activate_at, activated_at, retired_at, destroy_at, destroyed_at`
+
+const versionsOfAllSQL = `
+  select ` + versionColumns + `
+    from signing_key
+order by purpose, version`
+
+// Versions lists the versions of all the tenant's keys, of each purpose the oldest first,
+// as far as the transaction's role may see them: see [tenant.DB.InKeyList].
+func Versions(ctx context.Context, tx *tenant.Tx) (map[signing.Purpose][]Version, error) {
+	var all []Version
+	if err := tx.Select(ctx, &all, versionsOfAllSQL); err != nil {
+		return nil, fmt.Errorf("list keys: %w", err)
+	}
+	of := map[signing.Purpose][]Version{}
+	for _, v := range all {
+		of[v.Purpose] = append(of[v.Purpose], v)
+	}
+	return of, nil
 }
 
 const exportKeysSQL = `
-  select version, key_id, label, state, public_der, created_at, activated_at, retired_at
+  select ` + versionColumns + `
     from signing_key
    where purpose = 'export'
 order by version`
@@ -62,118 +72,212 @@ func ExportVersions(ctx context.Context, tx *tenant.Tx) ([]Version, error) {
 }
 
 const (
-	lastExportKeySQL = `
-  select version, key_id, label, state, public_der, created_at, activated_at, retired_at
-    from signing_key
-   where purpose = 'export'
-order by version desc
-   limit 1`
-
 	nextExportKeySQL = `
-insert into signing_key (tenant_id, purpose, version, key_id, label, state, provider, sealed, public_der)
-values (current_tenant(), 'export', $1, $2, $3, 'next', $4, $5, $6)`
+insert into signing_key (tenant_id, purpose, version, key_id, label, state, provider, sealed, public_der, created_at)
+values (current_tenant(), 'export', $1, $2, $3, 'next', $4, $5, $6, $7)`
+
+	madeRotationSQL = `
+insert into key_rotation (tenant_id, rotation_id, purpose, step, version, requested_at, requested_by)
+values (current_tenant(), $1, 'export', 'made', $2, $3, $4)`
+
+	oneBegun = "key_rotation_one_begun"
 )
 
-// AddExport makes the next version of the tenant's export key (key server protocol §11).
-// It signs nothing yet: its public half goes to Apple and Google first. Its key ID is
-// that of the version before, its label the next one: no pair of them is ever used for
-// two keys. tx is under the operator's role.
+// AddExport makes the next version of the tenant's export key (key server protocol §11),
+// with which a guided rotation begins: [ErrRotating] if there is one. The version signs
+// nothing yet: its public half goes to Apple and Google first. tx is under the operator's
+// role.
 func AddExport(ctx context.Context, tx *tenant.Tx, id tenant.ID, root signing.Custody, by authz.Subject, now time.Time) (Version, error) {
-	var last Version
-	var wrapped []byte
-	err := tx.Get(ctx, &last, lastExportKeySQL)
-	if err == nil {
-		err = tx.Get(ctx, &wrapped, wrappedSQL)
-	}
-	if errors.Is(err, sql.ErrNoRows) {
-		return Version{}, noKey(signing.Export)
-	}
-	if err != nil {
-		return Version{}, fmt.Errorf("read export key: %w", err)
-	}
-	dk, err := signing.OpenDataKey(ctx, root, id.String(), wrapped)
+	list, err := ExportVersions(ctx, tx)
 	if err != nil {
 		return Version{}, err
 	}
-	v := Version{No: last.No + 1, KeyID: last.KeyID, Label: "v" + strconv.Itoa(last.No+1), State: Next, Created: now}
+	if len(list) == 0 {
+		return Version{}, noKey(signing.Export)
+	}
+	dk, err := dataKeyOf(ctx, tx, id, root)
+	if err != nil {
+		return Version{}, err
+	}
+	last := list[len(list)-1]
+	v := Version{Purpose: signing.Export, No: last.No + 1, State: Next, Created: now}
+	v.KeyID, v.Label = NextName(last)
 	k, err := generate(ctx, root.Providers, dk, binding(id, signing.Export, v.KeyID, v.Label))
 	if err != nil {
 		return Version{}, err
 	}
 	v.DER = k.PublicDER
-	if _, err := tx.Exec(ctx, nextExportKeySQL, v.No, v.KeyID, v.Label, k.Provider, k.Sealed, k.PublicDER); err != nil {
+	if _, err := tx.Exec(ctx, nextExportKeySQL, v.No, v.KeyID, v.Label, k.Provider, k.Sealed, k.PublicDER, now); err != nil {
 		return Version{}, fmt.Errorf("store export key: %w", err)
 	}
-	return v, audit.Record(ctx, tx, now, by, string(authz.KeyRequestRotation), v.target(), nil)
+	_, err = tx.Exec(ctx, madeRotationSQL, uuid.New(), v.No, now, by.Name)
+	if tenant.Violates(err, oneBegun) {
+		return Version{}, ErrRotating
+	}
+	if err != nil {
+		return Version{}, fmt.Errorf("begin rotation: %w", err)
+	}
+	return v, audit.Record(ctx, tx, now, by, string(authz.KeyRequestRotation), v.Target(), nil)
 }
 
-func (v Version) target() string { return "export " + v.KeyID + " " + v.Label }
-
-// rotation is the lock of those who change which keys are active.
-const rotation = `select pg_advisory_xact_lock(hashtextextended('key rotation ' || current_tenant()::text, 0))`
+func dataKeyOf(ctx context.Context, tx *tenant.Tx, id tenant.ID, root signing.Custody) (*signing.DataKey, error) {
+	var wrapped []byte
+	if err := tx.Get(ctx, &wrapped, wrappedSQL); err != nil {
+		return nil, dataKeyError(err)
+	}
+	return signing.OpenDataKey(ctx, root, id.String(), wrapped)
+}
 
 const (
-	moveSQL = `
-   update signing_key
-      set state        = $3,
-          activated_at = case when $3 = 'active' then $4 else activated_at end,
-          retired_at   = case when $3 = 'verify-only' then $4 else retired_at end
-    where purpose = 'export'
-      and version = $1
-      and state = $2
-returning version, key_id, label, state, public_der, created_at, activated_at, retired_at`
+	// rotation is the lock of those who change which keys are active.
+	rotation = `select pg_advisory_xact_lock(hashtextextended('key rotation ' || current_tenant()::text, 0))`
 
-	activeExportKeysSQL = `
-select count(*)
+	activateKeySQL = `
+   update signing_key
+      set state = 'active', activated_at = $3, activate_at = null
+    where purpose = $1
+      and version = $2
+      and state = 'next'
+returning ` + versionColumns
+
+	retireKeySQL = `
+   update signing_key
+      set state = 'verify-only', retired_at = $3, destroy_at = $4
+    where purpose = $1
+      and version = $2
+      and state = 'active'
+returning ` + versionColumns
+
+	activeSQL = `
+select version
   from signing_key
- where purpose = 'export'
+ where purpose = $1
    and state = 'active'`
 
 	maxSignatures = 10 // of a file (§6.1)
+)
+
+// Rotating is the lock that [tenant.DB.InKeeping] takes.
+const Rotating tenant.Lock = "key rotation"
+
+// Begin puts a version that is next to use: [ErrNoVersion]. Of a purpose whose versions
+// are not used together, the one before is retired. Audited as by's; why says more.
+func Begin(ctx context.Context, tx *tenant.Tx, by authz.Subject, p signing.Purpose, no int, why map[string]string, now time.Time) (Version, error) {
+	if _, err := tx.Exec(ctx, rotation); err != nil {
+		return Version{}, fmt.Errorf("wait for other rotations: %w", err)
+	}
+	var before []int
+	if err := tx.Select(ctx, &before, activeSQL, string(p)); err != nil {
+		return Version{}, fmt.Errorf("read active keys: %w", err)
+	}
+	if Rule(p).Together && len(before) >= maxSignatures {
+		return Version{}, ErrTooManyKeys
+	}
+	if !Rule(p).Together {
+		for _, old := range before {
+			if _, err := move(ctx, tx, retireKeySQL, p, old, now, now.Add(Rule(p).Overlap)); err != nil {
+				return Version{}, err
+			}
+		}
+	}
+	v, err := move(ctx, tx, activateKeySQL, p, no, now)
+	if err != nil {
+		return Version{}, err
+	}
+	return v, audit.Record(ctx, tx, now, by, string(authz.KeyApproveRotation), v.Target(), with(why, "state", string(Active)))
+}
+
+// End retires an active version: [ErrNoVersion], [ErrLastKey] if no other is active. It
+// stays verify-only for its rule's overlap.
+func End(ctx context.Context, tx *tenant.Tx, by authz.Subject, p signing.Purpose, no int, now time.Time) (Version, error) {
+	if _, err := tx.Exec(ctx, rotation); err != nil {
+		return Version{}, fmt.Errorf("wait for other rotations: %w", err)
+	}
+	v, err := move(ctx, tx, retireKeySQL, p, no, now, now.Add(Rule(p).Overlap))
+	if err != nil {
+		return Version{}, err
+	}
+	var left []int
+	if err := tx.Select(ctx, &left, activeSQL, string(p)); err != nil {
+		return Version{}, fmt.Errorf("read active keys: %w", err)
+	}
+	if len(left) == 0 {
+		return Version{}, ErrLastKey
+	}
+	return v, audit.Record(ctx, tx, now, by, string(authz.KeyApproveRotation), v.Target(), map[string]string{"state": string(VerifyOnly)})
+}
+
+func move(ctx context.Context, tx *tenant.Tx, query string, p signing.Purpose, no int, times ...any) (Version, error) {
+	var v Version
+	err := tx.Get(ctx, &v, query, append([]any{string(p), no}, times...)...)
+	if errors.Is(err, sql.ErrNoRows) {
+		return Version{}, fmt.Errorf("%s version %d: %w", p, no, ErrNoVersion)
+	}
+	if err != nil {
+		return Version{}, fmt.Errorf("change %s key: %w", p, err)
+	}
+	return v, nil
+}
+
+const (
+	confirmedSQL = `
+update key_rotation
+   set step = 'active', activated_at = $2,
+       apple_at = $2, apple_contact = left($3, 200), apple_noted_by = $4,
+       google_at = $2, google_contact = left($3, 200), google_noted_by = $4
+ where purpose = 'export'
+   and version = $1
+   and step = 'made'`
+
+	// What retires the last of the older versions ends the rotation.
+	retiredSQL = `
+update key_rotation r
+   set step = 'done', ended_at = $1
+ where purpose = 'export'
+   and step in ('active', 'retiring')
+   and not exists (select
+                     from signing_key k
+                    where k.tenant_id = r.tenant_id
+                      and k.purpose = r.purpose
+                      and k.version < r.version
+                      and k.state = 'active')`
 )
 
 // ActivateExport lets a version that is next sign every file that is made from now on,
 // beside those that sign already. confirmation says who confirmed that phones have its
 // public half, and is kept in the audit log: a phone that does not know the newest key
 // of its region may refuse all files. [ErrUnconfirmed] if it is empty, [ErrNoVersion],
-// [ErrTooManyKeys].
+// [ErrTooManyKeys]. It is the operator's, by command; staff do it in two steps and by two
+// people.
 func ActivateExport(ctx context.Context, tx *tenant.Tx, by authz.Subject, version int, confirmation string, now time.Time) error {
 	if confirmation == "" {
 		return ErrUnconfirmed
 	}
-	return move(ctx, tx, by, version, Next, Active, map[string]string{"confirmed": confirmation}, now)
+	if _, err := Begin(ctx, tx, by, signing.Export, version, map[string]string{"confirmed": confirmation}, now); err != nil {
+		return err
+	}
+	if _, err := tx.Exec(ctx, confirmedSQL, version, now, confirmation, by.Name); err != nil {
+		return fmt.Errorf("note rotation: %w", err)
+	}
+	return nil
 }
 
 // RetireExport ends an active version's signing. Files that it has signed stay as they
 // are. [ErrLastKey] if no other is active, [ErrNoVersion].
 func RetireExport(ctx context.Context, tx *tenant.Tx, by authz.Subject, version int, now time.Time) error {
-	return move(ctx, tx, by, version, Active, VerifyOnly, nil, now)
+	if _, err := End(ctx, tx, by, signing.Export, version, now); err != nil {
+		return err
+	}
+	return EndRotations(ctx, tx, now)
 }
 
-func move(ctx context.Context, tx *tenant.Tx, by authz.Subject, version int, from, to State, detail map[string]string, now time.Time) error {
-	if _, err := tx.Exec(ctx, rotation); err != nil {
-		return fmt.Errorf("wait for other rotations: %w", err)
+// EndRotations notes which rotations of the export key are done: those after which no
+// older version signs.
+func EndRotations(ctx context.Context, tx *tenant.Tx, now time.Time) error {
+	if _, err := tx.Exec(ctx, retiredSQL, now); err != nil {
+		return fmt.Errorf("end rotation: %w", err)
 	}
-	var v Version
-	err := tx.Get(ctx, &v, moveSQL, version, string(from), string(to), now)
-	if errors.Is(err, sql.ErrNoRows) {
-		return fmt.Errorf("%s version %d: %w", from, version, ErrNoVersion)
-	}
-	if err != nil {
-		return fmt.Errorf("change export key: %w", err)
-	}
-	var active int
-	if err := tx.Get(ctx, &active, activeExportKeysSQL); err != nil {
-		return fmt.Errorf("count export keys: %w", err)
-	}
-	switch {
-	case active == 0:
-		return ErrLastKey
-	case active > maxSignatures:
-		return ErrTooManyKeys
-	}
-	action := authz.KeyApproveRotation
-	return audit.Record(ctx, tx, now, by, string(action), v.target(), with(detail, "state", string(to)))
+	return nil
 }
 
 func with(detail map[string]string, name, value string) map[string]string {

@@ -24,7 +24,7 @@ func TestSender(t *testing.T) {
 	t.Parallel()
 	w := tenanttest.New(t)
 	north, keyless := w.Create("north"), w.Create("keyless")
-	if _, err := w.Database.Super().ExecContext(t.Context(), `update signing_key set state = 'destroyed' where purpose = 'sms' and tenant_id = $1`, keyless.ID); err != nil {
+	if _, err := w.Database.Super().ExecContext(t.Context(), `update signing_key set state = 'destroyed', sealed = null, destroyed_at = now() where purpose = 'sms' and tenant_id = $1`, keyless.ID); err != nil {
 		t.Fatal(err)
 	}
 	publics, err := key.NewRing(w.Issuer, w.Root).Public(t.Context(), north.ID, signing.SMS)
