@@ -101,6 +101,15 @@ func PublicPEM(der []byte) string {
 	return string(pem.EncodeToMemory(&pem.Block{Type: publicBlock, Bytes: der}))
 }
 
+// PublicDER writes a public key as DER-encoded SPKI.
+func PublicDER(key *ecdsa.PublicKey) ([]byte, error) {
+	der, err := x509.MarshalPKIXPublicKey(key)
+	if err != nil {
+		return nil, ErrPublicKey
+	}
+	return der, nil
+}
+
 // ParsePublicPEM reads exactly one P-256 public key in PEM form: [ErrPublicKey] otherwise.
 func ParsePublicPEM(text []byte) (*ecdsa.PublicKey, error) {
 	block, rest := pem.Decode(text)

@@ -5,6 +5,7 @@ import (
 	"crypto/aes"
 	"crypto/cipher"
 	"crypto/rand"
+	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
 	"io"
@@ -64,6 +65,9 @@ func associated(parts ...string) []byte {
 func (b Binding) aad() []byte {
 	return associated("carillon sealed", b.Tenant, string(b.Purpose), b.KeyID)
 }
+
+// Digest is SHA-256 over all that the binding names: what providers outside know it by.
+func (b Binding) Digest() [sha256.Size]byte { return sha256.Sum256(b.aad()) }
 
 func dataKeyAAD(tenant string) []byte { return associated("carillon data key", tenant) }
 
