@@ -17,9 +17,9 @@ import (
 	"carillon/tenant/audit"
 )
 
-// codeSearched names the search for a code in the audit log. The entry says what was
-// found, never what was looked for.
-const codeSearched = "code:searched"
+// codeFound is the audit log's word for a code that was found by its digits. The entry
+// names the code's ID.
+const codeFound = "code:found"
 
 // maxSpoken is the longest code that links carry, in bytes.
 const maxSpoken = 128
@@ -37,7 +37,7 @@ select c.code_id
 // Find returns the ID of the code that somebody reads out: the short one or the long one,
 // with or without blanks and dashes between its groups. It neither claims the code nor
 // tells what it is for. [ErrCodeNotFound] if the tenant has none, also when it was
-// forgotten some time after its end. Every search is audited, found or not.
+// forgotten some time after its end. What is found is audited.
 func (s *Service) Find(ctx context.Context, t *tenant.Tenant, by authz.Subject, code string) (uuid.UUID, error) {
 	if err := s.policies.Check(ctx, t.ID.String(), by, authz.CodeRead); err != nil {
 		return uuid.UUID{}, err
@@ -52,20 +52,18 @@ func (s *Service) Find(ctx context.Context, t *tenant.Tenant, by authz.Subject, 
 	}
 	var id uuid.UUID
 	err = s.db.In(ctx, t.ID, func(tx *tenant.Tx) error {
-		err := tx.Get(ctx, &id, findSQL, pq.ByteaArray(macs(live, code)))
-		if err != nil && !errors.Is(err, sql.ErrNoRows) {
-			return fmt.Errorf("find code: %w", err)
+		if err := tx.Get(ctx, &id, findSQL, pq.ByteaArray(macs(live, code))); err != nil {
+			return err
 		}
-		target := ""
-		if err == nil {
-			target = id.String()
-		}
-		return audit.Record(ctx, tx, s.clock(), by, codeSearched, target, nil)
+		return audit.Record(ctx, tx, s.clock(), by, codeFound, id.String(), nil)
 	})
-	if err == nil && id == uuid.Nil {
-		err = codeNotFound()
+	switch {
+	case errors.Is(err, sql.ErrNoRows):
+		return uuid.UUID{}, codeNotFound()
+	case err != nil:
+		return uuid.UUID{}, fmt.Errorf("find code: %w", err)
 	}
-	return id, err
+	return id, nil
 }
 
 // spoken is a code without what people put between its groups.
