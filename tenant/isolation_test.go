@@ -52,6 +52,13 @@ var fillSQL = []string{
 	`insert into guessing_alarm (tenant_id, day, wrong, digits) values ($1, current_date, 1000, 9)`,
 	`insert into quota_day (tenant_id, day, issued, base) values ($1, current_date, 10, 10)`,
 	`insert into quota_entry (tenant_id, day, entry_id, kind, codes) values ($1, current_date, gen_random_uuid(), 'share', 1)`,
+	`insert into pack_section (tenant_id, section, version, content, changed_at, changed_by) values ($1, 'region', 1, '{}', now(), 'Robin')`,
+	`insert into pack (tenant_id, pack_id, number, config, sms_keys, signed, asked_at, asked_by, asked_by_id)
+	 values ($1, gen_random_uuid(), 1, '{}', '[]', false, now(), 'Robin', 'p')`,
+	`insert into pack_hand_over (tenant_id, hand_over_id, pack_id, recipient, person, handed_at, handed_by)
+	 select tenant_id, gen_random_uuid(), pack_id, 'apple', 'Alex', now(), 'Robin' from pack where tenant_id = $1`,
+	`insert into pack_push (tenant_id, push_id, pack_id, changes, asked_at, asked_by, asked_by_id, due_at)
+	 select tenant_id, gen_random_uuid(), pack_id, '{}', now(), 'Robin', 'p', now() from pack where tenant_id = $1`,
 	`insert into report_page (tenant_id) values ($1)`,
 	`insert into report_text (tenant_id, language) values ($1, 'es')`,
 	`insert into exposure (tenant_id, tek, rolling_start, rolling_period, transmission_risk, report_type, traveler, region, created_at)
