@@ -80,7 +80,6 @@ create table pack_push (
   attempts    integer     not null default 0,
   due_at      timestamptz not null,
   ended_at    timestamptz,
-  status      integer,
   outcome     text        not null default '',
   differ      text[]      not null default '{}',
   constraint pack_push_pkey primary key (tenant_id, push_id),
@@ -118,6 +117,6 @@ grant insert (tenant_id, pack_id, number, config, sms_keys, signed, asked_at, as
 grant update (state, config, made_at, failure, sha256, body) on pack to carillon_jobs;
 grant insert on pack_hand_over to carillon_portal;
 grant insert (tenant_id, push_id, pack_id, changes, asked_at, asked_by, asked_by_id, due_at) on pack_push to carillon_portal;
-grant update (state, attempts, due_at, ended_at, status, outcome, differ) on pack_push to carillon_jobs;
+grant update (state, attempts, due_at, ended_at, outcome, differ) on pack_push to carillon_jobs;
 -- Sizes of text messages stand in the pack.
 grant select on message_template to carillon_jobs;

@@ -26,7 +26,8 @@ import (
 const DefaultURL = "https://gateway.icloud.com/enservice/v2"
 
 const (
-	changePath = "/update/app/config"
+	// ChangePath is what follows the service’s address for changes.
+	ChangePath = "/update/app/config"
 	readPath   = "/app/config"
 	// regionHeader names the region that is asked for, in capitals.
 	regionHeader = "x-apple-ct-region-identifier"
@@ -69,7 +70,7 @@ func New(n *outbound.Network, base string) (*Client, error) {
 }
 
 // ChangeURL is where changes are sent.
-func (c *Client) ChangeURL() string { return c.base + changePath }
+func (c *Client) ChangeURL() string { return c.base + ChangePath }
 
 // Change is what is sent.
 type Change struct {
