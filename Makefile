@@ -22,14 +22,15 @@ check: ## the fast checks: vet and Go tests without the race detector
 	go test ./...
 
 test-go: setup-go ## Go tests on a real Postgres, with the race detector
-	CGO_ENABLED=1 go test -race -timeout 20m ./...
+	CGO_ENABLED=1 go test -race -tags pkcs11 -timeout 20m ./...
 	go test -tags release ./deploy/carillon
 
 test-browser: setup-browser build ## journeys in headless Chromium against a running service
 	deploy/browser-test
 
-lint: ## golangci-lint with the project's import rules, gofmt, pinned assets
+lint: setup-go ## golangci-lint with the project's import rules, gofmt, pinned assets
 	$(GO_TOOL) golangci-lint run ./...
+	CGO_ENABLED=1 $(GO_TOOL) golangci-lint run --build-tags pkcs11 ./signing/provider/pkcs11/...
 
 generate: ## rewrite golden files, and rebuild the portal's assets
 	go test ./migrations ./authz ./api ./admin-ui ./deploy/service ./deploy/conformance -update
@@ -45,8 +46,8 @@ bench-parts: ## Go benchmarks of single parts, each with its ratio to a floor me
 fuzz: ## each fuzz target for 20 seconds
 	deploy/fuzz 20s
 
-setup-go: ## install a C compiler (for the race detector), curl and Python (for the examples) if they are missing
-	@deploy/install-packages gcc curl python3
+setup-go: ## install a C compiler (for the race detector and PKCS#11), SoftHSM, curl and Python (for the examples) if they are missing
+	@deploy/install-packages gcc softhsm2-util curl python3
 
 setup-browser: ## install Node.js, npm and Chromium if they are missing
 	@deploy/install-packages node npm chromium

@@ -83,7 +83,7 @@ func refuses(t *testing.T, s RootSubject) {
 	for name, wrong := range map[string]struct{ wrapped, aad []byte }{
 		"another's": {w, append(bytes.Clone(whose), 0)}, "nobody's": {w, nil},
 		"changed": {changed, whose}, "cut": {w[:len(w)-4], whose}, "nothing": {nil, whose},
-		"text": {[]byte("no wrapped key at all, but as long as one would be"), whose},
+		"text":                {[]byte("no wrapped key at all, but as long as one would be"), whose},
 		"by another root key": {wrapped(t, s.Other), whose},
 	} {
 		if got, err := s.Root.Unwrap(t.Context(), wrong.wrapped, wrong.aad); !errors.Is(err, signing.ErrSealed) {

@@ -25,6 +25,13 @@ func (s *Switch) Set(f Fault) {
 	s.fault, s.busy = f, false
 }
 
+// Fault is what was set last.
+func (s *Switch) Fault() Fault {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.fault
+}
+
 // Calls counts what has arrived.
 func (s *Switch) Calls() int {
 	s.mu.Lock()
