@@ -36,6 +36,26 @@ func Up(ctx context.Context, dsn string) error {
 }
 
 func up(ctx context.Context, dsn string, steps fs.FS) error {
+	return with(dsn, steps, func(p *goose.Provider) error {
+		_, err := p.Up(ctx)
+		return err
+	})
+}
+
+// UpTo brings an empty database to the schema of a version, for rows that were written
+// under it. A schema that is there and newer stays as it is.
+func UpTo(ctx context.Context, dsn string, version int64) error {
+	steps, err := fs.Sub(files, "sql")
+	if err != nil {
+		return err
+	}
+	return with(dsn, steps, func(p *goose.Provider) error {
+		_, err := p.UpTo(ctx, version)
+		return err
+	})
+}
+
+func with(dsn string, steps fs.FS, work func(*goose.Provider) error) error {
 	db, err := sql.Open("postgres", dsn)
 	if err != nil {
 		return fmt.Errorf("connect: %w", err)
@@ -48,8 +68,20 @@ func up(ctx context.Context, dsn string, steps fs.FS) error {
 	if err != nil {
 		return errors.Join(err, db.Close())
 	}
-	_, err = provider.Up(ctx)
-	return errors.Join(err, provider.Close())
+	return errors.Join(work(provider), provider.Close())
+}
+
+// Newest is the version of the last step.
+func Newest() int64 {
+	entries, err := fs.ReadDir(files, "sql")
+	if err != nil || len(entries) == 0 {
+		panic("no steps") // embedded: they cannot be missing
+	}
+	version, err := goose.NumericComponent(entries[len(entries)-1].Name())
+	if err != nil {
+		panic(err)
+	}
+	return version
 }
 
 // Fingerprint is a short text that changes whenever a step does.
