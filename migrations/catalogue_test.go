@@ -258,7 +258,7 @@ func TestProcessRolesAreUnprivileged(t *testing.T) {
                         and not (r.rolname = 'carillon_portal' and m.roleid = 'carillon_key_list'::regrole)))`); len(bad) > 0 {
 		t.Errorf("privileged: %q", bad)
 	}
-	want := []string{"carillon_device", "carillon_issuer", "carillon_jobs", "carillon_keeping", "carillon_key_list", "carillon_operator", "carillon_portal", "carillon_publish", "carillon_report", "carillon_sharing"}
+	want := []string{"carillon_backup", "carillon_device", "carillon_issuer", "carillon_jobs", "carillon_keeping", "carillon_key_list", "carillon_operator", "carillon_portal", "carillon_publish", "carillon_report", "carillon_sharing"}
 	if diff := cmp.Diff(want, texts(t, db, `select rolname from pg_roles where rolname like 'carillon\_%'`)); diff != "" {
 		t.Errorf("roles (-want +got):\n%s", diff)
 	}

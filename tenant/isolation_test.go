@@ -149,6 +149,7 @@ func TestTenantsAreApart(t *testing.T) {
 	roles := map[string]*tenant.DB{ // those that log in
 		"carillon_device": w.Device, "carillon_issuer": w.Issuer, "carillon_report": w.Report, "carillon_publish": w.Publish,
 		"carillon_portal": w.Portal, "carillon_jobs": w.Jobs, "carillon_operator": w.Operator,
+		"carillon_backup": w.Open("carillon_backup"),
 	}
 	if known := strings.Join(processRoles(t, w.Database.Super()), " "); len(strings.Fields(known)) != len(roles) {
 		t.Errorf("the schema's roles are %s: test all of them", known)

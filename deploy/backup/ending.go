@@ -66,6 +66,12 @@ update staff_invitation
  where tenant_id = current_tenant()
    and state = 'waiting'
    and $1::timestamptz is not null`},
+	// What was approved may have been done, and what was asked for refused.
+	{name: "approvals", sql: `
+update approval
+   set state = 'expired', ended_at = $1, ended_by = 'carillon restore'
+ where tenant_id = current_tenant()
+   and state in ('pending', 'approved')`},
 	{name: "support", sql: `
 update support_grant
    set revoked_at = $1
