@@ -193,7 +193,7 @@ func unmet() []error {
 		verification.ErrNothingToGenerate, verification.ErrTemplate, verification.ErrCodeInvalid,
 		verification.ErrCodeExpired, verification.ErrTokenInvalid, verification.ErrTokenExpired,
 		verification.ErrHMACInvalid, verification.ErrMissingNonce, verification.ErrBatchDisabled, verification.ErrBatchSize,
-		signup.ErrTaken, signup.ErrReason, authz.ErrRule, authz.ErrRoute, member.ErrUserNameFixed, platform.ErrOperator,
+		signup.ErrTaken, signup.ErrAuthorityID, signup.ErrReason, authz.ErrRule, authz.ErrRoute, member.ErrUserNameFixed, platform.ErrOperator,
 	}
 }
 

@@ -263,6 +263,8 @@ func decisionProblem(err error) (known, bool) {
 		return known{err, http.StatusConflict, field, "queue.error.taken", ""}, true
 	case tenant.Violates(err, "signing_key_key_id_form"):
 		return known{err, http.StatusUnprocessableEntity, fieldExportKey, "queue.error.export_key", ""}, true
+	case errors.Is(err, signup.ErrAuthorityID):
+		return known{err, http.StatusUnprocessableEntity, fieldAuthority, "queue.error.authority_id", ""}, true
 	case errors.Is(err, signup.ErrReason):
 		return known{err, http.StatusUnprocessableEntity, fieldReason, "queue.error.reason", ""}, true
 	}

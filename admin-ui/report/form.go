@@ -97,7 +97,7 @@ func (s *Server) issue(ctx context.Context, v *visit) answer {
 	}
 	in, err := readInput(v.r)
 	if err != nil {
-		return closed(http.StatusUnprocessableEntity, "closed.form")
+		return closed(http.StatusBadRequest, "closed.form")
 	}
 	opened, err := s.opened(ctx, v.r)
 	if errors.Is(err, reportpage.ErrVisit) {
@@ -175,7 +175,9 @@ func readInput(r *http.Request) (input, error) {
 	if err := r.ParseForm(); err != nil {
 		return input{}, err
 	}
-	value := func(name string) string { return strings.TrimSpace(r.PostForm.Get(name)) }
+	value := func(name string) string {
+		return strings.TrimSpace(strings.ToValidUTF8(r.PostForm.Get(name), "\ufffd")) // the page shows it again
+	}
 	in := input{Date: value(fieldDate), Phone: value(fieldPhone), Agreed: value(fieldAgreement) == "true"}
 	if offset, err := strconv.ParseFloat(value(fieldOffset), 64); err == nil {
 		in.Offset = offset

@@ -55,6 +55,7 @@ const (
 	neighbor = "neighbor"
 
 	portalURL = "https://carillon.example"
+	reportURL = "https://links.example" // where people report who have a positive test
 )
 
 func newEverybody(t *testing.T) *everybody {
@@ -82,6 +83,8 @@ func newEverybody(t *testing.T) *everybody {
 	c := config(t, e.world, Roles()...)
 	c.BaseURL, c.NoLimits, c.Files = portalURL, true, e.files
 	c.Login.Issuer, c.Login.RedirectURL = issuer, portalURL+"/login/callback"
+	c.RedirectDomains = []string{strings.TrimPrefix(reportURL, "https://")}
+	e.sql(t, `update tenant_setting set self_report = true, self_report_page = true where tenant_id = $1`, e.own.ID)
 	e.service = open(t, c)
 	wantExamples(t, e.service.Routes())
 	for _, name := range e.people() {
@@ -197,7 +200,10 @@ func (r reply) String() string { return fmt.Sprintf("%d %.300s", r.status, r.bod
 // ask sends a request, with a session's cookie unless it is empty.
 func (e *everybody) ask(t *testing.T, method, target, cookie, contentType, body string, more ...string) reply {
 	t.Helper()
-	r := httptest.NewRequestWithContext(t.Context(), method, portalURL+target, strings.NewReader(body))
+	if !strings.HasPrefix(target, "https://") {
+		target = portalURL + target
+	}
+	r := httptest.NewRequestWithContext(t.Context(), method, target, strings.NewReader(body))
 	if cookie != "" {
 		r.AddCookie(&http.Cookie{Name: "__Host-carillon", Value: cookie})
 	}

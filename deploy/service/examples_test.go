@@ -17,6 +17,10 @@ type example struct {
 	objects []string
 	// form is what is sent, or asked for in the URL's query.
 	form url.Values
+	// before is SQL that lets the request do what it is for, also after it has done so.
+	before string
+	// draft is the table that keeps what was typed, also when it is refused.
+	draft string
 	// named are the fields of the form that name an object of a tenant, as objects do.
 	named map[string]string
 }
@@ -28,13 +32,13 @@ var examples = map[string]example{
 	"GET /portal/:tenant/audit":                         {form: url.Values{"who": {"r"}, "action": {"code"}, "target": {"t"}, "from": {"2026-11-01"}, "until": {"2026-11-30"}, "before": {"7"}}},
 	"GET /portal/:tenant/audit/log":                     {},
 	"GET /portal/:tenant/roles/explain":                 {form: url.Values{"who": {"x"}, "action": {"code:issue"}}},
-	"POST /portal/:tenant/roles/new":                    {form: url.Values{"role": {"night-shift"}, "description": {"at night"}, "rule_code_issue": {"allow"}, "confirm": {"yes"}}},
+	"POST /portal/:tenant/roles/new":                    {form: url.Values{"role": {unique}, "description": {"at night"}, "rule_code_issue": {"allow"}, "confirm": {"yes"}}},
 	"GET /portal/:tenant/roles/:role/edit":              {objects: []string{"role"}},
 	"POST /portal/:tenant/roles/:role/edit":             {objects: []string{"role"}, form: url.Values{"version": {"5f2b1c4e-4f5f-4b6a-9d4b-0d7a6c1e2f3a"}, "description": {"by day"}, "rule_code_issue": {"allow"}, "confirm": {"yes"}}},
 	"GET /portal/:tenant/roles/:role/delete":            {objects: []string{"role"}},
 	"POST /portal/:tenant/roles/:role/delete":           {objects: []string{"role"}, form: url.Values{"version": {"5f2b1c4e-4f5f-4b6a-9d4b-0d7a6c1e2f3a"}}},
 	"POST /join/:tenant/accept":                         {},
-	"POST /portal/:tenant/staff/invite":                 {form: url.Values{"name": {"New Person"}, "email": {"new@people.example"}, "roles": {"caseworker"}}},
+	"POST /portal/:tenant/staff/invite":                 {form: url.Values{"name": {"New Person"}, "email": {unique + "@people.example"}, "roles": {"caseworker"}}},
 	"POST /portal/:tenant/staff/import":                 {},
 	"POST /portal/:tenant/staff/import/confirm":         {form: url.Values{"list": {"name,email,roles\nNew,new@people.example,caseworker\n"}}},
 	"POST /portal/:tenant/staff/unsent":                 {},
@@ -51,7 +55,7 @@ var examples = map[string]example{
 	"GET /portal/:tenant/staff/groups/:id":              {objects: []string{"group"}},
 	"POST /portal/:tenant/staff/groups/:id":             {objects: []string{"group"}, form: url.Values{"role": {"analyst"}}},
 	"GET /portal/:tenant/sign-in/:id":                   {objects: []string{"provider"}},
-	"POST /portal/:tenant/sign-in/new":                  {form: url.Values{"name": {"Ours"}, "issuer": {"https://login.south.example"}, "client_id": {"carillon"}, "proof": {"secret"}, "client_secret": {"a secret of some length"}, "scopes": {"email profile"}, "email_domains": {"south.example"}, "trust_email": {""}, "role_claim": {"groups"}, "role_map": {"nurses = caseworker"}, "acr": {""}, "amr": {""}}},
+	"POST /portal/:tenant/sign-in/new":                  {form: url.Values{"name": {unique}, "issuer": {"https://login.south.example"}, "client_id": {"carillon"}, "proof": {"secret"}, "client_secret": {"a secret of some length"}, "scopes": {"email profile"}, "email_domains": {"south.example"}, "trust_email": {""}, "role_claim": {"groups"}, "role_map": {"nurses = caseworker"}, "acr": {""}, "amr": {""}}},
 	"GET /portal/:tenant/sign-in/:id/change":            {objects: []string{"provider"}},
 	"POST /portal/:tenant/sign-in/:id/change":           {objects: []string{"provider"}, form: url.Values{"name": {"Ours"}, "issuer": {"https://login.south.example"}, "client_id": {"carillon"}, "proof": {"secret"}, "client_secret": {"a secret of some length"}, "scopes": {"email profile"}, "email_domains": {"south.example"}, "trust_email": {""}, "role_claim": {"groups"}, "role_map": {"nurses = caseworker"}, "acr": {""}, "amr": {""}, "version": {"1"}}},
 	"GET /portal/:tenant/sign-in/:id/try":               {objects: []string{"provider"}},
@@ -79,7 +83,7 @@ var examples = map[string]example{
 	"POST /portal/:tenant/sharing/:id/decline":          {objects: []string{"offer to it"}},
 	"GET /portal/:tenant/sharing/:id/end":               {objects: []string{"offer"}},
 	"POST /portal/:tenant/sharing/:id/end":              {objects: []string{"offer"}},
-	"POST /portal/:tenant/api-keys/new":                 {form: url.Values{"name": {"Laboratory"}, "kind": {"admin"}}},
+	"POST /portal/:tenant/api-keys/new":                 {form: url.Values{"name": {unique}, "kind": {"admin"}}},
 	"GET /portal/:tenant/api-keys/:id":                  {objects: []string{"api-key"}},
 	"GET /portal/:tenant/api-keys/:id/report":           {objects: []string{"api-key"}},
 	"GET /portal/:tenant/api-keys/:id/change":           {objects: []string{"api-key"}},
@@ -91,8 +95,35 @@ var examples = map[string]example{
 	"GET /portal/:tenant/api-keys/:id/codes":            {objects: []string{"api-key"}},
 	"POST /portal/:tenant/api-keys/:id/codes":           {objects: []string{"api-key"}},
 
+	"GET /portal/:tenant/login/start":                           {form: url.Values{"provider": {"x"}, "return": {"/portal"}}},
+	"GET /login":                                                {form: url.Values{"return": {"/portal"}, "reason": {"lost"}}},
+	"GET /login/start":                                          {form: url.Values{"return": {"/portal"}, "reason": {"fresh"}}},
+	"GET /login/callback":                                       {form: url.Values{"state": {"x"}, "code": {"x"}, "error": {"x"}, "iss": {"x"}}},
+	"GET /login/callback/:provider":                             {form: url.Values{"state": {"x"}, "code": {"x"}, "error": {"x"}, "iss": {"x"}}},
+	"POST /login/find":                                          {form: url.Values{"email": {"somebody@south.example"}, "return": {"/portal"}}},
+	"POST /login/back-channel-logout":                           {form: url.Values{"logout_token": {"a.b.c"}}},
+	"GET /join/:tenant":                                         {form: url.Values{"token": {"x"}}},
+	"POST /signup/link":                                         {form: url.Values{"email": {"new@people.example"}}},
+	"POST /signup/link/:token":                                  {},
+	"POST /signup/application":                                  {form: applicationForm, before: applicationProving, draft: "application"},
+	"POST /signup/application/letter":                           {form: url.Values{"address": {"desk@health.lakeland.example"}}, before: applicationProving},
+	"POST /signup/application/record":                           {},
+	"POST /signup/proof/:token":                                 {},
+	"POST /report":                                              {},
+	"POST /report/issue":                                        {form: url.Values{"testDate": {""}, "phone": {"+12065550100"}, "agreement": {"true"}, "tz_offset": {"0"}}},
+	"GET /operator":                                             {form: url.Values{"text": {"x"}, "state": {"active"}, "after": {"x"}}},
+	"GET /operator/log":                                         {form: url.Values{"target": {"x"}, "before": {"7"}}},
+	"GET /operator/applications":                                {form: url.Values{"state": {"waiting"}}},
+	"POST /operator/applications/:id/approve":                   {objects: []string{"application"}, form: url.Values{"slug": {unique}, "health_authority_id": {unique}, "export_key_id": {"310"}}, before: applicationWaiting},
+	"POST /operator/applications/:id/ask":                       {objects: []string{"application"}, form: url.Values{"reason": {"Which counties?"}}, before: applicationWaiting},
+	"POST /operator/applications/:id/refuse":                    {objects: []string{"application"}, form: url.Values{"reason": {"No such authority."}}, before: applicationWaiting},
+	"POST /operator/applications/:id/letter":                    {objects: []string{"application"}},
+	"POST /operator/tenants/:slug/suspend":                      {objects: []string{"slug"}, form: url.Values{"reason": {"unpaid"}}, before: `update tenant_directory set state = 'active' where slug = 'west'`},
+	"POST /operator/tenants/:slug/resume":                       {objects: []string{"slug"}, form: url.Values{"reason": {"paid"}}, before: `update tenant_directory set state = 'suspended' where slug = 'west'`},
+	"POST /t/:tenant/api/receipts/status":                       {form: url.Values{"MessageSid": {"x"}, "MessageStatus": {"delivered"}}},
+	"POST /t/:tenant/api/receipts/errors":                       {form: url.Values{"Sid": {"x"}, "Payload": {"{}"}}},
 	"GET /portal/:tenant/login/keys/:provider":                  {objects: []string{"provider"}},
-	"POST /portal/:tenant/login/back-channel-logout/:provider":  {objects: []string{"provider"}},
+	"POST /portal/:tenant/login/back-channel-logout/:provider":  {objects: []string{"provider"}, form: url.Values{"logout_token": {"a.b.c"}}},
 	"GET /t/:tenant/api/codes/batches/:batch":                   {objects: []string{"batch"}},
 	"GET /t/:tenant/api/codes/batches/:batch/rows":              {objects: []string{"batch"}},
 	"POST /t/:tenant/api/codes/batches/:batch/pause":            {objects: []string{"batch"}},
@@ -124,17 +155,41 @@ var examples = map[string]example{
 // exampleOf is the example of a route.
 func exampleOf(r authz.Route) example { return examples[r.Method+" "+r.Path] }
 
+// unique stands in a form for a text that is another each time.
+const unique = "unique"
+
+// applicationForm is what an applicant fills in, the stranger in these tests.
+var applicationForm = url.Values{
+	"name": {"Lakeland Department of Health"}, "region": {"US-MN"}, "domain": {"health.lakeland.example"}, "contact_name": {"Ada Lake"},
+	"contact_email": {"team@health.lakeland.example"}, "contact_phone": {"+1 206 555 0142"}, "languages": {"en, es"}, "codes": {"100"}, "act": {"submit"},
+}
+
+// The application in the states in which its forms are.
+const (
+	applicationProving = `
+update application
+   set state = 'proving', proven_by = null, proven_at = null, sandbox = null, decided_at = null, production = null`
+	applicationWaiting = `
+update tenant_directory set state = 'active' where slug = 'south-sandbox';
+update application
+   set state = 'waiting', proven_by = 'dns', proven_at = now(), sandbox = (select tenant from tenant_directory where slug = 'south-sandbox'),
+       decided_at = null, production = null, message = '', region = 'XX-' || upper(left(md5(random()::text), 3))`
+)
+
 // wantExamples fails the test if a route needs an example that is not there.
 func wantExamples(t *testing.T, routes []authz.Route) {
 	t.Helper()
 	for _, r := range routes {
+		x, found := examples[r.Method+" "+r.Path]
+		if takesForm(r) && !found {
+			t.Errorf("%s %s: add a form that is filled in to examples in examples_test.go", r.Method, r.Path)
+		}
 		if r.TenantFrom != authz.TenantFromURL && (!r.Credential.OfSession() || r.Audience == authz.AudienceOperator) { // whose URLs name nothing that a tenant has
 			continue
 		}
-		x, found := examples[r.Method+" "+r.Path]
 		parameters := strings.Count(strings.Replace(r.Path, ":tenant", "", 1), ":")
-		if len(x.objects) != parameters || (!found && r.Credential.OfSession() && r.Method != http.MethodGet) {
-			t.Errorf("%s %s: add a request to examples in examples_test.go, with a form that is filled in and an object for each of %d parameters"+
+		if len(x.objects) != parameters {
+			t.Errorf("%s %s: add a request to examples in examples_test.go, with an object for each of %d parameters"+
 				" (objectSQL in objects_test.go says how to find one of a tenant, furnish makes them)", r.Method, r.Path, parameters)
 		}
 		if _, is := bodies[r.Method+" "+r.Path]["uuid"].(string); is && r.Path != "/t/:tenant/api/issue" { // which makes it
@@ -144,4 +199,9 @@ func wantExamples(t *testing.T, routes []authz.Route) {
 	if t.Failed() {
 		t.FailNow()
 	}
+}
+
+// takesForm tells the routes to which people's browsers send forms.
+func takesForm(r authz.Route) bool {
+	return r.Method == http.MethodPost && (r.Credential.OfSession() || r.Audience == authz.AudiencePublic || r.Audience == authz.AudiencePatient)
 }

@@ -102,7 +102,7 @@ func TestSuspendingAtOnce(t *testing.T) {
 			t.Errorf("%s: %d at once, log %+v, %v", step.action, done.Load(), acts, err)
 		}
 	}
-	for name, reason := range map[string]string{"none": " ", "long": strings.Repeat("x", 501), "zero": "a\x00b"} {
+	for name, reason := range map[string]string{"none": " ", "long": strings.Repeat("x", 501), "zero": "a\x00b", "turned around": "a\u202eb", "a blank of no width": "a\u200bb"} {
 		if err := platform.Suspend(t.Context(), w.Operator, shell, north, reason, w.Now()); !errors.Is(err, platform.ErrReason) {
 			t.Errorf("%s: %v", name, err)
 		}

@@ -117,6 +117,9 @@ order by g.day desc`
 // Find returns the sheet of a tenant: [tenant.ErrUnknown] if there is none. Of one that is
 // erased nothing but its line is left.
 func Find(ctx context.Context, db *tenant.DB, directory *tenant.Directory, slug string, now time.Time) (*Sheet, error) {
+	if _, err := tenant.ParseSlug(slug); err != nil {
+		return nil, tenant.ErrUnknown
+	}
 	var row struct {
 		Sheet
 		ID tenant.ID `db:"tenant"`

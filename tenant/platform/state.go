@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"strings"
 	"time"
+	"unicode"
 	"unicode/utf8"
 
 	"carillon/authz"
@@ -16,7 +17,7 @@ import (
 
 var (
 	// ErrReason means that an act needs a reason and has none, or one that is too long.
-	ErrReason = errors.New("a reason has 1 to 500 characters")
+	ErrReason = errors.New("a reason has 1 to 500 visible characters")
 	// ErrState means that a tenant is not in the state from which it could go to another:
 	// somebody else may have been faster.
 	ErrState = errors.New("the health authority is not in that state")
@@ -24,10 +25,12 @@ var (
 
 const maxReason = 500
 
-// reason takes the blanks off a reason, and refuses what is none.
+// reason takes the blanks off a reason, and refuses what is none, or has characters that
+// nobody sees or that turn text around.
 func reason(text string) (string, error) {
 	text = strings.TrimSpace(text)
-	if text == "" || utf8.RuneCountInString(text) > maxReason || !utf8.ValidString(text) || strings.ContainsRune(text, 0) {
+	hidden := func(c rune) bool { return !unicode.IsPrint(c) }
+	if text == "" || utf8.RuneCountInString(text) > maxReason || !utf8.ValidString(text) || strings.ContainsFunc(text, hidden) {
 		return "", ErrReason
 	}
 	return text, nil

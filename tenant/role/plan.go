@@ -60,7 +60,7 @@ func (r Role) tidied() (Role, error) {
 		return r, ErrName
 	case r.BuiltIn != slices.Contains(authz.TenantRoles(), r.Name):
 		return r, ErrTaken
-	case !utf8.ValidString(r.Description) || utf8.RuneCountInString(r.Description) > maxDescription || strings.ContainsFunc(r.Description, unicode.IsControl):
+	case !utf8.ValidString(r.Description) || utf8.RuneCountInString(r.Description) > maxDescription || strings.ContainsFunc(r.Description, func(c rune) bool { return !unicode.IsPrint(c) }):
 		return r, ErrDescription
 	case !r.BuiltIn && len(r.rules()) == 0:
 		return r, ErrEmpty

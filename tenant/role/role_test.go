@@ -182,6 +182,7 @@ func TestRefusals(t *testing.T) {
 		"an action of phones":            {owner, with(func(r *role.Role) { r.Allowed = []authz.Action{authz.DeviceVerify} }), authz.ErrRule},
 		"an unknown action":              {owner, with(func(r *role.Role) { r.Denied = []authz.Action{"code:forge"} }), authz.ErrRule},
 		"allowed and denied":             {owner, with(func(r *role.Role) { r.Denied = []authz.Action{authz.CodeIssue} }), authz.ErrRule},
+		"a description turned around":    {owner, with(func(r *role.Role) { r.Description = "a\u202eb" }), role.ErrDescription},
 		"a long description":             {owner, with(func(r *role.Role) { r.Description = strings.Repeat("é", 201) }), role.ErrDescription},
 		"a description of two lines":     {owner, with(func(r *role.Role) { r.Description = "a\nb" }), role.ErrDescription},
 		"a description in no encoding":   {owner, with(func(r *role.Role) { r.Description = "\xff" }), role.ErrDescription},

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -112,7 +113,8 @@ update application
 // Approve makes the production tenant of an application that is proven, with the applicant
 // as its first owner, and sends the letter about it. What is empty in terms is as
 // proposed. [ErrTaken] if another tenant has one of the names or serves the region,
-// [tenant.ErrSlug] if the slug is none, [ErrState] if the application is refused.
+// [tenant.ErrSlug] if the slug is none, [ErrAuthorityID] if the health authority ID is none,
+// [ErrState] if the application is refused.
 //
 // One that is approved stays so, whoever asks again: then only a letter that was not sent
 // is sent. Whether it was is in the answer.
@@ -129,6 +131,9 @@ func (s *Service) Approve(ctx context.Context, by authz.Subject, id uuid.UUID, t
 			return ErrState
 		}
 		spec := productionSpec(a.Details, terms)
+		if !authorityIDForm.MatchString(spec.HealthAuthorityID) {
+			return ErrAuthorityID
+		}
 		if err := onboarding.Make(ctx, tx, production, s.Root, spec, by, now); err != nil {
 			return err
 		}
@@ -152,6 +157,10 @@ func (s *Service) Approve(ctx context.Context, by authz.Subject, id uuid.UUID, t
 	}
 	return s.tell(ctx, id)
 }
+
+// authorityIDForm is what the names of apps and domains look like (key server protocol §1.2
+// allows any text).
+var authorityIDForm = regexp.MustCompile(`^[A-Za-z0-9._-]{1,256}$`)
 
 func productionSpec(d *Details, terms Terms) onboarding.Spec {
 	p := propose(d)

@@ -141,6 +141,9 @@ var (
 	ErrDNS = errors.New("the DNS does not answer")
 	// ErrTaken means that another tenant has a name; the error's text says which.
 	ErrTaken = errors.New("taken by another tenant")
+	// ErrAuthorityID means that a text is none that phones could send as the ID of their
+	// health authority.
+	ErrAuthorityID = errors.New("a health authority ID has 1 to 256 letters, digits, dots, underscores and hyphens")
 	// ErrReason means that an operator gave no reason or question, or too long a one.
 	ErrReason = errors.New("a reason has 1 to 2,000 characters")
 )
@@ -149,7 +152,7 @@ var (
 func Sentinels() []error {
 	return []error{
 		ErrNone, ErrState, ErrAddress, ErrOtherDomain, ErrBusy, ErrLetters, ErrLink, ErrLinkUsed, ErrLinkExpired,
-		ErrOtherBrowser, ErrNoRecord, ErrDNS, ErrTaken, ErrReason,
+		ErrOtherBrowser, ErrNoRecord, ErrDNS, ErrTaken, ErrAuthorityID, ErrReason,
 	}
 }
 

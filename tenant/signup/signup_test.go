@@ -320,6 +320,10 @@ func TestWhatIsTakenIsToldToOperatorsOnly(t *testing.T) {
 	if a := w.mine(ada); a.State != signup.Waiting {
 		t.Errorf("after a refusal by the schema: %s", a.State)
 	}
+	for _, id := range []string{"two words", "n\u043erth", "a\u200bb", strings.Repeat("x", 257)} {
+		_, err = w.Approve(ctx, bob, a.ID, signup.Terms{HealthAuthorityID: id})
+		w.wants(signup.ErrAuthorityID, err)
+	}
 	_, err = w.Approve(ctx, bob, a.ID, signup.Terms{Slug: "Not A Slug"})
 	w.wants(tenant.ErrSlug, err)
 }
