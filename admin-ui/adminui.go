@@ -206,6 +206,7 @@ type Config struct {
 	// The parts of the staff's portal: all of them, or none in a process that leaves it out.
 	Staff     Staff
 	Codes     Codes
+	Figures   Figures
 	Audit     AuditLog
 	Sharing   Sharing
 	Roles     Roles
@@ -246,7 +247,7 @@ func (c Config) validate() error {
 		return errors.New("a part that signing in needs is missing")
 	case c.Staff == nil && c.Operators == nil:
 		return errors.New("there is nobody to serve")
-	case c.Staff != nil && (c.Codes == nil || c.Audit == nil || c.Sharing == nil || c.APIKeys == nil || c.KeyUse == nil || c.SignIn == nil || c.Providers == nil || c.Roles == nil || c.Members == nil || c.Directory == nil || c.Policies == nil):
+	case c.Staff != nil && (c.Codes == nil || c.Figures == nil || c.Audit == nil || c.Sharing == nil || c.APIKeys == nil || c.KeyUse == nil || c.SignIn == nil || c.Providers == nil || c.Roles == nil || c.Members == nil || c.Directory == nil || c.Policies == nil):
 		return errors.New("a part that the portal needs is missing")
 	case c.Log == nil || c.Now == nil:
 		return errors.New("log or clock is missing")

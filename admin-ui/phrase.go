@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"strings"
+	"time"
 
 	"golang.org/x/text/language"
 	"golang.org/x/text/language/display"
@@ -62,6 +63,47 @@ func (c *catalogue) spokenIn(tag string, groups []string) spoken {
 		return spoken{}
 	}
 	return spoken{Tag: base, Language: c.language(base), Words: spell(groups, words)}
+}
+
+// day names a day in a plot or a table.
+func (c *catalogue) day(t time.Time) string { return t.Format("Jan 2") }
+
+// span names a class of delays by its upper bound.
+func (c *catalogue) span(d time.Duration) string {
+	switch {
+	case d < time.Hour:
+		return c.counted("span.minutes.one", "span.minutes.other", int(d/time.Minute))
+	case d <= 24*time.Hour:
+		return c.counted("span.hours.one", "span.hours.other", int(d/time.Hour))
+	}
+	return c.text("span.more")
+}
+
+// percent is a part in whole per cent.
+func (c *catalogue) percent(part, of int64) string {
+	return c.text("percent", "n", c.number(int((200*part+of)/(2*of))))
+}
+
+// change says how a number stands to the one before it.
+func (c *catalogue) change(now, before int64) string {
+	switch {
+	case now == before:
+		return c.text("change.same")
+	case before == 0:
+		return c.text("change.none_before")
+	case now > before:
+		return c.text("change.more", "percent", c.percent(now-before, before), "before", c.number(int(before)))
+	}
+	return c.text("change.less", "percent", c.percent(before-now, before), "before", c.number(int(before)))
+}
+
+// smsError names a provider's error, with what to do about the frequent ones.
+func (c *catalogue) smsError(code string) string {
+	advice, known := c.messages["sms_error."+code]
+	if !known {
+		return c.text("sms_error.other", "code", code)
+	}
+	return c.text("sms_error", "code", code, "advice", advice)
 }
 
 // delivery says how far a message came.

@@ -57,6 +57,7 @@ type world struct {
 	operators *adminuitest.Operators
 	desk      *adminuitest.Desk
 	audit     *adminuitest.Audit
+	figures   *adminuitest.Figures
 	staff     *adminuitest.Staff
 	login     *adminuitest.Login
 	sessions  *adminuitest.Sessions
@@ -117,13 +118,14 @@ func newWorld(t *testing.T, changes ...func(*adminui.Config)) *world {
 	w.sharing = &adminuitest.Sharing{Now: w.clock}
 	w.support, w.desk = &adminuitest.Support{Now: w.clock}, &adminuitest.Desk{}
 	w.operators = &adminuitest.Operators{Roles: map[string]authz.Role{operator: authz.Operator, supporter: authz.Support}}
+	w.figures = &adminuitest.Figures{Now: w.clock}
 	w.codes, w.audit = &adminuitest.Codes{Now: w.clock}, &adminuitest.Audit{}
 	w.login = &adminuitest.Login{As: identity(caseworker), Now: w.clock}
 	w.signIns = &adminuitest.SignIn{Realm: w.staff.Tenants[0].ID, Login: w.login}
 	config := adminui.Config{
 		BaseURL: "https://carillon.example", Login: w.login, Staff: w.staff, Codes: w.codes, Audit: w.audit, Sharing: w.sharing, SignIn: w.signIns, Providers: directory{w.signIns}, Directory: w.staff,
 		Members: struct{ adminui.Members }{}, // with a database in the tests of the staff page
-		APIKeys: (*client.Staff)(nil), KeyUse: (*stats.Service)(nil),
+		APIKeys: (*client.Staff)(nil), KeyUse: (*stats.Service)(nil), Figures: w.figures,
 		Signup: &adminuitest.Signup{}, SignupIssuer: "https://login.example",
 		Support: w.support, Operators: w.operators, Desk: w.desk,
 		Policies: authz.NewPolicies(nil), Sessions: w.sessions, Log: slog.New(slog.NewTextHandler(w.log, nil)), Now: w.clock,
@@ -389,7 +391,10 @@ func TestRolesDecideWhatIsOffered(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.signIn(analyst).wants(200, "Choose a health authority").contains("River Valley")
-	w.get("/portal/north-shore/").wants(200, "Welcome to North Shore Department of Health").contains("Analyst").lacks("/codes")
+	w.get("/portal/north-shore/").wants(200, "How the programme does").lacks("/codes")
+	w.staff.Roles[analyst]["north-shore"] = []authz.Role{"archivist"}
+	w.get("/portal/north-shore/").wants(200, "Welcome to North Shore Department of Health").contains("archivist").lacks("/codes")
+	w.staff.Roles[analyst]["north-shore"] = []authz.Role{authz.Analyst}
 	w.get(newPath).wants(403, "You may not do this")
 	w.post(newPath, url.Values{"code_id": {uuid.NewString()}, "test_type": {"confirmed"}}).wants(403, "You may not do this")
 	w.get("/portal/north-shore/codes").wants(403, "You may not do this")
@@ -680,7 +685,7 @@ func TestNewRefusesWhatMakesNoSense(t *testing.T) {
 	good := adminui.Config{
 		BaseURL: "https://carillon.example", Login: &adminuitest.Login{}, Staff: &adminuitest.Staff{}, Codes: &adminuitest.Codes{}, Audit: &adminuitest.Audit{}, Sharing: &adminuitest.Sharing{},
 		SignIn: &adminuitest.SignIn{}, Providers: directory{},
-		APIKeys: (*client.Staff)(nil), KeyUse: (*stats.Service)(nil),
+		APIKeys: (*client.Staff)(nil), KeyUse: (*stats.Service)(nil), Figures: (*stats.Service)(nil),
 		Directory: &adminuitest.Staff{}, Policies: authz.NewPolicies(nil), Sessions: &adminuitest.Sessions{},
 		Members: struct{ adminui.Members }{}, Roles: struct{ adminui.Roles }{},
 		Log: slog.New(slog.DiscardHandler), Now: time.Now,
@@ -698,6 +703,7 @@ func TestNewRefusesWhatMakesNoSense(t *testing.T) {
 		"no roles":              func(c *adminui.Config) { c.Roles = nil },
 		"no API keys":           func(c *adminui.Config) { c.APIKeys = nil },
 		"no use of keys":        func(c *adminui.Config) { c.KeyUse = nil },
+		"no figures":            func(c *adminui.Config) { c.Figures = nil },
 		"no audit log":          func(c *adminui.Config) { c.Audit = nil },
 		"no clock":              func(c *adminui.Config) { c.Now = nil },
 	} {

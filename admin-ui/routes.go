@@ -24,7 +24,7 @@ type handler func(*visit) (answer, error)
 func (s *Server) routes() []route {
 	list := s.doorRoutes()
 	if s.config.Staff != nil {
-		list = slices.Concat(list, s.portalRoutes(), s.codeRoutes(), s.sharingRoutes(), s.roleRoutes(), s.staffRoutes(), s.auditRoutes(), s.apiKeyRoutes(), s.providerRoutes())
+		list = slices.Concat(list, s.portalRoutes(), s.codeRoutes(), s.statisticsRoutes(), s.sharingRoutes(), s.roleRoutes(), s.staffRoutes(), s.auditRoutes(), s.apiKeyRoutes(), s.providerRoutes())
 	}
 	if s.config.Signup != nil {
 		list = slices.Concat(list, s.signupRoutes())
@@ -136,6 +136,13 @@ func (s *Server) codeRoutes() []route {
 		staffed("POST /portal/:tenant/codes/:id/send", authz.CodeIssue, limitIssue, s.resend),
 		staffed("GET /portal/:tenant/codes/:id/expire", authz.CodeExpire, limitPortal, s.confirmExpiry),
 		staffed("POST /portal/:tenant/codes/:id/expire", authz.CodeExpire, limitPortal, s.expireCode),
+	}
+}
+
+func (s *Server) statisticsRoutes() []route {
+	return []route{
+		staffed("GET /portal/:tenant/statistics", authz.StatsRead, limitPortal, s.showStatistics),
+		staffed("GET /portal/:tenant/statistics/file", authz.StatsRead, limitPortal, s.exportStatistics),
 	}
 }
 

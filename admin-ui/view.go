@@ -118,6 +118,7 @@ func (s *Server) nav(v *visit) []navItem {
 	issuing := strings.HasSuffix(v.route.Path, "/codes/new")
 	add(authz.CodeIssue, "nav.issue", "/codes/new", issuing)
 	add(authz.CodeRead, "nav.lookup", "/codes", !issuing && strings.Contains(v.route.Path, "/codes"))
+	add(authz.StatsRead, "nav.statistics", "/statistics", v.within("/statistics"))
 	add(authz.AuditRead, "nav.audit", "/audit", v.within("/audit"))
 	add(authz.SharingView, "nav.sharing", "/sharing", v.within("/sharing"))
 	if settings := s.settings(v); len(settings) > 0 {

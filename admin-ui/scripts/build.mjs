@@ -57,7 +57,7 @@ async function bundle(folder) {
   });
   const scripts = await esbuild.build({
     absWorkingDir: root,
-    entryPoints: ["scripts/portal.ts", "scripts/report.ts"],
+    entryPoints: ["scripts/portal.ts", "scripts/plot.ts", "scripts/report.ts"],
     bundle: true,
     minify: true,
     format: "esm",

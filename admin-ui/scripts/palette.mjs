@@ -36,6 +36,13 @@ const palette = {
   "warning-edge": ["#ffbe2e", "#e5a91f"],
   "error-tint": ["#f4e3db", "#3f1d17"],
   "error-edge": ["#d54309", "#f0693a"],
+  "plot-1": ["#07648d", "#7cc4e8"],
+  "plot-2": ["#b50909", "#ff9d94"],
+  "plot-3": ["#2e6b34", "#7fd08b"],
+  "plot-4": ["#6c3fa0", "#c7a6f0"],
+  "plot-5": ["#8a5a00", "#f0c05a"],
+  "plot-6": ["#3d4551", "#c3ccd3"],
+  "plot-7": ["#a3267a", "#f59ad2"],
 };
 
 /** What a color of the design system stands for: as a background, and elsewhere. */

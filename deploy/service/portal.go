@@ -84,7 +84,8 @@ func (s *Service) wirePortal(ctx context.Context, surface *api.Config, c *adminu
 		Records: s.dns().LookupTXT, Now: s.config.Now,
 	}
 	c.SignIn, c.Providers = &idp.Staff{Config: own}, providers{idp.NewDirectory(own)}
-	c.APIKeys, c.KeyUse = client.NewStaff(db, surface.Policies, s.config.Now), stats.New(db, s.config.Now)
+	figures := stats.New(db, s.config.Now)
+	c.APIKeys, c.KeyUse, c.Figures = client.NewStaff(db, surface.Policies, s.config.Now), figures, figures
 	c.Directory, c.Policies = s.directory(db), surface.Policies
 	c.Sessions = member.NewSessions(db, s.config.Now)
 	return nil

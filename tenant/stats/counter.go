@@ -129,13 +129,18 @@ func (c *Counter) Uploaded(id tenant.ID, u Upload) {
 	}
 }
 
+// Bounds are the upper bounds of the [Classes] of ages and delays, each inside its class.
+// The last class takes the rest, too.
+func Bounds() [Classes]time.Duration {
+	return [Classes]time.Duration{
+		time.Minute, 5 * time.Minute, 15 * time.Minute, 30 * time.Minute, time.Hour,
+		2 * time.Hour, 3 * time.Hour, 6 * time.Hour, 12 * time.Hour, day, 14 * day,
+	}
+}
+
 // class is the class of a delay, as classOf has it.
 func class(d time.Duration) int16 {
-	bounds := [Classes - 1]time.Duration{
-		time.Minute, 5 * time.Minute, 15 * time.Minute, 30 * time.Minute, time.Hour,
-		2 * time.Hour, 3 * time.Hour, 6 * time.Hour, 12 * time.Hour, day,
-	}
-	for i, bound := range bounds {
+	for i, bound := range Bounds() {
 		if d <= bound {
 			return int16(i)
 		}
