@@ -97,13 +97,31 @@ func (c *catalogue) change(now, before int64) string {
 	return c.text("change.less", "percent", c.percent(before-now, before), "before", c.number(int(before)))
 }
 
+// column names what is counted. The name for programs comes in.
+func (c *catalogue) column(name string) column {
+	key := map[string]string{
+		"day": "figure.label.day", "within": "figure.label.within", "days": "figure.label.days",
+		"error": "figure.label.error", "issuer": "figure.label.issuer",
+		"issued": "figure.column.issued", "sent": "figure.column.sent", "delivered": "figure.column.delivered",
+		"claimed": "figure.column.claimed", "certificates": "figure.column.certificates", "uploads": "figure.column.uploads",
+		"keys_exported": "figure.column.keys_exported", "ios": "figure.column.ios", "android": "figure.column.android",
+		"unknown": "figure.column.unknown", "keys": "figure.column.keys", "revisions": "figure.column.revisions",
+		"missing_onset": "figure.column.missing_onset", "messages": "figure.column.messages",
+	}[name]
+	return column{name, c.text(key)}
+}
+
 // smsError names a provider's error, with what to do about the frequent ones.
 func (c *catalogue) smsError(code string) string {
-	advice, known := c.messages["sms_error."+code]
-	if !known {
+	advice := map[string]string{
+		"21211": "sms_error.21211", "21408": "sms_error.21408", "21610": "sms_error.21610", "21611": "sms_error.21611",
+		"21614": "sms_error.21614", "30003": "sms_error.30003", "30005": "sms_error.30005", "30006": "sms_error.30006",
+		"30007": "sms_error.30007",
+	}[code]
+	if advice == "" {
 		return c.text("sms_error.other", "code", code)
 	}
-	return c.text("sms_error", "code", code, "advice", advice)
+	return c.text("sms_error", "code", code, "advice", c.text(advice))
 }
 
 // delivery says how far a message came.

@@ -54,12 +54,14 @@ func (s *Server) showStatistics(v *visit) (answer, error) {
 		file := func(form string) string {
 			return v.path("/statistics/file?" + url.Values{"figure": {f.name}, "form": {form}, "period": {name}}.Encode())
 		}
-		made.CSV, made.JSON = file(formCSV), file(formJSON)
+		made.Name, made.CSV, made.JSON = f.name, file(formCSV), file(formJSON)
 		p.Figures = append(p.Figures, made)
 	}
-	for _, n := range []string{"week", "month", "quarter"} {
+	for _, n := range []struct{ name, text string }{
+		{"week", "statistics.period.week"}, {"month", "statistics.period.month"}, {"quarter", "statistics.period.quarter"},
+	} {
 		p.Periods = append(p.Periods, navItem{
-			Text: s.words.text("statistics.period." + n), Path: v.path("/statistics?period=" + n), Current: n == name,
+			Text: s.words.text(n.text), Path: v.path("/statistics?period=" + n.name), Current: n.name == name,
 		})
 	}
 	return answer{page: "statistics", heading: s.words.text("statistics.heading"), data: p}, nil
@@ -118,24 +120,28 @@ func (s *Server) figures() []source {
 	}
 }
 
-func (s *Server) newFigure(name string, kind plotKind, label string, columns ...string) figure {
-	f := figure{
-		Name: name, Plot: kind, Heading: s.words.text("figure." + name), Note: s.words.text("figure." + name + ".note"),
-		Label: column{label, s.words.text("figure.label." + label)},
-	}
+// newFigure has no rows yet. heading and note are keys of messages; label and columns are
+// names of [Server.columns].
+func (s *Server) newFigure(heading, note string, kind plotKind, label string, columns ...string) figure {
+	f := figure{Plot: kind, Heading: s.words.text(heading), Note: s.words.text(note), Label: s.words.column(label)}
 	for _, c := range columns {
-		f.Columns = append(f.Columns, column{c, s.words.text("figure.column." + c)})
+		f.Columns = append(f.Columns, s.words.column(c))
 	}
 	return f
 }
 
 func (s *Server) funnelFigure(v *visit, p period) (figure, error) {
 	days, err := s.config.Figures.Funnel(v.r.Context(), v.tenant)
-	f := s.newFigure("funnel", plotLines, "day", "issued", "sent", "delivered", "claimed", "certificates", "uploads", "keys_exported")
+	f := s.newFigure("figure.funnel", "figure.funnel.note", plotLines, "day", stageNames()...)
 	f.Rows = p.rows(len(days), func(i int) time.Time { return days[i].Day }, func(i int) []int64 { return stages(days[i]) }, s.words.day)
 	return f, err
 }
 
+func stageNames() []string {
+	return []string{"issued", "sent", "delivered", "claimed", "certificates", "uploads", "keys_exported"}
+}
+
+// stages are the numbers of a day, in the order of stageNames.
 func stages(d stats.FunnelDay) []int64 {
 	return []int64{
 		d.Issued.Count, d.Sent.Count, d.Delivered.Count, d.Claimed.Count, d.Certified.Count, d.Published.Count, d.Exported.Count,
@@ -144,7 +150,7 @@ func stages(d stats.FunnelDay) []int64 {
 
 func (s *Server) claimAgeFigure(v *visit, p period) (figure, error) {
 	days, err := s.config.Figures.Realm(v.r.Context(), v.tenant)
-	f := s.newFigure("claim-age", plotBars, "within", "claimed")
+	f := s.newFigure("figure.claim_age", "figure.claim_age.note", plotBars, "within", "claimed")
 	sum := make([]int64, stats.Classes)
 	for _, d := range days[:min(p.days, len(days))] {
 		for i, n := range d.ClaimAges {
@@ -159,7 +165,7 @@ func (s *Server) claimAgeFigure(v *visit, p period) (figure, error) {
 
 func (s *Server) onsetFigure(v *visit, p period) (figure, error) {
 	days, err := s.config.Figures.Uploads(v.r.Context(), v.tenant)
-	f := s.newFigure("onset", plotBars, "days", "uploads")
+	f := s.newFigure("figure.onset", "figure.onset.note", plotBars, "days", "uploads")
 	var sum []int64
 	since := s.since(p)
 	for _, d := range days {
@@ -182,7 +188,7 @@ func (s *Server) onsetFigure(v *visit, p period) (figure, error) {
 
 func (s *Server) wrongCodesFigure(v *visit, p period) (figure, error) {
 	days, err := s.config.Figures.Realm(v.r.Context(), v.tenant)
-	f := s.newFigure("wrong-codes", plotLines, "day", "ios", "android", "unknown")
+	f := s.newFigure("figure.wrong_codes", "figure.wrong_codes.note", plotLines, "day", "ios", "android", "unknown")
 	f.Rows = p.rows(len(days), func(i int) time.Time { return days[i].Day },
 		func(i int) []int64 { return systems(days[i].CodesInvalid) }, s.words.day)
 	return f, err
@@ -192,7 +198,7 @@ func systems(b stats.ByPlatform) []int64 { return []int64{b.IOS, b.Android, b.Un
 
 func (s *Server) uploadsFigure(v *visit, p period) (figure, error) {
 	days, err := s.config.Figures.Uploads(v.r.Context(), v.tenant)
-	f := s.newFigure("uploads", plotLines, "day", "ios", "android", "unknown", "keys", "revisions", "missing_onset")
+	f := s.newFigure("figure.uploads", "figure.uploads.note", plotLines, "day", "ios", "android", "unknown", "keys", "revisions", "missing_onset")
 	at := map[time.Time]stats.UploadDay{}
 	for _, d := range days {
 		at[d.Day] = d
@@ -207,7 +213,7 @@ func (s *Server) uploadsFigure(v *visit, p period) (figure, error) {
 
 func (s *Server) messagesFigure(v *visit, p period) (figure, error) {
 	days, err := s.config.Figures.SMSErrors(v.r.Context(), v.tenant)
-	f := s.newFigure("messages", plotNone, "error", "messages")
+	f := s.newFigure("figure.messages", "figure.messages.note", plotNone, "error", "messages")
 	since := s.since(p)
 	sum := map[string]int64{}
 	for _, d := range days {
@@ -221,7 +227,7 @@ func (s *Server) messagesFigure(v *visit, p period) (figure, error) {
 
 func (s *Server) issuersFigure(v *visit, p period) (figure, error) {
 	days, err := s.config.Figures.Users(v.r.Context(), v.tenant)
-	f := s.newFigure("issuers", plotNone, "issuer", "issued")
+	f := s.newFigure("figure.issuers", "figure.issuers.note", plotNone, "issuer", "issued")
 	since := s.since(p)
 	sum := map[string]int64{}
 	for _, d := range days {
@@ -262,8 +268,8 @@ func (s *Server) since(p period) time.Time { return s.today().AddDate(0, 0, 1-p.
 func (s *Server) tiles(days []stats.FunnelDay, p period) []tile {
 	now, before := sumOf(days, 0, p.days), sumOf(days, p.days, p.days)
 	var list []tile
-	for i, c := range s.newFigure("funnel", plotNone, "day", "issued", "sent", "delivered", "claimed", "certificates", "uploads", "keys_exported").Columns {
-		t := tile{Text: c.Text, Value: s.words.number(int(now[i]))}
+	for i, name := range stageNames() {
+		t := tile{Text: s.words.column(name).Text, Value: s.words.number(int(now[i]))}
 		if p.comparable(len(days)) {
 			t.Change = s.words.change(now[i], before[i])
 		}
@@ -286,14 +292,16 @@ func (s *Server) rates(days []stats.FunnelDay, p period) []rate {
 	sum := sumOf(days, 0, p.days)
 	var list []rate
 	for _, r := range []struct {
-		name     string
-		part, of int64
+		text, meaning string
+		part, of      int64
 	}{
-		{"claimed", sum[3], sum[0]}, {"certified", sum[4], sum[3]}, {"uploaded", sum[5], sum[4]},
+		{"rate.claimed", "rate.claimed.meaning", sum[3], sum[0]},
+		{"rate.certified", "rate.certified.meaning", sum[4], sum[3]},
+		{"rate.uploaded", "rate.uploaded.meaning", sum[5], sum[4]},
 	} {
 		if r.of > 0 {
 			list = append(list, rate{
-				Text: s.words.text("rate." + r.name), Value: s.words.percent(r.part, r.of), Meaning: s.words.text("rate." + r.name + ".meaning"),
+				Text: s.words.text(r.text), Value: s.words.percent(r.part, r.of), Meaning: s.words.text(r.meaning),
 			})
 		}
 	}
