@@ -104,7 +104,10 @@ func inDocument(r authz.Route) string {
 // Every route of this surface is in the document, and nothing else is.
 func TestDocumentHasEveryRoute(t *testing.T) {
 	t.Parallel()
-	f := setUp(t, func(f *fixture, c *api.Config) { c.Reporter = f.verification(f.world.Issuer, nil) })
+	f := setUp(t, func(f *fixture, c *api.Config) {
+		c.Reporter = f.verification(f.world.Issuer, nil)
+		provisioned(f, c)
+	})
 	var routes []string
 	for _, r := range f.routes {
 		routes = append(routes, inDocument(r))
@@ -282,8 +285,8 @@ func (e *exchange) check(c *contract) error {
 		return nil
 	}
 	granted := e.status < http.StatusMultipleChoices && e.request.Header.Get("X-Chaff") == ""
-	if granted && strings.HasPrefix(e.request.Header.Get("Content-Type"), contentJSON) && e.asked.Len() > 0 {
-		err := c.holds(place("paths", path, strings.ToLower(e.request.Method), "requestBody", "content", contentJSON, "schema"), e.asked.Bytes())
+	if kind := isJSON(e.request.Header.Get("Content-Type")); granted && kind != "" && e.asked.Len() > 0 {
+		err := c.holds(place("paths", path, strings.ToLower(e.request.Method), "requestBody", "content", kind, "schema"), e.asked.Bytes())
 		if err != nil {
 			return fmt.Errorf("a request that was granted: %w", err)
 		}
@@ -291,7 +294,20 @@ func (e *exchange) check(c *contract) error {
 	return e.checkAnswer(c, path, operation)
 }
 
-const contentJSON = "application/json"
+const (
+	contentJSON = "application/json"
+	contentSCIM = "application/scim+json"
+)
+
+// isJSON is the one of these that a content type begins with; empty if it is another.
+func isJSON(contentType string) string {
+	for _, kind := range []string{contentJSON, contentSCIM} {
+		if strings.HasPrefix(contentType, kind) {
+			return kind
+		}
+	}
+	return ""
+}
 
 func (e *exchange) checkAnswer(c *contract, path string, operation *openapi3.Operation) error {
 	documented := operation.Responses.Status(e.status)
@@ -305,14 +321,14 @@ func (e *exchange) checkAnswer(c *contract, path string, operation *openapi3.Ope
 	if err != nil || documented.Value.Content[kind] == nil {
 		return fmt.Errorf("the document does not have the content type %q", e.header.Get("Content-Type"))
 	}
-	if kind != contentJSON {
+	if isJSON(kind) == "" {
 		return nil
 	}
 	at := place("paths", path, strings.ToLower(e.request.Method), "responses", strconv.Itoa(e.status))
 	if name, shared := strings.CutPrefix(documented.Ref, "#/components/responses/"); shared {
 		at = place("components", "responses", name)
 	}
-	return c.holds(at+place("content", contentJSON, "schema"), e.told.Bytes())
+	return c.holds(at+place("content", kind, "schema"), e.told.Bytes())
 }
 
 // documentPath is what of the document a request is about: empty if nothing.

@@ -26,8 +26,7 @@ const (
 	scimPage = 100
 )
 
-// scimRoutes are what an identity provider asks for (RFC 7644). They describe themselves,
-// below /Schemas, and are not in the document for other programs.
+// scimRoutes are what an identity provider asks for (RFC 7644).
 func (s *Server) scimRoutes() []route {
 	one := func(method, path string, a authz.Action) route {
 		return route{

@@ -31,12 +31,17 @@ func newDirectory(t *testing.T) *directory {
 	t.Helper()
 	d := &directory{t: t}
 	d.fixture = setUp(t, func(f *fixture, c *api.Config) {
-		c.Provisioner = member.NewProvisioner(f.world.Portal, c.Policies, scimIssuer, f.world.Now)
-		c.StaffKeys = client.NewAuthenticator(f.world.Portal, f.counter, f.world.Now)
+		provisioned(f, c)
 		d.staff = member.NewStaff(member.StaffConfig{DB: f.world.Portal, Policies: c.Policies, Now: f.world.Now})
 	})
 	d.key = d.world.Key(d.north.Tenant, client.SCIM)
 	return d
+}
+
+// provisioned lets identity providers keep staff.
+func provisioned(f *fixture, c *api.Config) {
+	c.Provisioner = member.NewProvisioner(f.world.Portal, c.Policies, scimIssuer, f.world.Now)
+	c.StaffKeys = client.NewAuthenticator(f.world.Portal, f.counter, f.world.Now)
 }
 
 // resource is an answer of SCIM, of either kind.

@@ -109,15 +109,15 @@ type parts struct {
 type server struct{ URL string }
 
 type pathItem struct {
-	Servers              []server
-	Parameters           []parameter
-	Get, Head, Post, Put *operation
+	Servers                             []server
+	Parameters                          []parameter
+	Get, Head, Post, Put, Patch, Delete *operation
 }
 
 // operations are those that there are, with their methods.
 func (p pathItem) operations() []methodOperation {
 	var list []methodOperation
-	for _, o := range []methodOperation{{"GET", p.Get}, {"HEAD", p.Head}, {"POST", p.Post}, {"PUT", p.Put}} {
+	for _, o := range []methodOperation{{"GET", p.Get}, {"HEAD", p.Head}, {"POST", p.Post}, {"PUT", p.Put}, {"PATCH", p.Patch}, {"DELETE", p.Delete}} {
 		if o.operation != nil {
 			list = append(list, o)
 		}
