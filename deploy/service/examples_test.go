@@ -129,7 +129,7 @@ var examples = map[string]example{
 	"GET /t/:tenant/api/codes/batches/:batch":                   {objects: []string{"batch"}},
 	"GET /t/:tenant/api/codes/batches/:batch/rows":              {objects: []string{"batch"}},
 	"POST /t/:tenant/api/codes/batches/:batch/pause":            {objects: []string{"batch"}},
-	"POST /t/:tenant/api/codes/batches/:batch/resume":           {objects: []string{"batch"}},
+	"POST /t/:tenant/api/codes/batches/:batch/resume":           {objects: []string{"batch"}, before: `update batch set state = 'paused'`},
 	"POST /t/:tenant/api/codes/batches/:batch/cancel":           {objects: []string{"batch"}},
 	"GET /t/:tenant/api/lab-feed/submissions/:submission":       {objects: []string{"submission"}},
 	"POST /t/:tenant/api/lab-feed/dead-letters/:letter/retry":   {objects: []string{"dead letter"}},
