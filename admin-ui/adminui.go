@@ -217,6 +217,8 @@ type Config struct {
 	KeyUse    KeyUse
 	Directory Directory
 	Policies  *authz.Policies
+	// Keys are the authority's own; nil leaves their pages out.
+	Keys Keys
 	// Support lets those in who support the platform; nil leaves its pages out.
 	Support Support
 	// Operators is the part of the platform's own pages; nil in a process that leaves

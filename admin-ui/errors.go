@@ -11,6 +11,8 @@ import (
 	"carillon/tenant"
 	"carillon/tenant/client"
 	"carillon/tenant/idp"
+	"carillon/tenant/key"
+	"carillon/tenant/key/custody"
 	"carillon/tenant/member"
 	"carillon/tenant/platform"
 	"carillon/tenant/role"
@@ -90,6 +92,16 @@ func knownErrors() []known {
 		{support.ErrRole, http.StatusUnprocessableEntity, fieldRole, "support.error.role", ""},
 		{support.ErrTime, http.StatusUnprocessableEntity, fieldHours, "support.error.time", ""},
 		{support.ErrNoGrant, http.StatusNotFound, "", "support.error.missing", "support.error.missing.advice"},
+		{custody.ErrPurpose, http.StatusNotFound, "", "keys.error.purpose", "keys.error.advice"},
+		{custody.ErrNoRotation, http.StatusNotFound, "", "keys.error.rotation", "keys.error.advice"},
+		{key.ErrNoVersion, http.StatusNotFound, "", "keys.error.purpose", "keys.error.advice"},
+		{key.ErrRotating, http.StatusConflict, "", "keys.error.rotating", "keys.error.rotating.advice"},
+		{custody.ErrStep, http.StatusConflict, "", "keys.error.step", "keys.error.advice"},
+		{custody.ErrUnready, http.StatusConflict, "", "keys.error.unready", "keys.error.unready.advice"},
+		{custody.ErrNotRehearsed, http.StatusConflict, "", "keys.error.rehearsed", "keys.error.rehearsed.advice"},
+		{custody.ErrPeriod, http.StatusUnprocessableEntity, fieldPeriod, "keys.error.period", ""},
+		{custody.ErrReason, http.StatusUnprocessableEntity, fieldReason, "keys.error.reason", ""},
+		{custody.ErrContact, http.StatusUnprocessableEntity, fieldContact, "keys.error.contact", ""},
 		{errMethod, http.StatusMethodNotAllowed, "", "error.missing", "error.missing.advice"},
 		{errCrossOrigin, http.StatusForbidden, "", "error.origin", "error.origin.advice"},
 		{errForm, http.StatusBadRequest, "", "error.form", "error.form.advice"},

@@ -26,6 +26,7 @@ import (
 	"carillon/authz/oidc"
 	"carillon/tenant"
 	"carillon/tenant/client"
+	"carillon/tenant/key/custody"
 	"carillon/tenant/stats"
 	"carillon/tenant/verification"
 )
@@ -125,7 +126,7 @@ func newWorld(t *testing.T, changes ...func(*adminui.Config)) *world {
 	config := adminui.Config{
 		BaseURL: "https://carillon.example", Login: w.login, Staff: w.staff, Codes: w.codes, Audit: w.audit, Sharing: w.sharing, SignIn: w.signIns, Providers: directory{w.signIns}, Directory: w.staff,
 		Members: struct{ adminui.Members }{}, // with a database in the tests of the staff page
-		APIKeys: (*client.Staff)(nil), KeyUse: (*stats.Service)(nil), Figures: w.figures,
+		APIKeys: (*client.Staff)(nil), KeyUse: (*stats.Service)(nil), Figures: w.figures, Keys: (*custody.Staff)(nil),
 		Signup: &adminuitest.Signup{}, SignupIssuer: "https://login.example",
 		Support: w.support, Operators: w.operators, Desk: w.desk,
 		Policies: authz.NewPolicies(nil), Sessions: w.sessions, Log: slog.New(slog.NewTextHandler(w.log, nil)), Now: w.clock,
@@ -685,7 +686,7 @@ func TestNewRefusesWhatMakesNoSense(t *testing.T) {
 	good := adminui.Config{
 		BaseURL: "https://carillon.example", Login: &adminuitest.Login{}, Staff: &adminuitest.Staff{}, Codes: &adminuitest.Codes{}, Audit: &adminuitest.Audit{}, Sharing: &adminuitest.Sharing{},
 		SignIn: &adminuitest.SignIn{}, Providers: directory{},
-		APIKeys: (*client.Staff)(nil), KeyUse: (*stats.Service)(nil), Figures: (*stats.Service)(nil),
+		APIKeys: (*client.Staff)(nil), KeyUse: (*stats.Service)(nil), Figures: (*stats.Service)(nil), Keys: (*custody.Staff)(nil),
 		Directory: &adminuitest.Staff{}, Policies: authz.NewPolicies(nil), Sessions: &adminuitest.Sessions{},
 		Members: struct{ adminui.Members }{}, Roles: struct{ adminui.Roles }{},
 		Log: slog.New(slog.DiscardHandler), Now: time.Now,

@@ -35,6 +35,9 @@ func (s *Server) routes() []route {
 	if s.config.Operators != nil && s.config.Desk != nil {
 		list = slices.Concat(list, s.deskRoutes())
 	}
+	if s.config.Staff != nil && s.config.Keys != nil {
+		list = slices.Concat(list, s.keyRoutes())
+	}
 	if s.config.Staff != nil && s.config.Support != nil {
 		list = slices.Concat(list, s.supportRoutes())
 	}

@@ -15,6 +15,7 @@ import (
 	"carillon/tenant"
 	"carillon/tenant/client"
 	"carillon/tenant/idp"
+	"carillon/tenant/key/custody"
 	"carillon/tenant/member"
 	"carillon/tenant/platform"
 	"carillon/tenant/role"
@@ -26,7 +27,7 @@ import (
 
 func TestEveryErrorOfTheDomainHasAnAnswer(t *testing.T) {
 	t.Parallel()
-	sentinels := slices.Concat(authz.Sentinels(), oidc.Sentinels(), member.Sentinels(), idp.Sentinels(), verification.Sentinels(), sharing.Sentinels(), client.Sentinels(), role.Sentinels(), platform.Sentinels(), support.Sentinels(), signup.Sentinels(),
+	sentinels := slices.Concat(authz.Sentinels(), oidc.Sentinels(), member.Sentinels(), idp.Sentinels(), verification.Sentinels(), sharing.Sentinels(), client.Sentinels(), role.Sentinels(), platform.Sentinels(), support.Sentinels(), signup.Sentinels(), custody.Sentinels(),
 		[]error{tenant.ErrUnknown, errNoPage, errNoChange, errMethod, errCrossOrigin, errForm, errClosed, errOutside})
 	for _, sentinel := range sentinels {
 		k, found := lookUp(sentinel)

@@ -141,6 +141,7 @@ func (s *Server) settings(v *visit) []navItem {
 		{authz.MemberRead, "nav.staff", "/staff"},
 		{authz.SettingsRead, "nav.sign_in", "/sign-in"},
 		{authz.APIKeyRead, "nav.apikeys", "/api-keys"},
+		{authz.KeyRead, "nav.keys", "/keys"},
 		{authz.MemberRead, "nav.support", "/support"},
 	} {
 		if v.may(entry.action) {

@@ -16,6 +16,7 @@ import (
 	"carillon/tenant/client"
 	"carillon/tenant/idp"
 	"carillon/tenant/key"
+	"carillon/tenant/key/custody"
 	"carillon/tenant/member"
 	"carillon/tenant/outbound"
 	"carillon/tenant/role"
@@ -72,6 +73,7 @@ func (s *Service) wirePortal(ctx context.Context, surface *api.Config, c *adminu
 	c.Staff, c.Codes, c.Audit = staff{db, desk}, s.verification(db, surface.Policies, post), auditLog{db}
 	c.Sharing = sharing.NewStaff(db, surface.Policies, s.config.Now)
 	c.Roles = role.NewStaff(db, s.config.Now)
+	c.Keys = custody.NewStaff(db, surface.Policies, s.config.Now)
 	surface.Provisioner = member.NewProvisioner(db, surface.Policies, s.config.Login.Issuer, s.config.Now)
 	s.countThrough(db)
 	surface.StaffKeys = client.NewAuthenticator(db, s.counter, s.config.Now)

@@ -4,9 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
-	"strings"
 	"time"
-	"unicode/utf8"
 
 	"github.com/google/uuid"
 
@@ -65,9 +63,9 @@ returning purpose`
 // Confirm notes who confirmed for a party that phones know the key, and when: [ErrContact],
 // [ErrStep]. It asks for [authz.KeyRequestRotation].
 func (s *Staff) Confirm(ctx context.Context, t *tenant.Tenant, by authz.Subject, id uuid.UUID, from Party, contact string) error {
-	contact = strings.Join(strings.Fields(contact), " ")
-	if contact == "" || utf8.RuneCountInString(contact) > maxContact || !utf8.ValidString(contact) {
-		return ErrContact
+	contact, err := line(contact, maxContact, ErrContact)
+	if err != nil {
+		return err
 	}
 	query := appleSQL
 	if from == Google {

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
 	"unicode/utf8"
 
 	"github.com/google/uuid"
@@ -30,7 +31,7 @@ var (
 	// ErrPeriod means that a key cannot be used for so long, or for such a short time.
 	ErrPeriod = errors.New("not a possible period")
 	// ErrReason means that a reason is missing, or longer than 500 characters.
-	ErrReason = errors.New("say why, in at most 500 characters")
+	ErrReason = errors.New("say why, in at most 500 visible characters")
 	// ErrContact means that nobody is named who confirmed, or with too many words.
 	ErrContact = errors.New("say who confirmed it, in at most 200 characters")
 	// ErrUnready means that a check fails without which no key is put to use.
@@ -107,10 +108,17 @@ const (
 )
 
 // Reason is a reason as it is kept: [ErrReason] if there is none, or too much of it.
-func Reason(text string) (string, error) {
-	text = strings.Join(strings.Fields(text), " ")
-	if text == "" || utf8.RuneCountInString(text) > maxReason || !utf8.ValidString(text) {
-		return "", ErrReason
+func Reason(text string) (string, error) { return line(text, maxReason, ErrReason) }
+
+// line is a text in one line, of 1 to most characters that people see: bad if it is none.
+func line(text string, most int, bad error) (string, error) {
+	hidden := func(c rune) bool { return !unicode.IsPrint(c) }
+	if !utf8.ValidString(text) || strings.ContainsFunc(text, hidden) {
+		return "", bad
+	}
+	text = strings.TrimSpace(text)
+	if text == "" || utf8.RuneCountInString(text) > most {
+		return "", bad
 	}
 	return text, nil
 }
