@@ -175,6 +175,8 @@ type Members interface {
 	Resume(ctx context.Context, t *tenant.Tenant, by authz.Subject, id uuid.UUID) error
 	Remove(ctx context.Context, t *tenant.Tenant, by authz.Subject, id uuid.UUID) error
 	MapGroup(ctx context.Context, t *tenant.Tenant, by authz.Subject, id uuid.UUID, r authz.Role) error
+	ChangeOwner(ctx context.Context, t *tenant.Tenant, by authz.Subject, id uuid.UUID, owner bool, reason string) (asked bool, err error)
+	InviteOwner(ctx context.Context, t *tenant.Tenant, by authz.Subject, who member.Invitee, reason string) (asked bool, err error)
 	Offered(ctx context.Context, t *tenant.Tenant, who oidc.Identity, digest []byte) (member.Invitation, error)
 	Accept(ctx context.Context, t *tenant.Tenant, who oidc.Identity, digest []byte, request string) error
 }
@@ -219,6 +221,8 @@ type Config struct {
 	Policies  *authz.Policies
 	// Keys are the authority's own; nil leaves their pages out.
 	Keys Keys
+	// Approvals is where acts wait that take two people; nil leaves its pages out.
+	Approvals Approvals
 	// Support lets those in who support the platform; nil leaves its pages out.
 	Support Support
 	// Operators is the part of the platform's own pages; nil in a process that leaves

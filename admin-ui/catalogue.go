@@ -89,6 +89,14 @@ func (c *catalogue) counted(one, other string, n int) string {
 	return c.text(other, "n", c.number(n))
 }
 
+// withCount is a text with how many of what it names wait, if any do.
+func (c *catalogue) withCount(text string, n int) string {
+	if n == 0 {
+		return text
+	}
+	return c.text("nav.count", "text", text, "count", c.number(n))
+}
+
 func (c *catalogue) number(n int) string { return strconv.Itoa(n) }
 
 // date formats a day.

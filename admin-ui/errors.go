@@ -9,6 +9,7 @@ import (
 	"carillon/authz"
 	"carillon/authz/oidc"
 	"carillon/tenant"
+	"carillon/tenant/approval"
 	"carillon/tenant/client"
 	"carillon/tenant/idp"
 	"carillon/tenant/key"
@@ -73,6 +74,17 @@ func knownErrors() []known {
 		{member.ErrNoInvitation, http.StatusNotFound, "", "staff.error.no_invitation", "staff.error.gone.advice"},
 		{member.ErrSuspended, http.StatusForbidden, "", "staff.error.suspended", "staff.error.suspended.advice"},
 		{member.ErrLastOwner, http.StatusConflict, "", "staff.error.last_owner", "staff.error.last_owner.advice"},
+		{member.ErrOwnerChange, http.StatusConflict, "", "owner.error.two", "owner.error.two.advice"},
+		{member.ErrOwnerAlready, http.StatusConflict, "", "owner.error.already", "owner.error.already.advice"},
+		{member.ErrOwnerInactive, http.StatusConflict, "", "owner.error.inactive", "owner.error.inactive.advice"},
+		{approval.ErrReason, http.StatusUnprocessableEntity, fieldReason, "approvals.error.reason", ""},
+		{approval.ErrSamePerson, http.StatusForbidden, "", "approvals.error.same", "approvals.error.same.advice"},
+		{approval.ErrExpired, http.StatusConflict, "", "approvals.error.expired", "approvals.error.again"},
+		{approval.ErrDecided, http.StatusConflict, "", "approvals.error.decided", "approvals.error.decided.advice"},
+		{approval.ErrNoRequest, http.StatusNotFound, "", "approvals.error.missing", "approvals.error.decided.advice"},
+		{approval.ErrNotApproved, http.StatusConflict, "", "approvals.error.changed", "approvals.error.again"},
+		{approval.ErrAsked, http.StatusConflict, "", "approvals.error.asked", "approvals.error.asked.advice"},
+		{approval.ErrRequesterGone, http.StatusConflict, "", "approvals.error.gone", "approvals.error.gone.advice"},
 		{member.ErrFull, http.StatusConflict, "", "staff.error.full", "staff.error.full.advice"},
 		{member.ErrName, http.StatusUnprocessableEntity, fieldName, "staff.error.name", ""},
 		{member.ErrEmail, http.StatusUnprocessableEntity, fieldEmail, "staff.error.email", ""},

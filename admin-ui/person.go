@@ -2,6 +2,7 @@ package adminui
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/google/uuid"
 
@@ -16,6 +17,10 @@ type personPage struct {
 	Checks          checks
 	Suspend, Resume string // the paths to either
 	Remove          string
+	// Owner is the path to asking for her to become an owner or to be one no longer, if she
+	// who looks may; IsOwner tells which.
+	Owner   string
+	IsOwner bool
 }
 
 // findPerson is the member that the URL names, if she may be changed by who asks.
@@ -51,7 +56,13 @@ func (s *Server) showPerson(v *visit) (answer, error) {
 func (s *Server) personAnswer(v *visit, m member.Person, chosen []authz.Role, k known) answer {
 	p := personPage{
 		personView: s.personView(v, m), Action: personPath(v, m.ID, ""), Back: v.path("/staff"),
-		Checks: s.roleChecks(v, chosen), Remove: personPath(v, m.ID, "/remove"),
+		Checks: s.roleChecks(member.Assignable(v.policy, v.by), chosen), Remove: personPath(v, m.ID, "/remove"),
+	}
+	if p.IsOwner = slices.Contains(m.Roles, authz.Owner); p.IsOwner {
+		p.Remove = "" // not before two people have taken the role from her
+	}
+	if v.may(authz.OwnerRequest) {
+		p.Owner = personPath(v, m.ID, "/owner")
 	}
 	if m.State == member.Active {
 		p.Suspend = personPath(v, m.ID, "/suspend")
@@ -76,6 +87,9 @@ func (s *Server) changeRoles(v *visit) (answer, error) {
 		return answer{}, err
 	}
 	to := rolesOf(v.r.PostForm[fieldRoles])
+	if slices.Contains(m.Roles, authz.Owner) && !slices.Contains(to, authz.Owner) {
+		to = append(to, authz.Owner) // which is not among those offered
+	}
 	err = s.config.Members.ChangeRoles(v.r.Context(), v.tenant, v.by, m.ID, to)
 	if k, found := lookUp(err); found && k.field == fieldRoles {
 		return s.personAnswer(v, m, to, k), nil

@@ -113,7 +113,7 @@ func (s *Server) draft(v *visit, name authz.Role) (role.Role, error) {
 			return r, role.ErrUnknown // roles are made elsewhere
 		}
 	}
-	for _, a := range authz.StaffActions() {
+	for _, a := range authz.RuleActions() {
 		switch authz.Effect(form.Get(ruleField(a))) {
 		case authz.Allowed:
 			r.Allowed = append(r.Allowed, a)
@@ -192,7 +192,7 @@ func (s *Server) wrongRole(v *visit, r role.Role, p role.Plan, err error) (answe
 	}
 	text, at := s.words.text(k.message), k.field
 	if at == fieldRules {
-		r.Version, at = p.Before.Version, ruleField(authz.StaffActions()[0])
+		r.Version, at = p.Before.Version, ruleField(authz.RuleActions()[0])
 		if len(p.Lacking) > 0 {
 			text, at = text+": "+s.words.actions(p.Lacking), ruleField(p.Lacking[0])
 		}
@@ -230,7 +230,7 @@ func (s *Server) roleFormAnswer(v *visit, r role.Role) answer {
 		}
 	}
 	builtIn, err := authz.NewPolicy(nil)
-	for _, a := range authz.StaffActions() {
+	for _, a := range authz.RuleActions() {
 		nothing := s.words.text("roles.rule.nothing")
 		if r.BuiltIn && err == nil {
 			effect, _ := builtIn.Says(r.Name, a)

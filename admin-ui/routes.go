@@ -38,6 +38,9 @@ func (s *Server) routes() []route {
 	if s.config.Staff != nil && s.config.Keys != nil {
 		list = slices.Concat(list, s.keyRoutes())
 	}
+	if s.config.Staff != nil && s.config.Approvals != nil {
+		list = slices.Concat(list, s.approvalRoutes())
+	}
 	if s.config.Staff != nil && s.config.Support != nil {
 		list = slices.Concat(list, s.supportRoutes())
 	}
@@ -116,6 +119,19 @@ func (s *Server) deskRoutes() []route {
 		fresh(operated("GET /operator/applications/:id/refuse", authz.Operator, s.askRefusal)),
 		fresh(operated("POST /operator/applications/:id/refuse", authz.Operator, s.refuse)),
 		operated("POST /operator/applications/:id/letter", authz.Operator, s.sendLetter),
+	}
+}
+
+// approvalRoutes are for all staff: each kind of act says who may ask for it and decide, and
+// whoever may neither sees nothing of it.
+func (s *Server) approvalRoutes() []route {
+	const open = "each kind of act says who may ask for it and decide"
+	return []route{
+		anyMember("GET /portal/:tenant/approvals", open, s.showApprovals),
+		fresh(anyMember("GET /portal/:tenant/approvals/:id", open, s.showRequest)),
+		fresh(anyMember("POST /portal/:tenant/approvals/:id/approve", open, s.approveRequest)),
+		fresh(anyMember("POST /portal/:tenant/approvals/:id/refuse", open, s.refuseRequest)),
+		fresh(anyMember("POST /portal/:tenant/approvals/:id/withdraw", open, s.withdrawRequest)),
 	}
 }
 
@@ -202,6 +218,8 @@ func (s *Server) staffRoutes() []route {
 		write("POST /portal/:tenant/staff/people/:id/resume", s.resume),
 		write("GET /portal/:tenant/staff/people/:id/remove", s.askRemoval),
 		write("POST /portal/:tenant/staff/people/:id/remove", s.remove),
+		fresh(staffed("GET /portal/:tenant/staff/people/:id/owner", authz.OwnerRequest, limitPortal, s.askOwner)),
+		fresh(staffed("POST /portal/:tenant/staff/people/:id/owner", authz.OwnerRequest, limitPortal, s.changeOwner)),
 		write("GET /portal/:tenant/staff/groups/:id", s.showGroup),
 		write("POST /portal/:tenant/staff/groups/:id", s.mapGroup),
 

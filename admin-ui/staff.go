@@ -117,6 +117,7 @@ type invitePage struct {
 	Action, Back string
 	Name, Email  field
 	Roles        checks
+	Why          *field // for an owner; nil for whoever may not ask for one
 }
 
 func (s *Server) newInvitation(v *visit) (answer, error) {
@@ -130,9 +131,18 @@ func (s *Server) invite(v *visit) (answer, error) {
 	who := member.Invitee{
 		Name: v.r.PostForm.Get(fieldName), Email: v.r.PostForm.Get(fieldEmail), Roles: rolesOf(v.r.PostForm[fieldRoles]),
 	}
-	err := s.config.Members.Invite(v.r.Context(), v.tenant, v.by, who)
-	if k, found := lookUp(err); found && slices.Contains([]string{fieldName, fieldEmail, fieldRoles}, k.field) {
+	var asked bool
+	var err error
+	if slices.Contains(who.Roles, authz.Owner) {
+		asked, err = s.config.Members.InviteOwner(v.r.Context(), v.tenant, v.by, who, v.r.PostForm.Get(fieldReason))
+	} else {
+		err = s.config.Members.Invite(v.r.Context(), v.tenant, v.by, who)
+	}
+	if k, found := lookUp(err); found && slices.Contains([]string{fieldName, fieldEmail, fieldRoles, fieldReason}, k.field) {
 		return s.inviteAnswer(v, who, k), nil
+	}
+	if err == nil && asked {
+		return s.platformDone(v, "approvals.asked", v.path("/approvals"))
 	}
 	return s.lettersDone(v, err)
 }
@@ -173,7 +183,13 @@ func (s *Server) inviteAnswer(v *visit, who member.Invitee, k known) answer {
 			ID: fieldEmail, Label: s.words.text("staff.email"), Hint: s.words.text("staff.email.hint"),
 			Type: "email", Value: who.Email, Autocomplete: "off", Wide: true,
 		},
-		Roles: s.roleChecks(v, who.Roles),
+		Roles: s.roleChecks(member.Grantable(v.policy, v.by), who.Roles),
+	}
+	if v.may(authz.OwnerRequest) {
+		p.Why = &field{
+			ID: fieldReason, Label: s.words.text("staff.invite.why"), Hint: s.words.text("staff.invite.why.hint"), Optional: s.words.text("form.optional"),
+			Type: "text", Value: v.r.PostForm.Get(fieldReason), Autocomplete: "off",
+		}
 	}
 	a := answer{page: "staff_invite", heading: s.words.text("staff.invite.heading"), data: &p}
 	if k.field != "" {
@@ -185,17 +201,19 @@ func (s *Server) inviteAnswer(v *visit, who member.Invitee, k known) answer {
 			p.Email.Error = text
 		case fieldRoles:
 			p.Roles.Error = text
+		case fieldReason:
+			p.Why.Error = text
 		}
 		a.status, a.problems = k.status, []problem{{Field: k.field, Text: text}}
 	}
 	return a
 }
 
-// roleChecks offers the roles that she may give. Those that somebody has, but nobody can
+// roleChecks offers roles that she may give. Those that somebody has, but nobody can
 // give any more, are not offered.
-func (s *Server) roleChecks(v *visit, chosen []authz.Role) checks {
+func (s *Server) roleChecks(offered, chosen []authz.Role) checks {
 	c := checks{ID: fieldRoles, Name: fieldRoles, Label: s.words.text("staff.roles"), Hint: s.words.text("staff.roles.hint")}
-	for i, r := range member.Grantable(v.policy, v.by) {
+	for i, r := range offered {
 		id := fieldRoles
 		if i > 0 {
 			id += "_" + string(r)

@@ -16,6 +16,7 @@ import (
 	"carillon/authz"
 	"carillon/authz/oidc"
 	"carillon/tenant"
+	"carillon/tenant/approval"
 	"carillon/tenant/mail"
 	"carillon/tenant/mail/mailtest"
 	"carillon/tenant/member"
@@ -60,6 +61,10 @@ func newStaffWorld(t *testing.T) *staffWorld {
 		c.Members = member.NewStaff(member.StaffConfig{
 			DB: w.db.Portal, Policies: policies, Mail: &w.mail, BaseURL: "https://carillon.example",
 			Now: c.Now,
+		})
+		c.Approvals = approval.NewDesk(approval.DeskConfig{
+			DB: w.db.Portal, Policies: policies, Now: c.Now,
+			Acts: map[approval.Kind]approval.Act{approval.OwnerChange: c.Members.(*member.Staff).CarryOutOwner},
 		})
 	})
 	w.hire(olga, "Olga", authz.Owner)
@@ -243,7 +248,7 @@ func TestNobodyGivesOrTakesWhatSheLacks(t *testing.T) {
 	w.post(her, url.Values{"roles": {"analyst"}}).wants(403, "You may not do this")
 
 	w.signIn(olga)
-	w.post(her+"/remove", nil).wants(409, "A health authority keeps one owner").contains("Make somebody else an owner first")
+	w.post(her+"/suspend", nil).wants(409, "A health authority keeps one owner").contains("Make somebody else an owner first")
 	w.get(staffPath).contains("Olga")
 
 	w.hire("casey@north.example", "Casey", authz.Caseworker)

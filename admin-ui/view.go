@@ -87,6 +87,7 @@ func (s *Server) shell(v *visit, a answer) shell {
 		}
 	}
 	if v.tenant != nil {
+		v.waiting = s.waitingFor(v)
 		sh.Authority, sh.Region, sh.Home = v.tenant.Name, v.tenant.Region, v.path("/")
 		sh.Sandbox = v.tenant.Kind == tenant.Sandbox
 		sh.Nav = s.nav(v)
@@ -122,7 +123,7 @@ func (s *Server) nav(v *visit) []navItem {
 	add(authz.AuditRead, "nav.audit", "/audit", v.within("/audit"))
 	add(authz.SharingView, "nav.sharing", "/sharing", v.within("/sharing"))
 	if settings := s.settings(v); len(settings) > 0 {
-		items = append(items, navItem{Text: s.words.text("nav.settings"), Path: settings[0].Path, Current: anyCurrent(settings)})
+		items = append(items, navItem{Text: s.words.withCount(s.words.text("nav.settings"), v.waiting), Path: settings[0].Path, Current: anyCurrent(settings)})
 	}
 	return items
 }
@@ -147,6 +148,10 @@ func (s *Server) settings(v *visit) []navItem {
 		if v.may(entry.action) {
 			items = append(items, navItem{Text: s.words.text(entry.key), Path: v.path(entry.path), Current: v.within(entry.path)})
 		}
+	}
+	if s.dealsWithApprovals(v) {
+		text := s.words.withCount(s.words.text("nav.approvals"), v.waiting)
+		items = append(items, navItem{Text: text, Path: v.path("/approvals"), Current: v.within("/approvals")})
 	}
 	return items
 }

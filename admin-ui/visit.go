@@ -27,6 +27,8 @@ type visit struct {
 	tenant *tenant.Tenant
 	by     authz.Subject
 	policy *authz.Policy
+	// waiting is how many requests she may decide.
+	waiting int
 	// again is where a sign-in that failed can be begun again; empty is the login page.
 	again string
 	// platform tells that the person is one of those who run it, as whom by acts: then

@@ -124,6 +124,8 @@ func (w scimCaller) answer(r *http.Request, err error) error {
 		return scimError(http.StatusForbidden, "", "There are as many users or groups as there may be.")
 	case errors.Is(err, member.ErrLastOwner):
 		return scimError(http.StatusForbidden, "", "The last owner of a health authority stays.")
+	case errors.Is(err, member.ErrOwnerChange):
+		return scimError(http.StatusForbidden, "", "An owner is removed by two people in the portal; she can be deactivated.")
 	case errors.Is(err, member.ErrUserNameFixed):
 		return scimError(http.StatusBadRequest, scimerrors.ScimTypeMutability, "The userName of somebody to whom staff gave roles cannot be changed.")
 	case errors.Is(err, member.ErrEmail):

@@ -96,7 +96,14 @@ func Actions() []Action {
 	return append(StaffActions(), DeviceVerify, DeviceCertificate, DeviceReport)
 }
 
-// StaffActions lists the ones that a tenant may put into rules of its own.
+// RuleActions lists the ones that a tenant may put into rules of its own: those of staff but
+// for what makes owners, which is for owners alone. A role that could let somebody approve
+// an owner could be given to somebody by one owner alone.
+func RuleActions() []Action {
+	return slices.DeleteFunc(StaffActions(), func(a Action) bool { return a == OwnerRequest || a == OwnerApprove })
+}
+
+// StaffActions lists what staff do.
 func StaffActions() []Action {
 	return []Action{
 		CodeIssue, CodeBulkIssue, CodeRead, CodeExpire,

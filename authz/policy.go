@@ -43,8 +43,8 @@ var ErrRule = errors.New("rule of no use")
 // Validate checks a rule that a tenant wrote: [ErrRule], with the reason.
 func (r Rule) Validate() error {
 	switch {
-	case !slices.Contains(StaffActions(), r.Action):
-		return fmt.Errorf("%w: no action of staff is called %q", ErrRule, r.Action)
+	case !slices.Contains(RuleActions(), r.Action):
+		return fmt.Errorf("%w: no action that a rule can be about is called %q", ErrRule, r.Action)
 	case r.Effect != Allowed && r.Effect != Denied:
 		return fmt.Errorf("%w: the effect is neither allow nor deny", ErrRule)
 	case r.Role == Owner:

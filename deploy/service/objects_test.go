@@ -27,6 +27,7 @@ import (
 // objectSQL finds something that a tenant has.
 var objectSQL = map[string]string{
 	"api-key":               `select api_key_id from api_key where tenant_id = $1 order by 1 limit 1`,
+	"approval":              `select approval_id from approval where tenant_id = $1 order by 1 limit 1`,
 	"grant":                 `select grant_id from support_grant where tenant_id = $1 order by 1 limit 1`,
 	"code":                  `select code_id from verification_code where tenant_id = $1 order by 1 limit 1`,
 	"role":                  `select name from staff_role where tenant_id = $1 order by 1 limit 1`,
@@ -121,6 +122,8 @@ var furnishSQL = []string{
 	 values ($1, gen_random_uuid(), 'export', 'requested', now(), 'Robin')`,
 	`insert into support_grant (tenant_id, grant_id, email, role, granted_by, granted_at, expires_at)
 	 select tenant_id, gen_random_uuid(), 'help@people.example', 'auditor', member_id, now(), now() + interval '1 day' from member where tenant_id = $1 limit 1`,
+	`insert into approval (tenant_id, approval_id, kind, target, reason, requested_by, requester, requested_at, expires_at)
+	 select tenant_id, gen_random_uuid(), 'key:activate', 'export 2', 'It is time.', member_id, name, now(), now() + interval '3 days' from member where tenant_id = $1 limit 1`,
 	`insert into staff_group (tenant_id, group_id, name) values ($1, gen_random_uuid(), 'g')`,
 	`insert into message_delivery (tenant_id, code_id, state, queued_at, changed_at)
 	 select tenant_id, code_id, 'queued', now(), now() from verification_code where tenant_id = $1`,

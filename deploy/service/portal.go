@@ -77,9 +77,10 @@ func (s *Service) wirePortal(ctx context.Context, surface *api.Config, c *adminu
 	surface.Provisioner = member.NewProvisioner(db, surface.Policies, s.config.Login.Issuer, s.config.Now)
 	s.countThrough(db)
 	surface.StaffKeys = client.NewAuthenticator(db, s.counter, s.config.Now)
-	c.Members = member.NewStaff(member.StaffConfig{
+	members := member.NewStaff(member.StaffConfig{
 		DB: db, Policies: surface.Policies, Mail: s.config.Mail, BaseURL: s.config.BaseURL, Now: s.config.Now,
 	})
+	c.Members, c.Approvals = members, s.approvals(db, surface.Policies, members)
 	own := idp.Config{
 		DB: db, Keys: key.NewRing(db, s.config.Root), Policies: surface.Policies,
 		Network: outbound.New(s.config.Loopback, 443), Platform: s.config.Login.Issuer, BaseURL: s.config.BaseURL,

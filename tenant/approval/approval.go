@@ -22,6 +22,7 @@ import (
 	"maps"
 	"strings"
 	"time"
+	"unicode"
 	"unicode/utf8"
 
 	"github.com/google/uuid"
@@ -46,8 +47,9 @@ var (
 	// ErrAsked means that a request for the same kind of act on the same target waits
 	// already, or has been approved and not spent.
 	ErrAsked = errors.New("has been asked for already")
-	// ErrReason means that a reason is missing, or has more than 500 characters.
-	ErrReason = errors.New("a reason has 1 to 500 characters")
+	// ErrReason means that a reason is missing, or has more than 500 characters or
+	// invisible ones.
+	ErrReason = errors.New("a reason has 1 to 500 visible characters")
 	// ErrRequesterGone means that whoever asked is no active member any more.
 	ErrRequesterGone = errors.New("whoever asked does not work here now")
 )
@@ -137,7 +139,8 @@ func entitled(ctx context.Context, tx *tenant.Tx, by authz.Subject, a authz.Acti
 
 func cleanReason(text string) (string, error) {
 	text = strings.TrimSpace(text)
-	if n := utf8.RuneCountInString(text); n == 0 || n > maxReason || !utf8.ValidString(text) {
+	invisible := strings.ContainsFunc(text, func(r rune) bool { return !unicode.IsPrint(r) })
+	if n := utf8.RuneCountInString(text); n == 0 || n > maxReason || !utf8.ValidString(text) || invisible {
 		return "", ErrReason
 	}
 	return text, nil

@@ -49,7 +49,7 @@ func (s *Staff) compare(ctx context.Context, tx *tenant.Tx, t *tenant.Tenant, by
 	for _, address := range members {
 		domains[domainOf(address)] = true
 	}
-	known, may := policy.Roles(), Grantable(policy, by)
+	known, may := policy.Roles(), Assignable(policy, by)
 	for i := range list.Rows {
 		row := &list.Rows[i]
 		switch {

@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 	"unicode"
@@ -175,8 +176,8 @@ values (current_tenant(), $1, $2, $3, $4, $5, $6, $7, $8)
 )
 
 // Invite invites somebody and sends her a letter. Errors are those of a field ([ErrName],
-// [ErrEmail], [ErrRoles], [ErrAlreadyMember], [ErrAlreadyInvited]) or [ErrFull]; those of
-// package mail mean that she is invited, and the letter can be sent again.
+// [ErrEmail], [ErrRoles], [ErrAlreadyMember], [ErrAlreadyInvited]), [ErrFull], or
+// [ErrOwnerChange] for an owner, which is [Staff.InviteOwner]'s; those of package mail mean that she is invited, and the letter can be sent again.
 func (s *Staff) Invite(ctx context.Context, t *tenant.Tenant, by authz.Subject, who Invitee) error {
 	if err := s.c.Policies.Check(ctx, t.ID.String(), by, authz.MemberWrite); err != nil {
 		return err
@@ -188,17 +189,13 @@ func (s *Staff) Invite(ctx context.Context, t *tenant.Tenant, by authz.Subject, 
 	if err := s.checkRoles(ctx, t, by, nil, who.Roles); err != nil {
 		return err
 	}
+	if slices.Contains(who.Roles, authz.Owner) {
+		return ErrOwnerChange
+	}
 	var l letter
 	err = s.c.DB.In(ctx, t.ID, func(tx *tenant.Tx) error {
-		if err := s.room(ctx, tx, 1); err != nil {
+		if err := s.admissible(ctx, tx, who); err != nil {
 			return err
-		}
-		var members int
-		if err := tx.Get(ctx, &members, isMemberSQL, who.Email); err != nil {
-			return fmt.Errorf("find member: %w", err)
-		}
-		if members > 0 {
-			return ErrAlreadyMember
 		}
 		l, err = s.invite(ctx, tx, by, who)
 		return err
@@ -207,6 +204,21 @@ func (s *Staff) Invite(ctx context.Context, t *tenant.Tenant, by authz.Subject, 
 		return err
 	}
 	return s.send(ctx, t, l)
+}
+
+// admissible checks that somebody can be invited who is not yet a member.
+func (s *Staff) admissible(ctx context.Context, tx *tenant.Tx, who Invitee) error {
+	if err := s.room(ctx, tx, 1); err != nil {
+		return err
+	}
+	var members int
+	if err := tx.Get(ctx, &members, isMemberSQL, who.Email); err != nil {
+		return fmt.Errorf("find member: %w", err)
+	}
+	if members > 0 {
+		return ErrAlreadyMember
+	}
+	return nil
 }
 
 // room checks that there may be more staff.
@@ -433,4 +445,7 @@ func Cleanup(ctx context.Context, db *tenant.DB, id tenant.ID, now time.Time) er
 }
 
 // joined lists roles for the audit log.
+// split is what [joined] joined.
+func split(text string) []authz.Role { return roles(strings.Fields(text)) }
+
 func joined(list []authz.Role) string { return strings.Join(roleTexts(list), " ") }

@@ -12,7 +12,8 @@
 // [Staff] is what people do about members: invite, import, change, suspend, remove.
 // [Provisioner] is what the authority's identity provider does by SCIM: users, and groups
 // whose roles staff have chosen. Nobody gives a role that allows more than she may do, and
-// an authority that has an owner keeps one, which the database holds.
+// an authority that has an owner keeps one, which the database holds. Who is an owner is
+// for two people to decide (package approval), but for the first second one.
 package member
 
 import (
@@ -37,6 +38,12 @@ var (
 	ErrSuspended = errors.New("membership is suspended")
 	// ErrLastOwner means that nobody would own the authority any more.
 	ErrLastOwner = errors.New("a health authority keeps one active owner")
+	// ErrOwnerChange means that somebody alone would make an owner, or take the role away.
+	ErrOwnerChange = errors.New("who is an owner is for two people to decide")
+	// ErrOwnerInactive means that somebody would become an owner who does not work there now.
+	ErrOwnerInactive = errors.New("only an active member can become an owner")
+	// ErrOwnerAlready means that somebody is an owner already, or is none.
+	ErrOwnerAlready = errors.New("there is nothing to change about who is an owner")
 )
 
 // Sentinels lists the errors that callers may tell apart.
@@ -45,7 +52,7 @@ func Sentinels() []error {
 		ErrNotMember, ErrSuspended, ErrLastOwner, ErrNoSuchMember, ErrNoSuchGroup, ErrName, ErrEmail, ErrRoles, ErrFull,
 		ErrAlreadyMember, ErrAlreadyInvited, ErrNoInvitation, ErrInvitationUnknown, ErrInvitationExpired,
 		ErrInvitationRevoked, ErrInvitationUsed, ErrInvitationOther, ErrRosterForm, ErrRosterSize, ErrRoster,
-		ErrUserNameFixed,
+		ErrUserNameFixed, ErrOwnerChange, ErrOwnerAlready, ErrOwnerInactive,
 	}
 }
 

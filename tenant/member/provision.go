@@ -131,6 +131,8 @@ update member
  where member_id = $1
 returning state = 'active'`
 
+	isOwnerSQL = `select 'owner' = any (roles) from member where member_id = $1`
+
 	fixedSQL = `select not provisioned or cardinality(roles) > 0 from member where member_id = $1`
 )
 
@@ -268,6 +270,7 @@ func (p *Provisioner) change(ctx context.Context, tx *tenant.Tx, by authz.Subjec
 }
 
 // DeleteUser ends a membership. check is told the user as she is, and may refuse.
+// [ErrOwnerChange] for an owner: she can be deactivated, which puts her out at once.
 func (p *Provisioner) DeleteUser(ctx context.Context, t *tenant.Tenant, by authz.Subject, id uuid.UUID, check func(User) error) error {
 	return p.in(ctx, t, by, authz.MemberWrite, func(tx *tenant.Tx, issuers pq.StringArray) error {
 		u, err := findUser(ctx, tx, issuers, id)
@@ -276,6 +279,13 @@ func (p *Provisioner) DeleteUser(ctx context.Context, t *tenant.Tenant, by authz
 		}
 		if err := check(u); err != nil {
 			return err
+		}
+		var owner bool
+		if err := tx.Get(ctx, &owner, isOwnerSQL, id); err != nil {
+			return fmt.Errorf("find user: %w", err)
+		}
+		if owner {
+			return ErrOwnerChange
 		}
 		if _, err := tx.Exec(ctx, removeSQL, id); err != nil {
 			return fmt.Errorf("remove member: %w", err)

@@ -12,6 +12,7 @@ import (
 
 	"carillon/authz"
 	"carillon/tenant"
+	"carillon/tenant/approval"
 	"carillon/tenant/audit"
 	"carillon/tenant/mail"
 )
@@ -42,10 +43,15 @@ type StaffConfig struct {
 // authority's policy was asked: [authz.ErrForbidden] if it does not allow it, or if she
 // would give, or take from somebody, what she does not hold herself. Each act is in the
 // audit log. It is safe for concurrent use.
-type Staff struct{ c StaffConfig }
+type Staff struct {
+	c    StaffConfig
+	post *approval.Post
+}
 
 // NewStaff returns what works with c.
-func NewStaff(c StaffConfig) *Staff { return &Staff{c: c} }
+func NewStaff(c StaffConfig) *Staff {
+	return &Staff{c: c, post: approval.NewPost(c.DB, c.Mail, c.BaseURL)}
+}
 
 // Person is a member as staff see her.
 type Person struct {
@@ -155,6 +161,9 @@ func (s *Staff) Board(ctx context.Context, t *tenant.Tenant, by authz.Subject) (
 	return b, nil
 }
 
+// owner reports whether she is one, working or not.
+func (p Person) owner() bool { return slices.Contains(p.Roles, authz.Owner) }
+
 // MayChange reports whether by may change, suspend or remove p: only who could have given
 // p all her roles. Roles that nobody can be given any more do not count.
 func MayChange(policy *authz.Policy, by authz.Subject, p Person) bool {
@@ -186,6 +195,12 @@ func Grantable(policy *authz.Policy, by authz.Subject) []authz.Role {
 		return nil
 	}
 	return slices.DeleteFunc(policy.Roles(), func(r authz.Role) bool { return !policy.MayGrant(by, r) })
+}
+
+// Assignable lists the roles that by may give to members alone: all that she may give but
+// the owner's, which takes two people ([Staff.ChangeOwner], [Staff.InviteOwner]).
+func Assignable(policy *authz.Policy, by authz.Subject) []authz.Role {
+	return slices.DeleteFunc(Grantable(policy, by), func(r authz.Role) bool { return r == authz.Owner })
 }
 
 // checkRoles says whether by may give all of a list, and take away what it lacks of from:
@@ -231,12 +246,16 @@ const (
 	removeSQL      = `delete from member where member_id = $1`
 )
 
-// ChangeRoles gives a member these roles instead of those that she has.
+// ChangeRoles gives a member these roles instead of those that she has. [ErrOwnerChange] if
+// she would become an owner by it, or cease to be one.
 func (s *Staff) ChangeRoles(ctx context.Context, t *tenant.Tenant, by authz.Subject, id uuid.UUID, to []authz.Role) error {
 	return s.act(ctx, t, by, id, func(tx *tenant.Tx, p Person) error {
 		err := s.checkRoles(ctx, t, by, p.Roles, to)
 		if errors.Is(err, ErrRoles) && p.Provisioned && len(to) == 0 {
 			err = nil // her groups give her roles, or nothing does
+		}
+		if err == nil && p.owner() != slices.Contains(to, authz.Owner) {
+			err = ErrOwnerChange
 		}
 		if err != nil {
 			return err
@@ -251,7 +270,8 @@ func (s *Staff) ChangeRoles(ctx context.Context, t *tenant.Tenant, by authz.Subj
 }
 
 // Suspend puts a member out until she is let in again, at once, and revokes the
-// invitations that she sent.
+// invitations that she sent. An owner who is suspended stays one: one person can put another
+// out who is a danger, and cannot get rid of her for good.
 func (s *Staff) Suspend(ctx context.Context, t *tenant.Tenant, by authz.Subject, id uuid.UUID) error {
 	return s.act(ctx, t, by, id, func(tx *tenant.Tx, p Person) error {
 		if _, err := tx.Exec(ctx, changeStateSQL, id, string(Suspended), s.c.Now()); err != nil {
@@ -272,8 +292,12 @@ func (s *Staff) Resume(ctx context.Context, t *tenant.Tenant, by authz.Subject, 
 }
 
 // Remove ends a membership at once, and revokes the invitations that she sent.
+// [ErrOwnerChange] for an owner: two people first take the role from her.
 func (s *Staff) Remove(ctx context.Context, t *tenant.Tenant, by authz.Subject, id uuid.UUID) error {
 	return s.act(ctx, t, by, id, func(tx *tenant.Tx, p Person) error {
+		if p.owner() {
+			return ErrOwnerChange
+		}
 		if _, err := tx.Exec(ctx, removeSQL, id); err != nil {
 			return fmt.Errorf("remove member: %w", err)
 		}

@@ -350,9 +350,12 @@ func TestTheLastOwnerStays(t *testing.T) {
 	o := newOffice(t)
 	try := map[string]func(authz.Subject) error{
 		"suspend": func(s authz.Subject) error { return o.staff.Suspend(t.Context(), o.at, s, id(s)) },
-		"remove":  func(s authz.Subject) error { return o.staff.Remove(t.Context(), o.at, s, id(s)) },
-		"lower": func(s authz.Subject) error {
-			return o.staff.ChangeRoles(t.Context(), o.at, s, id(s), []authz.Role{authz.Administrator})
+		"deactivate": func(s authz.Subject) error {
+			_, err := o.Database.Super().ExecContext(t.Context(), `update member set state = 'deactivated' where member_id = $1`, s.ID)
+			if tenant.Violates(err, "member_owner_kept") {
+				return member.ErrLastOwner
+			}
+			return err
 		},
 	}
 	for name, act := range try {
@@ -368,8 +371,8 @@ func TestTheLastOwnerStays(t *testing.T) {
 		o.wants(act(o.robin), member.ErrLastOwner, name+" with a suspended one")
 	}
 	o.wants(o.staff.Resume(t.Context(), o.at, o.robin, id(sam)), nil, "resume")
-	o.wants(try["remove"](o.robin), nil, "remove with a second owner")
-	o.wants(try["remove"](sam), member.ErrLastOwner, "the one who is left")
+	o.wants(try["suspend"](o.robin), nil, "suspend with a second owner")
+	o.wants(try["suspend"](sam), member.ErrLastOwner, "the one who is left")
 }
 
 // All owners but one can go, whoever acts at once.
@@ -385,11 +388,7 @@ func TestTheLastOwnerStaysWhenManyGoAtOnce(t *testing.T) {
 	for i, s := range owners {
 		victim := owners[(i+1)%len(owners)]
 		all.Go(func() {
-			if i%2 == 0 {
-				results <- o.staff.Remove(t.Context(), o.at, s, id(victim))
-			} else {
-				results <- o.staff.Suspend(t.Context(), o.at, s, id(victim))
-			}
+			results <- o.staff.Suspend(t.Context(), o.at, s, id(victim))
 		})
 	}
 	all.Wait()
