@@ -125,7 +125,7 @@ func (s *Server) deskRoutes() []route {
 // approvalRoutes are for all staff: each kind of act says who may ask for it and decide, and
 // whoever may neither sees nothing of it.
 func (s *Server) approvalRoutes() []route {
-	const open = "each kind of act says who may ask for it and decide"
+	const open = "each kind of act has its own guard"
 	return []route{
 		anyMember("GET /portal/:tenant/approvals", open, s.showApprovals),
 		fresh(anyMember("GET /portal/:tenant/approvals/:id", open, s.showRequest)),
