@@ -209,6 +209,7 @@ type Config struct {
 	Staff     Staff
 	Codes     Codes
 	Figures   Figures
+	Exports   Exports
 	Audit     AuditLog
 	Sharing   Sharing
 	Roles     Roles
@@ -253,7 +254,7 @@ func (c Config) validate() error {
 		return errors.New("a part that signing in needs is missing")
 	case c.Staff == nil && c.Operators == nil:
 		return errors.New("there is nobody to serve")
-	case c.Staff != nil && (c.Codes == nil || c.Figures == nil || c.Audit == nil || c.Sharing == nil || c.APIKeys == nil || c.KeyUse == nil || c.SignIn == nil || c.Providers == nil || c.Roles == nil || c.Members == nil || c.Directory == nil || c.Policies == nil):
+	case c.Staff != nil && (c.Codes == nil || c.Figures == nil || c.Exports == nil || c.Audit == nil || c.Sharing == nil || c.APIKeys == nil || c.KeyUse == nil || c.SignIn == nil || c.Providers == nil || c.Roles == nil || c.Members == nil || c.Directory == nil || c.Policies == nil):
 		return errors.New("a part that the portal needs is missing")
 	case c.Log == nil || c.Now == nil:
 		return errors.New("log or clock is missing")

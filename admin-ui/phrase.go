@@ -79,6 +79,25 @@ func (c *catalogue) span(d time.Duration) string {
 	return c.text("span.more")
 }
 
+// duration is a span of time in its greatest unit.
+func (c *catalogue) duration(d time.Duration) string {
+	switch {
+	case d%time.Hour == 0:
+		return c.counted("duration.hours.one", "duration.hours.other", int(d/time.Hour))
+	case d%time.Minute == 0:
+		return c.counted("duration.minutes.one", "duration.minutes.other", int(d/time.Minute))
+	}
+	return c.counted("duration.seconds.one", "duration.seconds.other", int(d/time.Second))
+}
+
+// size is how much is downloaded.
+func (c *catalogue) size(bytes int64) string {
+	if bytes == 0 {
+		return c.text("size.none")
+	}
+	return c.text("size.kilobytes", "n", c.number(int((bytes+999)/1000)))
+}
+
 // percent is a part in whole per cent.
 func (c *catalogue) percent(part, of int64) string {
 	return c.text("percent", "n", c.number(int((200*part+of)/(2*of))))

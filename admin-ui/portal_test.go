@@ -59,6 +59,7 @@ type world struct {
 	desk      *adminuitest.Desk
 	audit     *adminuitest.Audit
 	figures   *adminuitest.Figures
+	exports   *adminuitest.Exports
 	staff     *adminuitest.Staff
 	login     *adminuitest.Login
 	sessions  *adminuitest.Sessions
@@ -119,14 +120,14 @@ func newWorld(t *testing.T, changes ...func(*adminui.Config)) *world {
 	w.sharing = &adminuitest.Sharing{Now: w.clock}
 	w.support, w.desk = &adminuitest.Support{Now: w.clock}, &adminuitest.Desk{}
 	w.operators = &adminuitest.Operators{Roles: map[string]authz.Role{operator: authz.Operator, supporter: authz.Support}}
-	w.figures = &adminuitest.Figures{Now: w.clock}
+	w.figures, w.exports = &adminuitest.Figures{Now: w.clock}, &adminuitest.Exports{Now: w.clock}
 	w.codes, w.audit = &adminuitest.Codes{Now: w.clock}, &adminuitest.Audit{}
 	w.login = &adminuitest.Login{As: identity(caseworker), Now: w.clock}
 	w.signIns = &adminuitest.SignIn{Realm: w.staff.Tenants[0].ID, Login: w.login}
 	config := adminui.Config{
 		BaseURL: "https://carillon.example", Login: w.login, Staff: w.staff, Codes: w.codes, Audit: w.audit, Sharing: w.sharing, SignIn: w.signIns, Providers: directory{w.signIns}, Directory: w.staff,
 		Members: struct{ adminui.Members }{}, // with a database in the tests of the staff page
-		APIKeys: (*client.Staff)(nil), KeyUse: (*stats.Service)(nil), Figures: w.figures, Keys: (*custody.Staff)(nil),
+		APIKeys: (*client.Staff)(nil), KeyUse: (*stats.Service)(nil), Figures: w.figures, Exports: w.exports, Keys: (*custody.Staff)(nil),
 		Signup: &adminuitest.Signup{}, SignupIssuer: "https://login.example",
 		Support: w.support, Operators: w.operators, Desk: w.desk,
 		Policies: authz.NewPolicies(nil), Sessions: w.sessions, Log: slog.New(slog.NewTextHandler(w.log, nil)), Now: w.clock,
@@ -686,7 +687,7 @@ func TestNewRefusesWhatMakesNoSense(t *testing.T) {
 	good := adminui.Config{
 		BaseURL: "https://carillon.example", Login: &adminuitest.Login{}, Staff: &adminuitest.Staff{}, Codes: &adminuitest.Codes{}, Audit: &adminuitest.Audit{}, Sharing: &adminuitest.Sharing{},
 		SignIn: &adminuitest.SignIn{}, Providers: directory{},
-		APIKeys: (*client.Staff)(nil), KeyUse: (*stats.Service)(nil), Figures: (*stats.Service)(nil), Keys: (*custody.Staff)(nil),
+		APIKeys: (*client.Staff)(nil), KeyUse: (*stats.Service)(nil), Figures: (*stats.Service)(nil), Exports: struct{ adminui.Exports }{}, Keys: (*custody.Staff)(nil),
 		Directory: &adminuitest.Staff{}, Policies: authz.NewPolicies(nil), Sessions: &adminuitest.Sessions{},
 		Members: struct{ adminui.Members }{}, Roles: struct{ adminui.Roles }{},
 		Log: slog.New(slog.DiscardHandler), Now: time.Now,
@@ -704,6 +705,7 @@ func TestNewRefusesWhatMakesNoSense(t *testing.T) {
 		"no roles":              func(c *adminui.Config) { c.Roles = nil },
 		"no API keys":           func(c *adminui.Config) { c.APIKeys = nil },
 		"no use of keys":        func(c *adminui.Config) { c.KeyUse = nil },
+		"no exports":            func(c *adminui.Config) { c.Exports = nil },
 		"no figures":            func(c *adminui.Config) { c.Figures = nil },
 		"no audit log":          func(c *adminui.Config) { c.Audit = nil },
 		"no clock":              func(c *adminui.Config) { c.Now = nil },

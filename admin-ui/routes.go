@@ -24,7 +24,7 @@ type handler func(*visit) (answer, error)
 func (s *Server) routes() []route {
 	list := s.doorRoutes()
 	if s.config.Staff != nil {
-		list = slices.Concat(list, s.portalRoutes(), s.codeRoutes(), s.statisticsRoutes(), s.sharingRoutes(), s.roleRoutes(), s.staffRoutes(), s.auditRoutes(), s.apiKeyRoutes(), s.providerRoutes())
+		list = slices.Concat(list, s.portalRoutes(), s.codeRoutes(), s.statisticsRoutes(), s.exportRoutes(), s.sharingRoutes(), s.roleRoutes(), s.staffRoutes(), s.auditRoutes(), s.apiKeyRoutes(), s.providerRoutes())
 	}
 	if s.config.Signup != nil {
 		list = slices.Concat(list, s.signupRoutes())
@@ -163,6 +163,10 @@ func (s *Server) statisticsRoutes() []route {
 		staffed("GET /portal/:tenant/statistics", authz.StatsRead, limitPortal, s.showStatistics),
 		staffed("GET /portal/:tenant/statistics/file", authz.StatsRead, limitPortal, s.exportStatistics),
 	}
+}
+
+func (s *Server) exportRoutes() []route {
+	return []route{staffed("GET /portal/:tenant/exports", authz.ExportRead, limitPortal, s.showExports)}
 }
 
 func (s *Server) sharingRoutes() []route {

@@ -61,7 +61,8 @@ func TestWhoSeesTheKeys(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.signIn(custodian).wants(200, "Choose a health authority")
-	w.get("/portal/north-shore/").wants(200, "Shared keys").lacks("Offer our keys")
+	w.get("/portal/north-shore/").wants(200, "Export files")
+	w.get(sharingPath).wants(200, "Shared keys").lacks("Offer our keys")
 	page := sharingPath + "/seen"
 	w.get(page).wants(200, "Who sees our keys").contains("No files with keys").contains("No keys of yours went")
 	w.sharing.Windows = sharing.Seen{

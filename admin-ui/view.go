@@ -120,6 +120,7 @@ func (s *Server) nav(v *visit) []navItem {
 	add(authz.CodeIssue, "nav.issue", "/codes/new", issuing)
 	add(authz.CodeRead, "nav.lookup", "/codes", !issuing && strings.Contains(v.route.Path, "/codes"))
 	add(authz.StatsRead, "nav.statistics", "/statistics", v.within("/statistics"))
+	add(authz.ExportRead, "nav.exports", "/exports", v.within("/exports"))
 	add(authz.AuditRead, "nav.audit", "/audit", v.within("/audit"))
 	add(authz.SharingView, "nav.sharing", "/sharing", v.within("/sharing"))
 	if settings := s.settings(v); len(settings) > 0 {

@@ -87,6 +87,7 @@ func (s *Service) wirePortal(ctx context.Context, surface *api.Config, c *adminu
 		Records: s.dns().LookupTXT, Now: s.config.Now,
 	}
 	c.SignIn, c.Providers = &idp.Staff{Config: own}, providers{idp.NewDirectory(own)}
+	c.Exports = exportShelf{db, s.config.Now}
 	figures := stats.New(db, s.config.Now)
 	c.APIKeys, c.KeyUse, c.Figures = client.NewStaff(db, surface.Policies, s.config.Now), figures, figures
 	c.Directory, c.Policies = s.directory(db), surface.Policies
