@@ -173,10 +173,14 @@ func TestTenantsAreApart(t *testing.T) {
 	// signing keys.
 	for role, take := range map[string]func(tenant.ID) binding{
 		"carillon_sharing": func(id tenant.ID) binding {
-			return func(ctx context.Context, fn func(*tenant.Tx) error) error { return w.Jobs.InSharing(ctx, id, "probe", fn) }
+			return func(ctx context.Context, fn func(*tenant.Tx) error) error {
+				return w.Jobs.InSharing(ctx, id, "probe", fn)
+			}
 		},
 		"carillon_keeping": func(id tenant.ID) binding {
-			return func(ctx context.Context, fn func(*tenant.Tx) error) error { return w.Jobs.InKeeping(ctx, id, "probe", fn) }
+			return func(ctx context.Context, fn func(*tenant.Tx) error) error {
+				return w.Jobs.InKeeping(ctx, id, "probe", fn)
+			}
 		},
 		"carillon_key_list": func(id tenant.ID) binding {
 			return func(ctx context.Context, fn func(*tenant.Tx) error) error { return w.Portal.InKeyList(ctx, id, fn) }

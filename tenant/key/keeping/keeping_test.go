@@ -2,6 +2,7 @@ package keeping_test
 
 import (
 	"bytes"
+	"errors"
 	"log/slog"
 	"slices"
 	"strings"
@@ -13,6 +14,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"carillon/authz"
+	"carillon/authz/oidc"
 	"carillon/signing"
 	"carillon/tenant"
 	"carillon/tenant/approval"
@@ -22,6 +24,7 @@ import (
 	"carillon/tenant/key/keeping"
 	"carillon/tenant/mail/mailtest"
 	"carillon/tenant/member"
+	"carillon/tenant/onboarding"
 	"carillon/tenant/role"
 	"carillon/tenant/tenanttest"
 )
@@ -298,7 +301,7 @@ func TestGuided(t *testing.T) {
 	f.wants("a month later", signing.Export, "active next")
 	want := func(what string, err, want error) {
 		t.Helper()
-		if err != want && !strings.Contains(errText(err), errText(want)) {
+		if !errors.Is(err, want) {
 			t.Errorf("%s: %v, want %v", what, err, want)
 		}
 	}
@@ -344,13 +347,6 @@ func TestGuided(t *testing.T) {
 	if public, err := key.NewRing(f.Jobs, f.Root).Public(ctx, f.north.ID, signing.Export); err != nil || len(public) != 2 {
 		t.Errorf("%d public halves, %v: those of exports are kept for ever", len(public), err)
 	}
-}
-
-func errText(err error) string {
-	if err == nil {
-		return "nothing"
-	}
-	return err.Error()
 }
 
 // A cancelled rotation's key is destroyed, and its name is not used again.
@@ -499,5 +495,76 @@ func TestPortalOnlyAsks(t *testing.T) {
 	})
 	if !tenanttest.Denied(err) {
 		t.Errorf("who keeps keys reads a secret: %v", err)
+	}
+}
+
+// A rotation that was done in a sandbox counts as rehearsed, for whoever is a member there,
+// and for no one else.
+func TestRehearsal(t *testing.T) {
+	t.Parallel()
+	f := setUp(t)
+	ctx := t.Context()
+	box := f.Create("north-abcdef-sandbox", func(s *onboarding.Spec) { s.Kind, s.Region, s.ExportKeyID = tenant.Sandbox, "ZZ-ABC", "box" })
+	other := f.Create("other-abcdef-sandbox", func(s *onboarding.Spec) { s.Kind, s.Region, s.ExportKeyID = tenant.Sandbox, "ZZ-ABD", "box2" })
+	for _, of := range []*tenant.Tenant{box, other} {
+		_, err := f.Database.Super().ExecContext(ctx, `
+insert into key_rotation (tenant_id, rotation_id, purpose, step, version, requested_at, requested_by, ended_at)
+values ($1, gen_random_uuid(), 'export', 'done', 1, $2, 'Robin', $2)`, of.ID, f.Now())
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	id := f.rotate(signing.Export, false)
+	f.run()
+	who := oidc.Identity{Issuer: "https://idp.example", Subject: "1", Email: "ann@north.example"}
+	rehearsed := func(in ...*tenant.Tenant) error { return f.staff.Rehearse(ctx, f.north, f.ann, who, in, id) }
+	if err := rehearsed(box, other, f.north); !errors.Is(err, custody.ErrNotRehearsed) {
+		t.Errorf("as a member of none: %v", err)
+	}
+	m := member.Member{Issuer: who.Issuer, Email: who.Email, Name: "ann", Roles: []authz.Role{authz.KeyCustodian}}
+	if err := f.Operator.In(ctx, box.ID, func(tx *tenant.Tx) error { return member.Add(ctx, tx, m) }); err != nil {
+		t.Fatal(err)
+	}
+	f.Advance(custody.RehearsalLife + time.Second)
+	if err := rehearsed(box); !errors.Is(err, custody.ErrNotRehearsed) {
+		t.Errorf("too long ago: %v", err)
+	}
+	f.Advance(-time.Hour)
+	if err := rehearsed(other, box); err != nil {
+		t.Errorf("as a member: %v", err)
+	}
+	r, err := f.book().Rotation(id)
+	if err != nil || r.RehearsedIn != string(box.Slug) || r.RehearsedAt == nil {
+		t.Errorf("%+v, %v", r, err)
+	}
+}
+
+// If a new export key does not sign, nothing is put to use, the rotation says so, and the
+// custodians are told.
+func TestKeyThatDoesNotSign(t *testing.T) {
+	t.Parallel()
+	f := setUp(t)
+	id := f.rotate(signing.Export, false)
+	f.run()
+	const spoil = `update signing_key set sealed = 'spoilt' where purpose = 'export' and state = 'next'`
+	if _, err := f.Database.Super().ExecContext(t.Context(), spoil); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.Database.Super().ExecContext(t.Context(), `update key_rotation set step = 'activating'`); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.keeper.Run(t.Context(), f.north.ID); err == nil {
+		t.Error("a run that could not go on is a success")
+	}
+	f.wants("after the attempt", signing.Export, "active next")
+	r, err := f.book().Rotation(id)
+	if err != nil || r.Step != custody.Made || r.Failure == "" || r.TestedAt != nil {
+		t.Errorf("%+v, %v", r, err)
+	}
+	if letters := f.mail.To("bob@north.example"); len(letters) != 1 || !strings.Contains(letters[0].Text, "could not go on") {
+		t.Errorf("letters: %+v", letters)
+	}
+	if err := f.staff.AskActivation(t.Context(), f.north, f.ann, id, "Go on."); !errors.Is(err, custody.ErrUnready) {
+		t.Errorf("asked for a key that does not sign: %v", err)
 	}
 }
