@@ -27,8 +27,9 @@ type Directory struct {
 	held     atomic.Bool
 }
 
-// DirectoryAge is how long a change to a tenant may take to be seen by every process.
-const DirectoryAge = 2 * time.Second
+// DirectoryAge is how long a change to a tenant may take to be seen by every process, also
+// by one that does not hear of it.
+const DirectoryAge = 900 * time.Millisecond
 
 const directorySize = 10_000
 

@@ -45,10 +45,10 @@ const (
 	greetingStart = "greeting "
 	topicStart    = "topic "
 
-	pingInterval = 500 * time.Millisecond
+	pingInterval = 250 * time.Millisecond
 	// deaf is how long a connection may be dead before that is noticed: less than any
 	// cache's shorter life, so that nothing is kept that was changed longer ago.
-	deaf             = 1500 * time.Millisecond
+	deaf             = 750 * time.Millisecond
 	reconnectMin     = 100 * time.Millisecond
 	reconnectMax     = 10 * time.Second
 	greetingDeadline = 5 * time.Second

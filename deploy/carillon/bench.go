@@ -15,6 +15,7 @@ type benchCommand struct {
 	Requests benchRequests     `cmd:"" default:"withargs" help:"Requests per second beside a floor, delays, costs."`
 	Exports  benchExports      `cmd:"" help:"Export files of many keys: time beside a floor, memory."`
 	Policy   benchPolicy       `cmd:"" help:"Decisions by rules of many tenants: time, memory, and how fast a change is seen."`
+	Changes  benchChanges      `cmd:"" help:"How long changes to tenants are not seen by another process."`
 	Worker   benchExportWorker `cmd:"" hidden:"" name:"export-worker"`
 	Bare     benchBareServer   `cmd:"" hidden:"" name:"bare-server"`
 }
@@ -81,6 +82,21 @@ func (c benchPolicy) Run(ctx context.Context) error {
 	err := bench.RunPolicy(ctx, bench.PolicyOptions{
 		Dir: c.Dir, PostgresBin: c.PostgresBin, Tenants: c.Tenants, Users: c.Users, Changes: c.Changes, Out: os.Stdout,
 	})
+	if errors.Is(err, bench.ErrMissed) {
+		return errReported
+	}
+	return err
+}
+
+type benchChanges struct {
+	Changes     int    `default:"50" help:"How many changes of each kind are waited for."`
+	Dir         string `default:"/var/tmp" type:"existingdir" help:"Folder, on a real disk, for the data of the run, which is removed." placeholder:"DIR"`
+	PostgresBin string `env:"CARILLON_POSTGRES_BIN" help:"Folder of Postgres's programs (default: look for them)." placeholder:"DIR"`
+}
+
+// Run measures in this very process.
+func (c benchChanges) Run(ctx context.Context) error {
+	err := bench.RunChanges(ctx, bench.ChangeOptions{Dir: c.Dir, PostgresBin: c.PostgresBin, Changes: c.Changes, Out: os.Stdout})
 	if errors.Is(err, bench.ErrMissed) {
 		return errReported
 	}

@@ -21,7 +21,7 @@ import (
 
 // Age is how long a revoked key may still be accepted by a process that does not hear
 // of changes; one that does forgets it at once.
-const Age = 2 * time.Second
+const Age = tenant.DirectoryAge
 
 const authenticatorSize = 50_000
 

@@ -51,7 +51,7 @@ type Choice struct {
 
 const (
 	maxEntries = 500
-	entryLife  = 2 * time.Second
+	entryLife  = tenant.DirectoryAge
 	// requestTime bounds a request to a provider, body included.
 	requestTime = 5 * time.Second
 )
