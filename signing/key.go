@@ -5,16 +5,22 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/sha256"
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
+	"runtime"
 )
 
-// minSecret is the shortest secret that cannot be guessed, in bytes.
-const minSecret = 16
+// minSecret is the shortest secret that cannot be guessed, in bytes; maxSecret the longest
+// that anybody needs.
+const (
+	minSecret = 16
+	maxSecret = 256
+)
 
 // NewP256 makes a P-256 key pair: the private half sealed, the public half as
 // DER-encoded SPKI.
@@ -44,10 +50,25 @@ type PrivateKey struct {
 // Public implements [crypto.Signer]; it returns an [*ecdsa.PublicKey].
 func (k *PrivateKey) Public() crypto.PublicKey { return k.key.Public() }
 
-// Sign implements [crypto.Signer]. The signature is in ASN.1 form.
+// Sign implements [crypto.Signer] for digests of SHA-256. The signature is in ASN.1 form.
 func (k *PrivateKey) Sign(random io.Reader, digest []byte, opts crypto.SignerOpts) ([]byte, error) {
+	if err := checkDigest(digest, opts); err != nil {
+		return nil, err
+	}
+	defer runtime.KeepAlive(k) // it is erased when nobody has it any more
 	return k.key.Sign(random, digest, opts)
 }
+
+// checkDigest refuses what is no digest of SHA-256: every format here is signed with ES256.
+func checkDigest(digest []byte, opts crypto.SignerOpts) error {
+	if opts.HashFunc() != crypto.SHA256 || len(digest) != sha256.Size {
+		return errors.New("only digests of SHA-256 are signed")
+	}
+	return nil
+}
+
+// erase overwrites the key. What the standard library has made of it is out of reach.
+func (k *PrivateKey) erase() { clear(k.key.D.Bits()) } //nolint:staticcheck // there is no other way to its memory
 
 // Format hides the key from every verb of package fmt.
 func (*PrivateKey) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, "[private key]") }
@@ -71,13 +92,15 @@ func OpenP256(dk *DataKey, b Binding, sealed []byte) (crypto.Signer, error) {
 	if !ok || private.Curve != elliptic.P256() {
 		return nil, errors.New("sealed private key is not a P-256 key")
 	}
-	return &PrivateKey{key: private}, nil
+	k := &PrivateKey{key: private}
+	runtime.SetFinalizer(k, (*PrivateKey).erase)
+	return k, nil
 }
 
-// NewSecret makes n random bytes, at least 16, sealed.
+// NewSecret makes n random bytes, 16 to 256, sealed.
 func NewSecret(dk *DataKey, b Binding, n int) (sealed []byte, err error) {
-	if n < minSecret {
-		return nil, fmt.Errorf("a secret has at least %d bytes", minSecret)
+	if n < minSecret || n > maxSecret {
+		return nil, fmt.Errorf("a secret has %d to %d bytes", minSecret, maxSecret)
 	}
 	secret := make([]byte, n)
 	defer clear(secret)
@@ -86,9 +109,14 @@ func NewSecret(dk *DataKey, b Binding, n int) (sealed []byte, err error) {
 }
 
 // OpenSecret opens what [NewSecret] sealed with the same binding: [ErrSealed] if it
-// does not open.
+// does not open. The bytes are overwritten when nobody has them any more.
 func OpenSecret(dk *DataKey, b Binding, sealed []byte) ([]byte, error) {
-	return dk.Open(b, sealed)
+	plain, err := dk.Open(b, sealed)
+	if err != nil {
+		return nil, err
+	}
+	defer clear(plain)
+	return erasable(plain, nil)
 }
 
 // ErrPublicKey means that a text or blob is not a P-256 public key.

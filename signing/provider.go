@@ -78,9 +78,9 @@ type Providers struct {
 }
 
 // NewProviders returns providers of which the one called fresh makes new keys, for the
-// purposes that may be outside. observe is told of every call; nil for nobody.
-func NewProviders(fresh string, observe func(Call), outside ...KeyProvider) (*Providers, error) {
-	p := &Providers{fresh: fresh, outside: map[string]KeyProvider{}, observe: observe}
+// purposes that may be outside.
+func NewProviders(fresh string, outside ...KeyProvider) (*Providers, error) {
+	p := &Providers{fresh: fresh, outside: map[string]KeyProvider{}, observe: func(Call) {}}
 	for _, o := range outside {
 		if _, twice := p.outside[o.Name()]; twice || o.Name() == InDatabase {
 			return nil, fmt.Errorf("provider %s is given twice", o.Name())
@@ -91,6 +91,13 @@ func NewProviders(fresh string, observe func(Call), outside ...KeyProvider) (*Pr
 		return nil, fmt.Errorf("new keys shall be kept by %s, which is not configured; there are %v", fresh, p.Names())
 	}
 	return p, nil
+}
+
+// Observe has every call told to fn. It is called before the first of them.
+func (p *Providers) Observe(fn func(Call)) {
+	if p != nil {
+		p.observe = fn
+	}
 }
 
 // Names lists the providers, the database first.
@@ -217,9 +224,6 @@ func (p *Providers) reference(dk *DataKey, b Binding, s Stored) (KeyProvider, []
 }
 
 func (p *Providers) call(o KeyProvider, operation string, work func() error) error {
-	if p.observe == nil {
-		return work()
-	}
 	began := monotonic()
 	err := work()
 	p.observe(Call{Provider: o.Name(), Operation: operation, Took: time.Since(began), Err: err})

@@ -4,8 +4,6 @@ import (
 	"context"
 	"crypto"
 	"crypto/ecdsa"
-	"crypto/sha256"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -36,8 +34,8 @@ func (r *Remote) Sign(_ io.Reader, digest []byte, opts crypto.SignerOpts) ([]byt
 }
 
 func (r *Remote) signWithin(ctx context.Context, digest []byte, opts crypto.SignerOpts) ([]byte, error) {
-	if opts.HashFunc() != crypto.SHA256 || len(digest) != sha256.Size {
-		return nil, errors.New("only digests of SHA-256 are signed")
+	if err := checkDigest(digest, opts); err != nil {
+		return nil, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, r.timeout)
 	defer cancel()

@@ -1,6 +1,7 @@
 package signing
 
 import (
+	"bytes"
 	"context"
 	"crypto/cipher"
 	"crypto/rand"
@@ -108,8 +109,9 @@ func (r *RootFile) Wrap(_ context.Context, plaintext, aad []byte) ([]byte, error
 	return sealBlob(r.aead, plaintext, aad), nil
 }
 
-// Unwrap implements [Root].
+// Unwrap implements [Root]. What [Roots] wrapped by this key opens too.
 func (r *RootFile) Unwrap(_ context.Context, wrapped, aad []byte) ([]byte, error) {
+	wrapped = bytes.TrimPrefix(wrapped, named(r.name))
 	return openBlob(r.aead, wrapped, aad)
 }
 

@@ -72,8 +72,12 @@ func (r *Roots) Wrap(ctx context.Context, plaintext, aad []byte) ([]byte, error)
 	if err != nil {
 		return nil, err
 	}
-	name := r.current.Name()
-	return slices.Concat([]byte{namedVersion, byte(len(name))}, []byte(name), inner), nil
+	return append(named(r.current.Name()), inner...), nil
+}
+
+// named is how begins what a root key with a name wrapped.
+func named(name string) []byte {
+	return append([]byte{namedVersion, byte(len(name))}, name...)
 }
 
 // Unwrap implements [Root]: also [ErrRootUnknown].

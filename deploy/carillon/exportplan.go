@@ -12,7 +12,6 @@ import (
 	"text/tabwriter"
 	"time"
 
-	"carillon/signing"
 	"carillon/tenant"
 	"carillon/tenant/export/plan"
 	"carillon/tenant/key"
@@ -146,16 +145,17 @@ func printVersion(to io.Writer, v key.Version) error {
 
 type exportKeyAddCommand struct {
 	operation
-	RootKey string `required:"" env:"CARILLON_ROOT_KEY" type:"path" help:"File with the platform's root key." placeholder:"FILE"`
+	keyOptions
 }
 
 func (c exportKeyAddCommand) Run(ctx context.Context) error {
-	root, err := signing.OpenRootFile(c.RootKey)
+	keys, err := c.open(ctx, false)
 	if err != nil {
-		return fmt.Errorf("root key: %w", err)
+		return err
 	}
+	defer keys.Close()
 	return c.in(ctx, func(tx *tenant.Tx, t *tenant.Tenant) error {
-		v, err := key.AddExport(ctx, tx, t.ID, signing.Custody{Root: root}, operator, time.Now())
+		v, err := key.AddExport(ctx, tx, t.ID, keys.Custody, operator, time.Now())
 		if err != nil {
 			return err
 		}

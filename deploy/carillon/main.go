@@ -20,6 +20,7 @@ type commands struct {
 	Serve       serveCommand       `cmd:"" help:"Run the service: every role, or those named."`
 	Migrate     migrateCommand     `cmd:"" help:"Bring the database schema up to this version."`
 	Tenant      tenantCommands     `cmd:"" help:"Manage health authorities."`
+	Root        rootCommands       `cmd:"" help:"The platform's root key: replacing it while everything runs."`
 	Operator    operatorCommands   `cmd:"" help:"Those who run the platform: who may sign in to its pages."`
 	Maintenance maintenanceCommand `cmd:"" help:"Make the whole platform read-only, or open it again, without a restart."`
 	Jobs        jobCommands        `cmd:"" help:"Background jobs: how they stand, and running one now."`

@@ -11,7 +11,6 @@ import (
 	"text/tabwriter"
 	"time"
 
-	"carillon/signing"
 	"carillon/tenant"
 	"carillon/tenant/key"
 	"carillon/tenant/message/provider"
@@ -33,20 +32,21 @@ type providerSetCommand struct {
 	Secret     string `env:"CARILLON_PROVIDER_SECRET" help:"The same. Prefer the file or the environment: command lines are visible."`
 	PerMinute  int    `help:"How many messages each process may give to the provider in a minute; 0 for any number."`
 	Loopback   bool   `help:"Allow addresses of this machine, for development."`
-	RootKey    string `required:"" env:"CARILLON_ROOT_KEY" type:"path" help:"File with the platform's root key." placeholder:"FILE"`
+	keyOptions
 }
 
 func (c providerSetCommand) Run(ctx context.Context) error {
-	root, err := signing.OpenRootFile(c.RootKey)
+	keys, err := c.open(ctx, false)
 	if err != nil {
-		return fmt.Errorf("root key: %w", err)
+		return err
 	}
+	defer keys.Close()
 	secret, err := c.secret()
 	if err != nil {
 		return err
 	}
 	return c.with(ctx, func(db *tenant.DB, t *tenant.Tenant) error {
-		return provider.Set(ctx, db, key.NewRing(db, signing.Custody{Root: root}), provider.NewNetworks(c.Loopback), t.ID, operator, c.Place, provider.Settings{
+		return provider.Set(ctx, db, key.NewRing(db, keys.Custody), provider.NewNetworks(c.Loopback), t.ID, operator, c.Place, provider.Settings{
 			Kind: c.Kind, Options: json.RawMessage(c.Options), Secret: secret, PerMinute: c.PerMinute,
 		}, time.Now())
 	})

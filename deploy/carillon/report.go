@@ -10,7 +10,6 @@ import (
 	"strings"
 	"time"
 
-	"carillon/signing"
 	"carillon/tenant"
 	"carillon/tenant/key"
 	"carillon/tenant/reportpage"
@@ -19,7 +18,7 @@ import (
 
 type tenantPurgePhoneCommand struct {
 	operation
-	RootKey string `required:"" env:"CARILLON_ROOT_KEY" type:"path" help:"File with the platform's root key." placeholder:"FILE"`
+	keyOptions
 }
 
 func (c tenantPurgePhoneCommand) Run(ctx context.Context) error {
@@ -27,10 +26,11 @@ func (c tenantPurgePhoneCommand) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	root, err := signing.OpenRootFile(c.RootKey)
+	keys, err := c.open(ctx, false)
 	if err != nil {
-		return fmt.Errorf("root key: %w", err)
+		return err
 	}
+	defer keys.Close()
 	db, err := openAsOperator(ctx, c.Database)
 	if err != nil {
 		return err
@@ -40,7 +40,7 @@ func (c tenantPurgePhoneCommand) Run(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", c.Slug, err)
 	}
-	found, err := verification.Purge(ctx, db, key.NewRing(db, signing.Custody{Root: root}), t, operator, number, time.Now())
+	found, err := verification.Purge(ctx, db, key.NewRing(db, keys.Custody), t, operator, number, time.Now())
 	if err != nil {
 		return err
 	}

@@ -16,7 +16,6 @@ import (
 
 	"carillon/authz/oidc"
 	"carillon/deploy/service"
-	"carillon/signing"
 	"carillon/tenant/limit"
 	"carillon/tenant/message"
 )
@@ -24,8 +23,8 @@ import (
 type serveCommand struct {
 	Roles []string `arg:"" optional:"" help:"Which roles: device, issuer, report, publish, portal, jobs, operator. None means all."`
 
-	Database       string        `required:"" env:"CARILLON_DATABASE" help:"Connection string without a user: each role connects as carillon_<role>. Keep passwords in a password file (passfile=…)." placeholder:"DSN"`
-	RootKey        string        `required:"" env:"CARILLON_ROOT_KEY" type:"path" help:"File with the platform's root key, readable by this user alone." placeholder:"FILE"`
+	Database string `required:"" env:"CARILLON_DATABASE" help:"Connection string without a user: each role connects as carillon_<role>. Keep passwords in a password file (passfile=…)." placeholder:"DSN"`
+	keyOptions
 	Exports        string        `required:"" env:"CARILLON_EXPORTS" help:"Where export files are published: a folder, or s3://BUCKET/FOLDER/ in an S3-compatible store, as the documentation of operation says." placeholder:"PLACE"`
 	Listen         string        `default:"127.0.0.1:8080" env:"CARILLON_LISTEN" help:"Address to serve, behind a proxy that ends TLS."`
 	Operations     string        `default:"127.0.0.1:9090" env:"CARILLON_OPERATIONS" help:"Address of the metrics listener; empty for none."`
@@ -91,10 +90,11 @@ func (c serveCommand) Run(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("trusted proxy: %w", err)
 	}
-	root, err := signing.OpenRootFile(c.RootKey)
+	keys, err := c.open(ctx, false)
 	if err != nil {
-		return fmt.Errorf("root key: %w", err)
+		return err
 	}
+	defer keys.Close()
 	files, err := openExports(ctx, c.Exports)
 	if err != nil {
 		return err
@@ -110,7 +110,7 @@ func (c serveCommand) Run(ctx context.Context) error {
 	svc, err := service.Open(ctx, service.Config{
 		Roles:           roles,
 		DSN:             func(role string) (string, error) { return asRole(c.Database, role) },
-		Root:            signing.Custody{Root: root},
+		Root:            keys.Custody,
 		Files:           files,
 		BaseURL:         c.BaseURL,
 		RedirectDomains: c.RedirectDomain, InformationURL: c.InformationURL,

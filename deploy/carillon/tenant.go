@@ -2,12 +2,9 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io/fs"
 	"time"
 
-	"carillon/signing"
 	"carillon/tenant"
 	"carillon/tenant/onboarding"
 )
@@ -43,17 +40,15 @@ type tenantCreateCommand struct {
 	ExportPeriod      time.Duration `default:"4h" help:"How often export files are cut; it must divide a day evenly."`
 
 	Database string `required:"" env:"CARILLON_DATABASE" help:"Connection string without a user; connects as carillon_operator." placeholder:"DSN"`
-	RootKey  string `required:"" env:"CARILLON_ROOT_KEY" type:"path" help:"File with the platform's root key; made if there is none." placeholder:"FILE"`
+	keyOptions
 }
 
 func (c tenantCreateCommand) Run(ctx context.Context) error {
-	root, err := signing.OpenRootFile(c.RootKey)
-	if errors.Is(err, fs.ErrNotExist) {
-		root, err = signing.CreateRootFile(c.RootKey)
-	}
+	keys, err := c.open(ctx, true)
 	if err != nil {
-		return fmt.Errorf("root key: %w", err)
+		return err
 	}
+	defer keys.Close()
 	dsn, err := asRole(c.Database, "carillon_operator")
 	if err != nil {
 		return err
@@ -63,7 +58,7 @@ func (c tenantCreateCommand) Run(ctx context.Context) error {
 		return err
 	}
 	defer db.Close()
-	id, err := onboarding.Create(ctx, db, signing.Custody{Root: root}, onboarding.Spec{
+	id, err := onboarding.Create(ctx, db, keys.Custody, onboarding.Spec{
 		Slug: c.Slug, Name: c.Name, Region: c.Region, HealthAuthorityID: c.HealthAuthorityID,
 		Issuer: c.Issuer, Audience: c.Audience, ExportKeyID: c.ExportKeyID, ExportPeriod: c.ExportPeriod, ExportMinAge: -1,
 	}, time.Now())

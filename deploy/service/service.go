@@ -163,6 +163,7 @@ func Open(ctx context.Context, c Config) (*Service, error) {
 		c.Mail = mail.None{}
 	}
 	s := &Service{config: c, certificates: certificate.NewMemory(), metrics: prometheus.NewRegistry(), counter: stats.NewCounter(c.Now), holder: holder(), unsigned: newUnsigned()}
+	c.Root.Providers.Observe(s.keyCalls())
 	s.metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), s.unsigned)
 	if err := s.wire(ctx); err != nil {
 		return nil, errors.Join(err, s.Close())
@@ -182,6 +183,9 @@ func (s *Service) database(ctx context.Context, r Role) (*tenant.DB, error) {
 	}
 	s.handles = append(s.handles, db)
 	s.countDatabase(r, db)
+	if err := s.checkRoot(ctx, db); err != nil {
+		return nil, err
+	}
 	if !db.Shares() {
 		s.config.Log.WarnContext(ctx, "the database logs failed statements, so requests share no transactions: set log_min_error_statement to panic",
 			slog.String("role", string(r)))

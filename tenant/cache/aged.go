@@ -9,19 +9,22 @@ import (
 
 // Aged keeps at most so many values, the ones used last, each for at most its life. It
 // has no goroutine of its own: what is too old is dropped when somebody asks for it, and
-// all of it when something is added. It is safe for concurrent use.
+// all of it when something is added, or by a timer if DropIdle asks for that. It is safe for
+// concurrent use.
 type Aged[K comparable, V any] struct {
 	life time.Duration
+	idle time.Duration // zero: nothing is dropped for being idle
 
 	mu    sync.Mutex
 	kept  *simplelru.LRU[K, aged[V]] // guarded by mu
 	swept time.Time                  // guarded by mu
+	timed bool                       // guarded by mu; a timer will sweep
 }
 
-// aged is a value and when it was added.
+// aged is a value, when it was added and when it was last asked for.
 type aged[V any] struct {
-	value V
-	at    time.Time
+	value    V
+	at, used time.Time
 }
 
 // NewAged returns an empty one for at most size values, at least 1.
@@ -40,14 +43,19 @@ func clock() time.Time { return time.Now() } //nolint:forbidigo // see above
 func (a *Aged[K, V]) Get(k K) (V, bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	now := clock()
 	e, ok := a.kept.Get(k)
-	if ok && a.old(e, clock()) {
+	if ok && a.old(e, now) {
 		a.kept.Remove(k)
 		ok = false
 	}
 	if !ok {
 		var none V
 		return none, false
+	}
+	if a.idle > 0 {
+		e.used = now
+		a.kept.Add(k, e)
 	}
 	return e.value, true
 }
@@ -58,14 +66,41 @@ func (a *Aged[K, V]) Contains(k K) bool {
 	return ok
 }
 
-func (a *Aged[K, V]) old(e aged[V], now time.Time) bool { return now.Sub(e.at) >= a.life }
+func (a *Aged[K, V]) old(e aged[V], now time.Time) bool {
+	return now.Sub(e.at) >= a.life || a.idle > 0 && now.Sub(e.used) >= a.idle
+}
+
+// DropIdle has values dropped that nobody asked for during idle, and all that are too old:
+// when it is time, not when somebody asks. It is called before anything is added.
+func (a *Aged[K, V]) DropIdle(idle time.Duration) { a.idle = idle }
+
+// watch sweeps after a while, until nothing is left; a.mu is held. What is dropped has been
+// kept for a sweep's time longer than it should at most.
+func (a *Aged[K, V]) watch() {
+	if a.idle == 0 || a.timed || a.kept.Len() == 0 {
+		return
+	}
+	a.timed = true
+	time.AfterFunc(min(a.idle, a.life)/sweeps, func() {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		a.timed = false
+		now := clock()
+		a.removeIf(func(_ K, e aged[V]) bool { return a.old(e, now) })
+		a.watch()
+	})
+}
+
+// sweeps is how often is looked for idle values, by the time that they may be idle.
+const sweeps = 4
 
 // Add keeps a value for k, in place of the one before.
 func (a *Aged[K, V]) Add(k K, v V) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	now := clock()
-	a.kept.Add(k, aged[V]{value: v, at: now})
+	a.kept.Add(k, aged[V]{value: v, at: now, used: now})
+	a.watch()
 	if now.Sub(a.swept) >= a.life {
 		a.swept = now
 		a.removeIf(func(_ K, e aged[V]) bool { return a.old(e, now) })

@@ -57,3 +57,41 @@ func TestAgedForgetsWhatNobodyAsksFor(t *testing.T) {
 		}
 	})
 }
+
+// What may not lie in memory is dropped though nobody asks for anything, what is used stays
+// for its life, and in the end no timer is left.
+func TestAgedDropsWhatIsIdle(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		const idle = time.Minute
+		a := cache.NewAged[string, int](10, 10*idle)
+		a.DropIdle(idle)
+		kept := func() (n int) {
+			a.RemoveIf(func(string, int) bool { n++; return false })
+			return n
+		}
+		a.Add("idle", 1)
+		a.Add("used", 2)
+		for range 20 {
+			time.Sleep(idle / 4)
+			if _, ok := a.Get("used"); !ok {
+				t.Fatal("what is used is dropped")
+			}
+		}
+		if kept() != 1 {
+			t.Errorf("%d values are kept, want the used one", kept())
+		}
+		for range 20 { // until its life is over, used or not
+			time.Sleep(idle / 4)
+			a.Get("used")
+		}
+		if kept() != 0 {
+			t.Errorf("%d values are kept beyond their life", kept())
+		}
+		a.Add("last", 3)
+		time.Sleep(idle + idle/4)
+		if kept() != 0 {
+			t.Error("an idle value is kept")
+		}
+	})
+}

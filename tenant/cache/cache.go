@@ -39,6 +39,13 @@ func NewWatched[K comparable, V any](size int, life, longer time.Duration, alive
 	}
 }
 
+// DropIdle has answers dropped that nobody asked for during idle, when it is time: for what
+// should not lie in memory. It is called before the first question.
+func (c *Cache[K, V]) DropIdle(idle time.Duration) {
+	c.entries.DropIdle(idle)
+	c.kept.DropIdle(idle)
+}
+
 // Get returns the answer for k. An error is the source's own. A caller whose
 // context ends stops waiting; the question to the source goes on for the others.
 func (c *Cache[K, V]) Get(ctx context.Context, k K) (V, error) {

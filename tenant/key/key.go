@@ -51,6 +51,11 @@ func (f failure) Class() string { return string(f) }
 // Age is how long a change to a tenant's keys may take to be seen by every process.
 const Age = 5 * time.Second
 
+// Idle is how long an opened key stays in memory without being used; a used one is opened
+// anew after an hour. Data keys stay for a minute. A dropped key is overwritten when Go's
+// collector finds it, which runs every two minutes at least.
+const Idle = 10 * time.Minute
+
 const ringSize = 10_000
 
 // Ring opens tenants' keys. It is safe for concurrent use. Public halves need
@@ -73,6 +78,8 @@ type slot struct {
 func NewRing(db *tenant.DB, root signing.Custody) *Ring {
 	r := &Ring{db: db, root: root, data: cache.NewAged[tenant.ID, *signing.DataKey](ringSize, dataAge)}
 	r.opened = tenant.NewCache(db, ringSize, Age, func(s slot, _ opened) tenant.ID { return s.tenant }, r.loadOpened)
+	r.opened.DropIdle(Idle)
+	r.data.DropIdle(dataAge)
 	r.public = tenant.NewCache(db, ringSize, Age, func(s slot, _ []Public) tenant.ID { return s.tenant }, r.loadPublic)
 	return r
 }

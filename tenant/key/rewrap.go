@@ -12,6 +12,7 @@ import (
 	"carillon/signing"
 	"carillon/tenant"
 	"carillon/tenant/audit"
+	"carillon/tenant/platform"
 )
 
 // What is refused about root keys.
@@ -142,7 +143,10 @@ values ($1, $2)
 
 // RetireRoot lets nothing be wrapped by a root key any more, for good: [ErrRootInUse] if
 // something is. Only then is it safe to destroy the key.
-func RetireRoot(ctx context.Context, db *tenant.DB, root string, now time.Time) error {
+func RetireRoot(ctx context.Context, db *tenant.DB, by authz.Subject, root string, now time.Time) error {
+	if root == "" {
+		return errors.New("a root key without a name cannot be retired: wrap data keys anew first")
+	}
 	if err := unused(ctx, db, root); err != nil {
 		return err
 	}
@@ -150,8 +154,11 @@ func RetireRoot(ctx context.Context, db *tenant.DB, root string, now time.Time) 
 		if _, err := tx.Exec(ctx, retireLockSQL); err != nil {
 			return err
 		}
-		_, err := tx.Exec(ctx, retireSQL, root, now)
-		return err
+		n, err := tx.Exec(ctx, retireSQL, root, now)
+		if err != nil || n == 0 {
+			return err
+		}
+		return platform.Record(ctx, tx, by, platform.Entry{At: now, Action: "root:retire", Target: root})
 	})
 	if err != nil {
 		return fmt.Errorf("retire root key: %w", err)

@@ -141,7 +141,7 @@ func TestRootRotation(t *testing.T) {
 		}
 		cancel()
 	}
-	if err := key.RetireRoot(t.Context(), w.Operator, p.old.Name(), w.Now()); !errors.Is(err, key.ErrRootInUse) {
+	if err := key.RetireRoot(t.Context(), w.Operator, operator, p.old.Name(), w.Now()); !errors.Is(err, key.ErrRootInUse) {
 		t.Errorf("retire what is in use: %v", err)
 	}
 	late := create(t, w, p.both, "ee") // by a process that has not been restarted yet
@@ -199,10 +199,10 @@ func TestRetiredRoot(t *testing.T) {
 	if err := key.CheckRoot(t.Context(), w.Operator, p.old.Name()); err != nil {
 		t.Error(err)
 	}
-	if err := key.RetireRoot(t.Context(), w.Operator, p.old.Name(), w.Now()); err != nil {
+	if err := key.RetireRoot(t.Context(), w.Operator, operator, p.old.Name(), w.Now()); err != nil {
 		t.Fatal(err)
 	}
-	if err := key.RetireRoot(t.Context(), w.Operator, p.old.Name(), w.Now()); err != nil {
+	if err := key.RetireRoot(t.Context(), w.Operator, operator, p.old.Name(), w.Now()); err != nil {
 		t.Errorf("again: %v", err)
 	}
 	for name, db := range map[string]*tenant.DB{"operator": w.Operator, "device": w.Device, "jobs": w.Jobs} {

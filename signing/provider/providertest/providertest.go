@@ -65,7 +65,10 @@ type Subject struct {
 	Secrets []string
 }
 
-var home = signing.Binding{Tenant: "0b4f7a52-2c52-4a0c-8c2e-111111111111", Purpose: signing.Certificate, KeyID: "north-c1/"}
+// Tenant is whose the keys of the suite are.
+const Tenant = "0b4f7a52-2c52-4a0c-8c2e-111111111111"
+
+var home = signing.Binding{Tenant: Tenant, Purpose: signing.Certificate, KeyID: "north-c1/"}
 
 // strangers differ from home in one thing each.
 func strangers() []signing.Binding {
