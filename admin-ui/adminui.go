@@ -226,6 +226,8 @@ type Config struct {
 	Approvals Approvals
 	// Support lets those in who support the platform; nil leaves its pages out.
 	Support Support
+	// SelfTests shows how the tenant's servers tried themselves; nil leaves its page out.
+	SelfTests SelfTests
 	// Operators is the part of the platform's own pages; nil in a process that leaves
 	// them out. Desk, beside it, has the applications to become a health authority; nil
 	// leaves them out.

@@ -41,6 +41,9 @@ func (s *Server) routes() []route {
 	if s.config.Staff != nil && s.config.Approvals != nil {
 		list = slices.Concat(list, s.approvalRoutes())
 	}
+	if s.config.Staff != nil && s.config.SelfTests != nil {
+		list = slices.Concat(list, s.selfTestRoutes())
+	}
 	if s.config.Staff != nil && s.config.Support != nil {
 		list = slices.Concat(list, s.supportRoutes())
 	}
@@ -132,6 +135,13 @@ func (s *Server) approvalRoutes() []route {
 		fresh(anyMember("POST /portal/:tenant/approvals/:id/approve", open, s.approveRequest)),
 		fresh(anyMember("POST /portal/:tenant/approvals/:id/refuse", open, s.refuseRequest)),
 		fresh(anyMember("POST /portal/:tenant/approvals/:id/withdraw", open, s.withdrawRequest)),
+	}
+}
+
+func (s *Server) selfTestRoutes() []route {
+	return []route{
+		staffed("GET /portal/:tenant/self-test", authz.SelfTestRun, limitPortal, s.showSelfTest),
+		staffed("POST /portal/:tenant/self-test", authz.SelfTestRun, limitPortal, s.runSelfTest),
 	}
 }
 

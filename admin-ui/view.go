@@ -145,6 +145,7 @@ func (s *Server) settings(v *visit) []navItem {
 		{authz.APIKeyRead, "nav.apikeys", "/api-keys"},
 		{authz.KeyRead, "nav.keys", "/keys"},
 		{authz.MemberRead, "nav.support", "/support"},
+		{authz.SelfTestRun, "nav.selftest", "/self-test"},
 	} {
 		if v.may(entry.action) {
 			items = append(items, navItem{Text: s.words.text(entry.key), Path: v.path(entry.path), Current: v.within(entry.path)})

@@ -38,7 +38,7 @@ func (s *Server) verify(c *gin.Context) {
 		return
 	}
 	v, err := s.config.Device.Verify(c.Request.Context(), of(c).tenant, verification.VerifyRequest{
-		Code: r.Code, Accept: r.Accept, Nonce: r.Nonce,
+		Code: r.Code, Accept: r.Accept, Nonce: r.Nonce, Rehearsal: of(c).subject.Rehearsal,
 	})
 	try.Done(outcome(err))
 	if errors.Is(err, verification.ErrCodeInvalid) {
@@ -84,7 +84,7 @@ func (s *Server) certificate(c *gin.Context) {
 		return
 	}
 	certificate, err := s.config.Device.Certificate(c.Request.Context(), of(c).tenant, verification.CertificateRequest{
-		Token: r.Token, EKeyHMAC: r.EKeyHMAC,
+		Token: r.Token, EKeyHMAC: r.EKeyHMAC, Rehearsal: of(c).subject.Rehearsal,
 	})
 	s.countCertificate(c, err)
 	if err != nil {

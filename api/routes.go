@@ -24,13 +24,21 @@ type route struct {
 	// never.
 	closed func(*tenant.Tenant) bool
 	// turns says that tenants take turns here: the work is the database's, and short.
-	turns  bool
-	handle gin.HandlerFunc
+	turns bool
+	// rehearsed says that a rehearsal may come here, with its pass instead of a key.
+	rehearsed bool
+	handle    gin.HandlerFunc
 }
 
 // inTurns is the route with tenants taking turns.
 func (r route) inTurns() route {
 	r.turns = true
+	return r
+}
+
+// forRehearsals is the route with rehearsals let in.
+func (r route) forRehearsals() route {
+	r.rehearsed = true
 	return r
 }
 
@@ -96,8 +104,8 @@ func phoneRoute(path, class string, a authz.Action, h gin.HandlerFunc) route {
 
 func (s *Server) deviceRoutes() []route {
 	return []route{
-		phoneRoute("/api/verify", classVerify, authz.DeviceVerify, s.verify).closedIn((*tenant.Tenant).ClosedForVerify).inTurns(),
-		phoneRoute("/api/certificate", classCertificate, authz.DeviceCertificate, s.certificate).inTurns(),
+		phoneRoute("/api/verify", classVerify, authz.DeviceVerify, s.verify).closedIn((*tenant.Tenant).ClosedForVerify).inTurns().forRehearsals(),
+		phoneRoute("/api/certificate", classCertificate, authz.DeviceCertificate, s.certificate).inTurns().forRehearsals(),
 	}
 }
 
@@ -111,7 +119,7 @@ func (s *Server) issuerRoutes() []route {
 		return backendRoute(http.MethodPost, path, a, h, authz.PaddingResponse)
 	}
 	list := []route{
-		backend("/api/issue", authz.CodeIssue, s.issue).closedIn((*tenant.Tenant).ClosedForIssue),
+		backend("/api/issue", authz.CodeIssue, s.issue).closedIn((*tenant.Tenant).ClosedForIssue).forRehearsals(),
 		backend("/api/batch-issue", authz.CodeBulkIssue, s.batchIssue).closedIn((*tenant.Tenant).ClosedForIssue),
 		backend("/api/checkcodestatus", authz.CodeRead, s.checkCodeStatus),
 		backend("/api/expirecode", authz.CodeExpire, s.expireCode),

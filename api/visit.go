@@ -116,7 +116,7 @@ func (s *Server) observe(c *gin.Context) {
 	status := c.Writer.Status()
 	s.metrics.requests.WithLabelValues(v.method(), v.pattern(), strconv.Itoa(status)).Inc()
 	s.metrics.latency.WithLabelValues(v.method(), v.pattern()).Observe(took.Seconds())
-	if v.subject.Kind == authz.APIKey {
+	if v.subject.Kind == authz.APIKey && !v.subject.Rehearsal {
 		s.config.Counter.KeyAnswered(v.tenantID(), v.subject.ID, string(v.route.Action), status)
 	}
 	s.config.Log.LogAttrs(ctx, slog.LevelInfo, "request",

@@ -36,6 +36,8 @@ type Subject struct {
 	// Request is the ID of the request by which the subject acts, and Because the rule
 	// that allowed it; both are for the audit log. A job has neither.
 	Request, Because string
+	// Rehearsal: what the subject does is a rehearsal, and touches nobody's data.
+	Rehearsal bool
 }
 
 // String gives kind, ID and roles.

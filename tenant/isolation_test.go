@@ -105,6 +105,13 @@ var fillSQL = []string{
 	`insert into member (tenant_id, member_id, issuer, email, name, roles)
 	 values ($1, gen_random_uuid(), 'https://login.example', 'granter@health.example', 'Granter', '{owner}')
 	     on conflict do nothing`,
+	`insert into rehearsal_pass (tenant_id, run_id, digest, expires_at) values ($1, gen_random_uuid(), sha256('pass'), now())`,
+	`insert into rehearsal_code (tenant_id, code_id, short_mac, long_mac, test_type, issued_at, expires_at, long_expires_at, issuer_kind, issuer_id)
+	 values ($1, gen_random_uuid(), sha512('short'), sha512('long'), 'confirmed', now(), now(), now(), 'system', '')`,
+	`insert into rehearsal_token (tenant_id, token_digest, expires_at) values ($1, sha256('token'), now())`,
+	`insert into rehearsal_key (tenant_id, tek, rolling_start, rolling_period, transmission_risk, days_since_onset)
+	 values ($1, 'rehearse01234567', 1, 1, 1, 0)`,
+	`insert into selftest_run (tenant_id, run_id, started_at, ended_at, steps) values ($1, gen_random_uuid(), now(), now(), '[]')`,
 	`insert into support_grant (tenant_id, grant_id, email, role, granted_by, granted_at, expires_at)
 	 select tenant_id, gen_random_uuid(), 'support@platform.example', 'auditor', member_id, now(), now() + interval '1 hour'
 	   from member where tenant_id = $1 and email = 'granter@health.example'`,

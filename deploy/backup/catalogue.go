@@ -20,6 +20,10 @@ var leftOut = map[string]string{
 	"spent_logout":     "belongs to sign-ins",
 	"signup_link":      "links that were sent end with a restore",
 	"job_run":          "the schedule begins anew",
+	"rehearsal_pass":   "the rehearsal that was under way has ended",
+	"rehearsal_code":   "of a rehearsal",
+	"rehearsal_token":  "of a rehearsal",
+	"rehearsal_key":    "of a rehearsal",
 	"goose_db_version": "the schema is made by the program that restores",
 }
 

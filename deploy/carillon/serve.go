@@ -37,6 +37,8 @@ type serveCommand struct {
 	SMS            string        `name:"sms" env:"CARILLON_SMS" type:"path" help:"JSON file with the message provider of health authorities that have none of their own: kind, options, secret, perMinute. Readable by this user alone." placeholder:"FILE"`
 	Mail           string        `name:"mail" env:"CARILLON_MAIL" type:"path" help:"JSON file with the mail server for letters to staff: host, port, user, password, from. Readable by this user alone. Without one, invitations cannot be sent." placeholder:"FILE"`
 	JobInterval    time.Duration `default:"30s" env:"CARILLON_JOB_INTERVAL" help:"Pause between rounds of the export job."`
+	SelfTest       time.Duration `name:"self-test" default:"15m" env:"CARILLON_SELF_TEST" help:"Pause between two self-tests of a health authority: a rehearsal from code to verified export. 0 for none."`
+	SelfTestURL    string        `name:"self-test-url" env:"CARILLON_SELF_TEST_URL" help:"Where self-tests reach the service, as phones do (default: --base-url)." placeholder:"URL"`
 	StatisticsDays int           `default:"91" env:"CARILLON_STATISTICS_DAYS" help:"Days that statistics are kept: 30 to 180."`
 	TrustedProxy   []string      `env:"CARILLON_TRUSTED_PROXY" help:"Network of a proxy in front, such as 10.0.0.0/8: its X-Forwarded-For is believed. May be given several times, or with commas." placeholder:"NETWORK"`
 	Maintenance    bool          `env:"CARILLON_MAINTENANCE" help:"Start read-only: this process issues and verifies no codes. \"carillon maintenance on\" does it for all, without a restart."`
@@ -122,6 +124,8 @@ func (c serveCommand) Run(ctx context.Context) error {
 		Sender:              message.None{},
 		Mail:                letters,
 		JobInterval:         c.JobInterval,
+		SelfTestInterval:    c.SelfTest,
+		SelfTestURL:         c.SelfTestURL,
 		StatisticsRetention: time.Duration(c.StatisticsDays) * 24 * time.Hour,
 		Proxies:             proxies,
 		Maintenance:         c.Maintenance,

@@ -20,6 +20,7 @@ import (
 	"carillon/tenant/member"
 	"carillon/tenant/outbound"
 	"carillon/tenant/role"
+	"carillon/tenant/selftest"
 	"carillon/tenant/sharing"
 	"carillon/tenant/stats"
 	"carillon/tenant/support"
@@ -70,6 +71,7 @@ func (s *Service) wirePortal(ctx context.Context, surface *api.Config, c *adminu
 	}
 	desk := support.NewDesk(db, surface.Policies, s.config.Now)
 	c.Support = desk
+	c.SelfTests = selftest.NewStaff(db, surface.Policies, s.config.Now)
 	c.Staff, c.Codes, c.Audit = staff{db, desk}, s.verification(db, surface.Policies, post), auditLog{db}
 	c.Sharing = sharing.NewStaff(db, surface.Policies, s.config.Now)
 	c.Roles = role.NewStaff(db, s.config.Now)

@@ -107,6 +107,10 @@ type Config struct {
 	// Lease is how long a process may be silent before others do its jobs; zero means 30
 	// seconds.
 	Lease time.Duration
+	// SelfTestInterval is the pause between two self-tests of a tenant; zero means none.
+	SelfTestInterval time.Duration
+	// SelfTestURL is where they reach the service, as phones do; empty means BaseURL.
+	SelfTestURL string
 	// StatisticsRetention is how long statistics are kept, 30 to 180 days; zero means 91.
 	StatisticsRetention time.Duration
 	// Proxies are the networks of the proxies in front of this process. Their

@@ -71,6 +71,9 @@ type Claims struct {
 	SymptomOnsetInterval uint32
 	// TEKMAC is the HMAC over the exposure keys, as the phone sent it.
 	TEKMAC string
+	// Rehearsal: the keys are nobody's, and no phone shall hear of them. Other key servers
+	// know no such claim.
+	Rehearsal bool
 }
 
 // wire has the claims' names and types. Pointers tell absent from zero.
@@ -83,6 +86,7 @@ type wire struct {
 	ReportType           ReportType `json:"reportType"`
 	SymptomOnsetInterval uint32     `json:"symptomOnsetInterval,omitempty"`
 	TEKMAC               string     `json:"tekmac"`
+	Rehearsal            bool       `json:"rehearsal,omitempty"`
 }
 
 // Sign returns the certificate with these claims. It refuses with [ErrMalformed] or
@@ -99,6 +103,7 @@ func Sign(signer crypto.Signer, kid string, c Claims) (string, error) {
 		Issuer: c.Issuer, Audience: c.Audience,
 		IssuedAt: seconds(c.IssuedAt), NotBefore: seconds(c.NotBefore), Expires: seconds(c.Expires),
 		ReportType: c.ReportType, SymptomOnsetInterval: c.SymptomOnsetInterval, TEKMAC: c.TEKMAC,
+		Rehearsal: c.Rehearsal,
 	})
 }
 
@@ -138,7 +143,7 @@ func (w *wire) read(payload []byte) error {
 	for name, target := range map[string]any{
 		"aud": &w.Audience, "iss": &w.Issuer, "tekmac": &w.TEKMAC,
 		"exp": &w.Expires, "iat": &w.IssuedAt, "nbf": &w.NotBefore,
-		"reportType": &w.ReportType, "symptomOnsetInterval": &w.SymptomOnsetInterval,
+		"reportType": &w.ReportType, "symptomOnsetInterval": &w.SymptomOnsetInterval, "rehearsal": &w.Rehearsal,
 	} {
 		raw, given := members[name]
 		if !given {
@@ -184,7 +189,7 @@ func (u *Unverified) Verify(public *ecdsa.PublicKey, known *Memory, now time.Tim
 	return Claims{
 		Issuer: w.Issuer, Audience: w.Audience,
 		IssuedAt: instant(w.IssuedAt), NotBefore: instant(w.NotBefore), Expires: instant(w.Expires),
-		ReportType: w.ReportType, SymptomOnsetInterval: w.SymptomOnsetInterval, TEKMAC: w.TEKMAC,
+		ReportType: w.ReportType, SymptomOnsetInterval: w.SymptomOnsetInterval, TEKMAC: w.TEKMAC, Rehearsal: w.Rehearsal,
 	}, nil
 }
 

@@ -92,7 +92,7 @@ func transform(u Upload, claims certificate.Claims, t *tenant.Tenant, l Limits, 
 	in := &intake{reportType: claims.ReportType, traveler: u.Traveler, region: t.Region}
 	in.onset, in.guessed = onsetInterval(int64(u.SymptomOnsetInterval), int64(claims.SymptomOnsetInterval), l, now)
 	for i, k := range u.Keys {
-		in.take(i, k, t.Settings, l, now)
+		in.take(i, k, claims.Rehearsal, t.Settings, l, now)
 	}
 	if len(in.records) == 0 && len(in.failures) > 0 {
 		return nil, in.refuse(multiError(in.failures))
@@ -110,10 +110,14 @@ func (in *intake) refuse(text string) error {
 }
 
 // take validates one key; the first rule that it breaks drops it.
-func (in *intake) take(i int, k UploadKey, set tenant.Settings, l Limits, now time.Time) {
+func (in *intake) take(i int, k UploadKey, rehearsal bool, set tenant.Settings, l Limits, now time.Time) {
 	r, err := parseKey(k, l, now)
 	if err != nil {
 		in.fail(i, err.Error())
+		return
+	}
+	if r.marked() != rehearsal {
+		in.fail(i, "it is of a rehearsal and its certificate is not, or the other way round")
 		return
 	}
 	days := floorDiv(int64(r.rollingStart), dayIntervals) - floorDiv(in.onset, dayIntervals)

@@ -22,6 +22,8 @@ type CertificateRequest struct {
 	// EKeyHMAC is the HMAC over the phone's keys in tolerant base64. It goes into
 	// the certificate as it is.
 	EKeyHMAC string
+	// Rehearsal: the token is a rehearsal's, no other is found, and the certificate says so.
+	Rehearsal bool
 }
 
 // Certificate swaps a token for a signed certificate, once (verification protocol
@@ -45,14 +47,17 @@ func (s *Service) Certificate(ctx context.Context, t *tenant.Tenant, r Certifica
 	if err := refuseHMAC(r.EKeyHMAC); err != nil {
 		return "", err
 	}
-	signed, err := s.certify(ctx, t, claims(t.Settings, contents, r.EKeyHMAC, now))
+	says := claims(t.Settings, contents, r.EKeyHMAC, now)
+	says.Rehearsal = r.Rehearsal
+	signed, err := s.certify(ctx, t, says)
 	if err != nil {
 		return "", err
 	}
 	use := spending{
 		token: sha256.Sum256(contents.ID[:]), tekmac: sha256.Sum256([]byte(r.EKeyHMAC)),
 		at: now, repeatable: now.Add(-t.Settings.CertificateLife),
-		since: max(0, now.Sub(contents.Expires.Add(-t.Settings.TokenLife))),
+		since:     max(0, now.Sub(contents.Expires.Add(-t.Settings.TokenLife))),
+		rehearsal: r.Rehearsal,
 	}
 	if err := use.run(ctx, s.db, t.ID); err != nil {
 		return "", err
@@ -171,12 +176,13 @@ type spending struct {
 	at            time.Time
 	repeatable    time.Time     // uses after this instant may be repeated
 	since         time.Duration // how long ago the code was claimed, for statistics
+	rehearsal     bool
 }
 
 // run spends the token, unless this is a repeat of its only use.
 func (u spending) run(ctx context.Context, db *tenant.DB, id tenant.ID) error {
 	var verdict string
-	err := db.Do(ctx, id, tenant.Statement{SQL: spendSQL, Args: []any{
+	err := db.Do(ctx, id, tenant.Statement{SQL: in(u.rehearsal, spendSQL, rehearsedSpendSQL), Args: []any{
 		u.token[:], u.tekmac[:], u.at, u.repeatable, int(u.since.Seconds()),
 	}}, func(r tenant.Row) error { return r.Scan(&verdict) })
 	if err != nil {

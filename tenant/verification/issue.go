@@ -71,6 +71,9 @@ func (s *Service) place(ctx context.Context, t *tenant.Tenant, by authz.Subject,
 		return nil, inMaintenance()
 	}
 	o, err := s.newOrder(t, by, r)
+	if err == nil {
+		err = o.refuseRehearsal()
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -97,12 +100,11 @@ func (s *Service) commit(ctx context.Context, o *order) (*placed, error) {
 	if err != nil {
 		return nil, err
 	}
-	spend, release, err := s.quota(ctx, o.tenant)
+	release, err := s.budget(ctx, o)
 	if err != nil {
-		return nil, fmt.Errorf("quota of codes: %w", err)
+		return nil, err
 	}
 	defer release()
-	o.spend = spend
 	if o.lone() {
 		codes, err := s.store(ctx, doing{s.db, o.tenant.ID}, o, live)
 		if err != nil {
@@ -111,6 +113,18 @@ func (s *Service) commit(ctx context.Context, o *order) (*placed, error) {
 		return &placed{order: o, issued: o.issued(codes)}, nil
 	}
 	return s.storeWith(ctx, o, live, book, numbers)
+}
+
+// budget lets an order spend of the quota. Rehearsals count for none.
+func (s *Service) budget(ctx context.Context, o *order) (release func(), err error) {
+	if o.by.Rehearsal {
+		o.spend = func() bool { return true }
+		return func() {}, nil
+	}
+	if o.spend, release, err = s.quota(ctx, o.tenant); err != nil {
+		return nil, fmt.Errorf("quota of codes: %w", err)
+	}
+	return release, nil
 }
 
 // lone reports whether the code is all that must be stored: then it is one statement.
@@ -306,13 +320,13 @@ func (s *Service) insert(ctx context.Context, db asker, o *order, live []key.Sec
 			return pair{}, err
 		}
 		short, long := macs(live, codes.short), macs(live, codes.long)
-		query, args := storeSQL, []any{
+		query, args := in(o.by.Rehearsal, storeSQL, rehearsedStoreSQL), []any{
 			o.id.String(), short[0], long[0],
 			string(o.testType), string(o.symptomDate), string(o.testDate), o.at, expires, longExpires,
 			string(o.by.Kind), o.by.ID, o.externalID,
 		}
 		if len(live) > 1 {
-			query, args = compareSQL, append(args, pq.ByteaArray(short[1:]), pq.ByteaArray(long))
+			query, args = in(o.by.Rehearsal, compareSQL, rehearsedCompareSQL), append(args, pq.ByteaArray(short[1:]), pq.ByteaArray(long))
 		}
 		stored, err := db.ask(ctx, query, args...)
 		if err != nil {

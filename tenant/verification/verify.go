@@ -24,6 +24,8 @@ type VerifyRequest struct {
 	// Nonce is that of the self-report, in base64. Other codes ask for none and
 	// ignore it, but it must be base64.
 	Nonce string
+	// Rehearsal: the code is a rehearsal's, and no other is found.
+	Rehearsal bool
 }
 
 // Verified is a claimed code's diagnosis and the token for it. It prints and logs
@@ -187,7 +189,7 @@ func (s *Service) Verify(ctx context.Context, t *tenant.Tenant, r VerifyRequest)
 		return nil, fmt.Errorf("keys of codes: %w", err)
 	}
 	code := spelled(r.Code)
-	c := claim{candidates: macs(live, code), long: looksLong(code), nonce: nonceDigest(nonce), accept: texts(accept), at: s.clock()}
+	c := claim{candidates: macs(live, code), long: looksLong(code), nonce: nonceDigest(nonce), accept: texts(accept), at: s.clock(), rehearsal: r.Rehearsal}
 	if c.token, err = s.newSealer(ctx, t, c.at); err != nil {
 		return nil, err
 	}
@@ -210,6 +212,7 @@ type claim struct {
 	accept     pq.StringArray
 	at         time.Time
 	token      *sealer
+	rehearsal  bool
 }
 
 // run judges the code and, if it is good, returns the token that the statement
@@ -245,7 +248,7 @@ func (c claim) judge(ctx context.Context, db *tenant.DB, id tenant.ID) (j judged
 	if j, err = c.take(ctx, db, id); err != nil || j.verdict == verdictClaimed {
 		return j, err
 	}
-	statement := tenant.Statement{SQL: verifySQL, Args: []any{
+	statement := tenant.Statement{SQL: in(c.rehearsal, verifySQL, rehearsedVerifySQL), Args: []any{
 		pq.ByteaArray(c.candidates), c.at, c.accept, c.token.digest(), c.token.expires, c.nonce,
 	}}
 	for range maxJudgements {
@@ -258,9 +261,9 @@ func (c claim) judge(ctx context.Context, db *tenant.DB, id tenant.ID) (j judged
 
 // take claims a code that is simply good, and answers nothing for any other.
 func (c claim) take(ctx context.Context, db *tenant.DB, id tenant.ID) (judged, error) {
-	query := claimShortSQL
+	query := in(c.rehearsal, claimShortSQL, rehearsedClaimShortSQL)
 	if c.long {
-		query = claimLongSQL
+		query = in(c.rehearsal, claimLongSQL, rehearsedClaimLongSQL)
 	}
 	return ask(ctx, db, id, tenant.Statement{SQL: query, Args: []any{
 		c.candidates[0], c.at, c.accept, c.token.digest(), c.token.expires,
