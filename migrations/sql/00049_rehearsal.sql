@@ -115,6 +115,7 @@ grant select, insert, update (used_at, tekmac_digest, seconds_to_use) on rehears
 grant insert on rehearsal_key to carillon_publish;
 grant select on rehearsal_key to carillon_jobs;
 grant delete on rehearsal_code, rehearsal_token, rehearsal_key to carillon_jobs;
+grant select (tenant_id) on rehearsal_code, rehearsal_token to carillon_jobs;
 grant select, insert, delete on selftest_run to carillon_jobs;
 grant select on selftest_run to carillon_portal, carillon_operator;
 
