@@ -31,6 +31,7 @@ var examples = map[string]example{
 	"GET /portal/:tenant/codes":                         {form: url.Values{"id": {"5f2b1c4e-4f5f-4b6a-9d4b-0d7a6c1e2f3a"}}, named: map[string]string{"id": "code"}},
 	"GET /portal/:tenant/audit":                         {form: url.Values{"who": {"r"}, "action": {"code"}, "target": {"t"}, "from": {"2026-11-01"}, "until": {"2026-11-30"}, "before": {"7"}}},
 	"GET /portal/:tenant/audit/log":                     {},
+	"POST /portal/:tenant/self-test":                    {},
 	"GET /portal/:tenant/roles/explain":                 {form: url.Values{"who": {"x"}, "action": {"code:issue"}}},
 	"POST /portal/:tenant/roles/new":                    {form: url.Values{"role": {unique}, "description": {"at night"}, "rule_code_issue": {"allow"}, "confirm": {"yes"}}},
 	"GET /portal/:tenant/roles/:role/edit":              {objects: []string{"role"}},
