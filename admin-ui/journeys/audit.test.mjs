@@ -15,6 +15,7 @@ test("an auditor finds who issued a code, and takes the log away", async () => {
 
     const other = await open(browser);
     await signIn(other.page, ours, "auditor");
+    await other.page.getByRole("link", { name: "Audit log" }).click();
     await check(other.page, "audit", "Audit log");
     await other.page.getByLabel("To what").fill(id);
     await other.page.keyboard.press("Enter");

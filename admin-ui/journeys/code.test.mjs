@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { launch, open, ours, signIn, today } from "./portal.mjs";
+import { check, launch, open, ours, signIn, today } from "./portal.mjs";
 
 async function issue(page) {
   await signIn(page, ours, "caseworker");
@@ -66,6 +66,38 @@ test("an impatient second click does not lose the code", async () => {
     await page.getByRole("button", { name: "Issue code" }).dblclick();
     await page.locator(".code__digits").waitFor();
     assert.equal(sent, 1);
+    assert.deepEqual(faults, []);
+  } finally {
+    await browser.close();
+  }
+});
+
+test("the page tells what becomes of a code, without a reload", async () => {
+  const browser = await launch();
+  try {
+    const { page, faults } = await open(browser);
+    await page.clock.install();
+    await issue(page);
+    const state = page.locator("code-state");
+    await state.getByText("Not used yet").waitFor();
+    const code = (await page.locator(".code__group").allTextContents()).join("");
+    await check(page, "issued-live", "Verification code issued");
+
+    const phone = await fetch(`${ours.deviceBase}api/verify`, {
+      method: "POST",
+      headers: { "Content-Type": "application/json", "X-API-Key": ours.deviceKey },
+      body: JSON.stringify({ code, accept: ["confirmed"], padding: "" }),
+    });
+    assert.equal(phone.status, 200);
+    await page.clock.runFor("00:10");
+    await state.getByText("Used", { exact: true }).waitFor();
+
+    await page.getByRole("link", { name: "Look up a code" }).click();
+    await page.getByLabel("Code, or its ID").fill(`${code.slice(0, 4)} ${code.slice(4)}`);
+    await page.keyboard.press("Enter");
+    await page.getByRole("heading", { name: "Used" }).waitFor();
+    assert.ok(!page.url().includes(code), "a code is not in a URL");
+    await check(page, "lookup-read-out", "Look up a code");
     assert.deepEqual(faults, []);
   } finally {
     await browser.close();

@@ -1,0 +1,51 @@
+import assert from "node:assert/strict";
+import { readFile } from "node:fs/promises";
+import { test } from "node:test";
+import { check, launch, open, ours, signIn } from "./portal.mjs";
+
+test("an analyst sees how the programme does, and takes the numbers away", async () => {
+  const browser = await launch();
+  try {
+    const { page, faults } = await open(browser);
+    await signIn(page, ours, "analyst");
+    await check(page, "statistics", "How the programme does");
+    const plot = page.locator("data-plot").first();
+    await plot.locator("canvas").waitFor();
+    assert.ok(await plot.evaluate((e) => {
+      const { width, height } = e.querySelector("canvas");
+      const pixels = e.querySelector("canvas").getContext("2d").getImageData(0, 0, width, height).data;
+      return pixels.some((value) => value !== 0);
+    }), "something is drawn");
+
+    await page.getByText("The numbers").first().click();
+    const issued = await page.locator("#funnel ~ data-plot tbody tr").last().locator("td").first().textContent();
+    await page.getByRole("link", { name: "Last 28 days" }).click();
+    await check(page, "statistics-month", "How the programme does");
+
+    const [file] = await Promise.all([page.waitForEvent("download"), page.getByRole("link", { name: "CSV From code to exposure keys" }).click()]);
+    const lines = (await readFile(await file.path(), "utf8")).trim().split("\n");
+    assert.equal(lines.length, 29);
+    assert.equal(lines.at(-1).split(",")[1], issued, "the file has the numbers of the page");
+
+    await page.emulateMedia({ colorScheme: "dark" });
+    await page.setViewportSize({ width: 360, height: 740 });
+    await check(page, "statistics-narrow-dark", "How the programme does");
+    assert.ok(await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth), "the page does not scroll sideways");
+    assert.deepEqual(faults, []);
+  } finally {
+    await browser.close();
+  }
+});
+
+test("a key custodian sees what was published, and what comes next", async () => {
+  const browser = await launch();
+  try {
+    const { page, faults } = await open(browser);
+    await signIn(page, ours, "key-custodian");
+    await check(page, "exports", "Export files");
+    assert.match(await page.locator("tbody").textContent(), /In the index/);
+    assert.deepEqual(faults, []);
+  } finally {
+    await browser.close();
+  }
+});
