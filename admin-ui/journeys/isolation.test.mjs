@@ -27,7 +27,7 @@ test("an analyst is not offered codes", async () => {
   try {
     const { page, faults } = await open(browser);
     await signIn(page, ours, "analyst");
-    await check(page, "isolation-3-analyst", `Welcome to ${ours.name}`);
+    await check(page, "isolation-3-analyst", "How the programme does");
     const answer = await page.goto(`${ours.portalURL}codes/new`);
     assert.equal(answer.status(), 403);
     await check(page, "isolation-4-forbidden", "You may not do this");
