@@ -25,7 +25,7 @@ import (
 // contentPolicy allows what is our own and in files of its own. Leaving for the
 // identity provider is always a link: form-action would hold for every redirect
 // that follows a form, wherever the provider leads.
-const contentPolicy = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; font-src 'self'; " +
+const contentPolicy = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; font-src 'self'; connect-src 'self'; " +
 	"form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 
 const (
