@@ -177,6 +177,8 @@ type Members interface {
 	MapGroup(ctx context.Context, t *tenant.Tenant, by authz.Subject, id uuid.UUID, r authz.Role) error
 	ChangeOwner(ctx context.Context, t *tenant.Tenant, by authz.Subject, id uuid.UUID, owner bool, reason string) (asked bool, err error)
 	InviteOwner(ctx context.Context, t *tenant.Tenant, by authz.Subject, who member.Invitee, reason string) (asked bool, err error)
+	Link(ctx context.Context, t *tenant.Tenant, from, to oidc.Identity, request string) error
+	BringBack(ctx context.Context, t *tenant.Tenant, by authz.Subject, id uuid.UUID) error
 	Offered(ctx context.Context, t *tenant.Tenant, who oidc.Identity, digest []byte) (member.Invitation, error)
 	Accept(ctx context.Context, t *tenant.Tenant, who oidc.Identity, digest []byte, request string) error
 }

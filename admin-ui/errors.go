@@ -31,6 +31,7 @@ var (
 	errForm        = errors.New("form cannot be read")
 	errClosed      = errors.New("health authority is suspended or leaving")
 	errNoChange    = errors.New("nothing was changed")
+	errUnlinked    = errors.New("account at the authority's own provider is nobody's")
 	errOutside     = errors.New("address outside the health authority's networks")
 )
 
@@ -85,6 +86,12 @@ func knownErrors() []known {
 		{approval.ErrNotApproved, http.StatusConflict, "", "approvals.error.changed", "approvals.error.again"},
 		{approval.ErrAsked, http.StatusConflict, "", "approvals.error.asked", "approvals.error.asked.advice"},
 		{approval.ErrRequesterGone, http.StatusConflict, "", "approvals.error.gone", "approvals.error.gone.advice"},
+		{member.ErrOutsideOwner, http.StatusConflict, "", "account.error.owner", "account.error.owner.advice"},
+		{member.ErrLinkOther, http.StatusForbidden, "", "account.error.other", "account.error.other.advice"},
+		{member.ErrLinkTwice, http.StatusConflict, "", "account.error.twice", "account.error.twice.advice"},
+		{member.ErrLinkSame, http.StatusConflict, "", "account.error.same", "account.error.same.advice"},
+		{member.ErrNoPlatformLogin, http.StatusConflict, "", "account.error.no_platform", "account.error.no_platform.advice"},
+		{errUnlinked, http.StatusForbidden, "", "account.unlinked", "account.unlinked.advice"},
 		{member.ErrFull, http.StatusConflict, "", "staff.error.full", "staff.error.full.advice"},
 		{member.ErrName, http.StatusUnprocessableEntity, fieldName, "staff.error.name", ""},
 		{member.ErrEmail, http.StatusUnprocessableEntity, fieldEmail, "staff.error.email", ""},
@@ -126,6 +133,7 @@ func knownErrors() []known {
 		{oidc.ErrProvider, http.StatusServiceUnavailable, "", "login.error.provider", ""},
 		{oidc.ErrToken, http.StatusBadRequest, "", "login.error.token", ""},
 		{oidc.ErrStale, http.StatusForbidden, "", "login.error.stale", ""},
+		{oidc.ErrNoAuthTime, http.StatusForbidden, "", "login.error.no_auth_time", ""},
 		{oidc.ErrEmail, http.StatusForbidden, "", "login.error.email", ""},
 		{oidc.ErrEmailUnverified, http.StatusForbidden, "", "login.error.unverified", ""},
 		{oidc.ErrDomain, http.StatusForbidden, "", "login.error.domain", ""},
@@ -256,6 +264,8 @@ func (s *Server) answerError(ctx context.Context, w http.ResponseWriter, v *visi
 		k = known{status: http.StatusInternalServerError, message: "error.internal", advice: "error.internal.advice"}
 	case errors.Is(err, errClosed):
 		return s.closed(v, k)
+	case errors.Is(err, errUnlinked):
+		return s.unlinked(w, v, k)
 	case k.ofLogin():
 		s.config.Log.WarnContext(ctx, "sign-in failed", "request", requestID(w), "error", err)
 		return s.loginFailed(v, k)

@@ -19,8 +19,9 @@ type personPage struct {
 	Remove          string
 	// Owner is the path to asking for her to become an owner or to be one no longer, if she
 	// who looks may; IsOwner tells which.
-	Owner   string
-	IsOwner bool
+	Owner     string
+	IsOwner   bool
+	BringBack string // the path to giving her the account that she had before
 }
 
 // findPerson is the member that the URL names, if she may be changed by who asks.
@@ -63,6 +64,9 @@ func (s *Server) personAnswer(v *visit, m member.Person, chosen []authz.Role, k 
 	}
 	if v.may(authz.OwnerRequest) {
 		p.Owner = personPath(v, m.ID, "/owner")
+	}
+	if m.Moved {
+		p.BringBack = personPath(v, m.ID, "/bring-back")
 	}
 	if m.State == member.Active {
 		p.Suspend = personPath(v, m.ID, "/suspend")
@@ -120,6 +124,17 @@ func (s *Server) askSuspension(v *visit) (answer, error) {
 func (s *Server) askRemoval(v *visit) (answer, error) {
 	return s.personStep(v, "staff.remove.heading", "/remove", "staff.remove.button",
 		s.words.text("staff.remove.effect.now"), s.words.text("staff.effect.invitations"), s.words.text("staff.remove.effect.back"), s.words.text("staff.remove.effect.log"))
+}
+
+func (s *Server) askBringBack(v *visit) (answer, error) {
+	return s.personStep(v, "account.bring_back.heading", "/bring-back", "account.bring_back.button",
+		s.words.text("account.bring_back.effect.now"), s.words.text("account.bring_back.effect.account"), s.words.text("account.bring_back.effect.keeps"))
+}
+
+func (s *Server) bringBack(v *visit) (answer, error) {
+	return s.actOnPerson(v, "account.brought_back", func(id uuid.UUID) error {
+		return s.config.Members.BringBack(v.r.Context(), v.tenant, v.by, id)
+	})
 }
 
 func (s *Server) suspend(v *visit) (answer, error) {

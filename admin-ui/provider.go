@@ -90,6 +90,9 @@ func (s *Server) providerFacts(p idp.Provider) []fact {
 	if p.TrustEmail {
 		add("provider.trust", s.words.text("provider.trust.yes"))
 	}
+	if p.TrustPrompt {
+		add("provider.prompt", s.words.text("provider.prompt.yes"))
+	}
 	add("provider.claim", p.RoleClaim)
 	for _, g := range p.Roles {
 		add("provider.role_map", s.words.text("provider.role_map.one", "value", g.Value, "role", s.words.role(g.Role)))
@@ -137,6 +140,7 @@ const (
 	fieldScopes       = "scopes"
 	fieldDomains      = "email_domains"
 	fieldTrust        = "trust_email"
+	fieldPrompt       = "trust_prompt"
 	fieldClaim        = "role_claim"
 	fieldRoleMap      = "role_map"
 	fieldACR          = "acr"
@@ -152,9 +156,9 @@ type providerForm struct {
 
 	Name, Issuer, ClientID, Secret, Scopes, Domains, Claim, ACR, AMR field
 
-	Proof, Trust radios
-	RoleMap      field // of several lines
-	Roles        string
+	Proof, Trust, Prompt radios
+	RoleMap              field // of several lines
+	Roles                string
 }
 
 func (s *Server) newProvider(v *visit) (answer, error) {
@@ -223,7 +227,7 @@ func (s *Server) typedSettings(v *visit) (idp.Settings, error) {
 	return idp.Settings{
 		Name: form.Get(fieldProviderName), Issuer: strings.TrimSpace(form.Get(fieldIssuer)), ClientID: strings.TrimSpace(form.Get(fieldClientID)),
 		Proof: idp.Proof(form.Get(fieldProof)), Secret: strings.TrimSpace(form.Get(fieldSecret)),
-		Scopes: list(fieldScopes), EmailDomains: list(fieldDomains), TrustEmail: form.Get(fieldTrust) == "yes",
+		Scopes: list(fieldScopes), EmailDomains: list(fieldDomains), TrustEmail: form.Get(fieldTrust) == "yes", TrustPrompt: form.Get(fieldPrompt) == "yes",
 		RoleClaim: strings.TrimSpace(form.Get(fieldClaim)), Roles: parseRoleMap(form.Get(fieldRoleMap)),
 		ACR: list(fieldACR), AMR: list(fieldAMR),
 	}, nil
@@ -298,6 +302,10 @@ func (s *Server) providerFormAnswer(v *visit, p idp.Provider, action, roleMap st
 			{ID: fieldTrust, Value: "no", Label: s.words.text("provider.trust.no"), Hint: s.words.text("provider.trust.no.hint"), Chosen: !p.TrustEmail},
 			{ID: fieldTrust + "_yes", Value: "yes", Label: s.words.text("provider.trust.yes"), Hint: s.words.text("provider.trust.yes.hint"), Chosen: p.TrustEmail},
 		}},
+		Prompt: radios{ID: fieldPrompt + "_group", Name: fieldPrompt, Label: s.words.text("provider.prompt"), Choices: []choice{
+			{ID: fieldPrompt, Value: "no", Label: s.words.text("provider.prompt.no"), Hint: s.words.text("provider.prompt.no.hint"), Chosen: !p.TrustPrompt},
+			{ID: fieldPrompt + "_yes", Value: "yes", Label: s.words.text("provider.prompt.yes"), Hint: s.words.text("provider.prompt.yes.hint"), Chosen: p.TrustPrompt},
+		}},
 		Roles: s.grantable(v),
 	}
 	form.Secret.Type, form.Secret.Autocomplete = "password", "new-password"
@@ -371,7 +379,7 @@ func (s *Server) tryProvider(v *visit) (answer, error) {
 type trialPage struct {
 	Name, Issuer, Email, Failure string
 	Claims, Roles                []string
-	Says                         bool
+	Says                         string // whether the provider says when somebody signed in
 	// Answered reports whether the provider got as far as saying anything.
 	Answered              bool
 	Activate, Again, Back string
@@ -388,7 +396,7 @@ func (s *Server) showTrial(v *visit) (answer, error) {
 		return redirect(path)
 	}
 	page := trialPage{
-		Name: p.Name, Issuer: t.Issuer, Email: t.Email, Claims: t.Claims, Says: t.Says,
+		Name: p.Name, Issuer: t.Issuer, Email: t.Email, Claims: t.Claims, Says: s.words.text(saysKey(t.Says, p.TrustPrompt)),
 		Answered: t.Issuer != "", Again: path + "/try", Back: path,
 	}
 	for _, r := range t.Roles {
@@ -401,6 +409,17 @@ func (s *Server) showTrial(v *visit) (answer, error) {
 		page.Activate = path + "/activate"
 	}
 	return answer{page: "provider_trial", heading: s.words.text(heading), data: page}, nil
+}
+
+// saysKey is what follows from whether a provider says when somebody signed in.
+func saysKey(says, trusted bool) string {
+	switch {
+	case says:
+		return "provider.trial.says.yes"
+	case trusted:
+		return "provider.trial.says.trusted"
+	}
+	return "provider.trial.says.closed"
 }
 
 // providerStep asks before something is done that staff will notice.

@@ -109,16 +109,17 @@ func TestAProvidersLife(t *testing.T) {
 	w.signIn(owner)
 	w.get("/portal/north-shore/sign-in").wants(200, "Sign-in").contains("You have no provider of your own")
 	p := w.post(signInPath+"/new", url.Values{
-		"name": {"Staff account"}, "issuer": {"https://idp.north-shore.example"}, "client_id": {"carillon"}, "proof": {"secret"},
+		"name": {"Staff account"}, "issuer": {"https://idp.north-shore.example"}, "client_id": {"carillon"}, "proof": {"secret"}, "trust_prompt": {"yes"},
 		"client_secret": {"s3cr3t-canary"}, "scopes": {"openid email, groups"}, "email_domains": {"North-Shore.example"}, "trust_email": {"yes"},
 		"role_claim": {"groups"}, "role_map": {"tracers = caseworker\r\na=b = analyst\r\n"}, "acr": {""}, "amr": {"mfa"},
 	}).wants(200, "Staff account").contains("Draft: has to be tried").contains("tracers is Caseworker").lacks("s3cr3t-canary")
 	saved := w.signIns.Saved
-	if saved.Secret != "s3cr3t-canary" || len(saved.Scopes) != 3 || saved.Roles[1] != (idp.Grant{Value: "a=b", Role: authz.Analyst}) || !saved.TrustEmail {
+	if saved.Secret != "s3cr3t-canary" || len(saved.Scopes) != 3 || saved.Roles[1] != (idp.Grant{Value: "a=b", Role: authz.Analyst}) || !saved.TrustEmail || !saved.TrustPrompt {
 		t.Errorf("saved %+v", saved.Roles)
 	}
 	w.login.As.Roles = []string{"caseworker"}
-	p = w.get(p.link("Try it")).wants(200, "The trial passed").contains(owner).contains("Caseworker").contains("groups")
+	p = w.get(p.link("Try it")).wants(200, "The trial passed").contains(owner).contains("Caseworker").contains("groups").
+		contains("taken to have done so")
 	w.get("/portal/north-shore/codes").wants(200, "Look up a code") // she is who she was
 
 	p = w.get(p.link("Make it active")).wants(200, "Make Staff account active?").contains("locks nobody out")

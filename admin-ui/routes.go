@@ -24,7 +24,7 @@ type handler func(*visit) (answer, error)
 func (s *Server) routes() []route {
 	list := s.doorRoutes()
 	if s.config.Staff != nil {
-		list = slices.Concat(list, s.portalRoutes(), s.codeRoutes(), s.statisticsRoutes(), s.exportRoutes(), s.sharingRoutes(), s.roleRoutes(), s.staffRoutes(), s.auditRoutes(), s.apiKeyRoutes(), s.providerRoutes())
+		list = slices.Concat(list, s.portalRoutes(), s.accountRoutes(), s.codeRoutes(), s.statisticsRoutes(), s.exportRoutes(), s.sharingRoutes(), s.roleRoutes(), s.staffRoutes(), s.auditRoutes(), s.apiKeyRoutes(), s.providerRoutes())
 	}
 	if s.config.Signup != nil {
 		list = slices.Concat(list, s.signupRoutes())
@@ -76,6 +76,17 @@ func (s *Server) portalRoutes() []route {
 
 		signedIn("GET /portal", "lists only what knows the person", s.chooseAuthority),
 		anyMember("GET /portal/:tenant/", "leads each member to what she may do", s.home),
+	}
+}
+
+// accountRoutes are about the account with which somebody signs in.
+func (s *Server) accountRoutes() []route {
+	const open = "everybody has an account of her own"
+	return []route{
+		anyMember("GET /portal/:tenant/account", open, s.showAccount),
+		fresh(anyMember("GET /portal/:tenant/account/link", open, s.startLink)),
+		fresh(anyMember("GET /portal/:tenant/account/confirm", open, s.askLink)),
+		fresh(anyMember("POST /portal/:tenant/account/confirm", open, s.link)),
 	}
 }
 
@@ -230,6 +241,8 @@ func (s *Server) staffRoutes() []route {
 		write("GET /portal/:tenant/staff/people/:id/suspend", s.askSuspension),
 		write("POST /portal/:tenant/staff/people/:id/suspend", s.suspend),
 		write("POST /portal/:tenant/staff/people/:id/resume", s.resume),
+		write("GET /portal/:tenant/staff/people/:id/bring-back", s.askBringBack),
+		write("POST /portal/:tenant/staff/people/:id/bring-back", s.bringBack),
 		write("GET /portal/:tenant/staff/people/:id/remove", s.askRemoval),
 		write("POST /portal/:tenant/staff/people/:id/remove", s.remove),
 		fresh(staffed("GET /portal/:tenant/staff/people/:id/owner", authz.OwnerRequest, limitPortal, s.askOwner)),

@@ -186,6 +186,9 @@ func (s *Server) enterAt(ctx context.Context, v *visit, t *tenant.Tenant) error 
 	if errors.Is(err, member.ErrNotMember) {
 		s.config.Log.LogAttrs(ctx, slog.LevelWarn, "refused somebody of another health authority",
 			slog.String("route", v.route.Path), slog.String("tenant", string(t.Slug)))
+		if v.who.Realm == t.ID.String() {
+			return errUnlinked // it is the authority's own provider that says who she is
+		}
 	}
 	if err != nil {
 		return err

@@ -103,6 +103,7 @@ const (
 	// invitationKey is the digest, in hexadecimal, of the link to an invitation.
 	invitationKey = "invitation"
 	trialKey      = "trial"
+	linkKey       = "link"
 )
 
 // identity is who signed in; nil if nobody has.
@@ -125,13 +126,18 @@ const maxIDToken = 6 << 10
 // signIn gives the browser a new cookie, so that one that was planted or seen
 // before is worth nothing.
 func (s sessions) signIn(ctx context.Context, who oidc.Identity) error {
-	if len(who.IDToken) > maxIDToken {
-		who.IDToken = ""
-	}
 	if err := s.RenewToken(ctx); err != nil {
 		return fmt.Errorf("renew session: %w", err)
 	}
-	return s.put(ctx, identityKey, who)
+	return s.put(ctx, identityKey, bounded(who))
+}
+
+// bounded is an identity without a token that is too long.
+func bounded(who oidc.Identity) oidc.Identity {
+	if len(who.IDToken) > maxIDToken {
+		who.IDToken = ""
+	}
+	return who
 }
 
 func (s sessions) put(ctx context.Context, key string, value any) error {

@@ -183,35 +183,50 @@ func (s *Server) finishLogin(v *visit) (answer, error) {
 	if flow.State == "" || flow.Provider != v.params.ByName("provider") {
 		return answer{}, oidc.ErrState
 	}
-	if flow.Realm != "" {
+	if flow.Realm != "" || flow.Link != "" {
 		v.again = flow.Return(s.start())
 	}
 	if flow.Trial {
 		return s.finishTrial(v, flow)
 	}
-	login, err := s.loginAt(ctx, flow.Realm, flow.Provider)
-	if errors.Is(err, idp.ErrMissing) {
-		return answer{}, oidc.ErrState // it was switched off meanwhile
-	}
+	who, err := s.finishAt(v, flow)
 	if err != nil {
 		return answer{}, err
 	}
-	who, err := login.Finish(ctx, flow, query)
-	if err != nil {
-		return answer{}, err
+	if flow.Link != "" {
+		return s.finishLink(v, flow, who)
 	}
-	who.AuthTime = s.signedInAt(who)
 	if err := s.sessions.signIn(ctx, who); err != nil {
 		return answer{}, err
 	}
 	return redirect(flow.Return(s.start()))
 }
 
-// signedInAt is when somebody who comes from the provider proved who she is: as it says,
-// or now if it says nothing, and never later than now.
-func (s *Server) signedInAt(who oidc.Identity) time.Time {
+// finishAt tells who came back from the provider of a flow.
+func (s *Server) finishAt(v *visit, flow oidc.Flow) (oidc.Identity, error) {
+	ctx := v.r.Context()
+	login, err := s.loginAt(ctx, flow.Realm, flow.Provider)
+	if errors.Is(err, idp.ErrMissing) {
+		return oidc.Identity{}, oidc.ErrState // it was switched off meanwhile
+	}
+	if err != nil {
+		return oidc.Identity{}, err
+	}
+	who, err := login.Finish(ctx, flow, v.r.URL.Query())
+	if err != nil {
+		return oidc.Identity{}, err
+	}
+	who.AuthTime = s.signedInAt(flow, who)
+	return who, nil
+}
+
+// signedInAt is when somebody who comes from a provider proved who she is: as it says, and
+// never later than now. If it says nothing, that is now for the platform's own provider, and for
+// another one if she was to sign in anew, which it is trusted to have seen to; else it is
+// not known, and she can do nothing that asks for it.
+func (s *Server) signedInAt(flow oidc.Flow, who oidc.Identity) time.Time {
 	now := s.config.Now()
-	if who.AuthTime.IsZero() || who.AuthTime.After(now) {
+	if who.AuthTime.After(now) || who.AuthTime.IsZero() && (flow.Realm == "" || flow.Fresh) {
 		return now
 	}
 	return who.AuthTime

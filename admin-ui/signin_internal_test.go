@@ -68,16 +68,25 @@ func TestWayBack(t *testing.T) {
 	}
 }
 
-// A provider's clock that runs ahead does not keep anybody fresh for longer.
+// A provider's clock that runs ahead does not keep anybody fresh for longer, and the return
+// from a provider of an authority's own that says nothing is no fresh sign-in by itself.
 func TestSignedInAt(t *testing.T) {
 	t.Parallel()
 	noon := time.Date(2026, time.November, 26, 12, 0, 0, 0, time.UTC)
 	s := &Server{config: Config{Staff: &adminuitest.Staff{}, Now: func() time.Time { return noon }}}
-	for said, want := range map[time.Time]time.Time{
-		{}: noon, noon.Add(-time.Hour): noon.Add(-time.Hour), noon.Add(time.Hour): noon,
+	for _, c := range []struct {
+		flow       oidc.Flow
+		said, want time.Time
+	}{
+		{oidc.Flow{}, time.Time{}, noon},
+		{oidc.Flow{}, noon.Add(-time.Hour), noon.Add(-time.Hour)},
+		{oidc.Flow{}, noon.Add(time.Hour), noon},
+		{oidc.Flow{Realm: "north"}, time.Time{}, time.Time{}},
+		{oidc.Flow{Realm: "north"}, noon.Add(-time.Hour), noon.Add(-time.Hour)},
+		{oidc.Flow{Realm: "north", Fresh: true}, time.Time{}, noon},
 	} {
-		if got := s.signedInAt(oidc.Identity{AuthTime: said}); !got.Equal(want) {
-			t.Errorf("the provider said %v: %v, want %v", said, got, want)
+		if got := s.signedInAt(c.flow, oidc.Identity{AuthTime: c.said}); !got.Equal(c.want) {
+			t.Errorf("asked by %q, fresh %v, the provider said %v: %v, want %v", c.flow.Realm, c.flow.Fresh, c.said, got, c.want)
 		}
 	}
 }

@@ -28,6 +28,8 @@ type personView struct {
 	Working            bool
 	Roles, GroupRoles  []string
 	Seen               *moment // nil for never
+	SignsIn            string  // where she signs in
+	Own                bool    // not with a Carillon account
 	Change, ChangeText string  // the path to changing her; empty if she may not
 }
 
@@ -80,7 +82,7 @@ func (s *Server) showStaff(v *visit) (answer, error) {
 func (s *Server) personView(v *visit, m member.Person) personView {
 	w := personView{
 		Name: m.Name, Email: m.Email, State: s.words.memberState(m), Working: m.State == member.Active,
-		Roles: s.words.roles(m.Roles), GroupRoles: s.words.roles(m.GroupRoles),
+		Roles: s.words.roles(m.Roles), GroupRoles: s.words.roles(m.GroupRoles), SignsIn: s.signsIn(m), Own: m.Own,
 	}
 	if m.LastSeen != nil {
 		seen := s.words.moment(*m.LastSeen, s.config.Now())

@@ -59,7 +59,7 @@ func newStaffWorld(t *testing.T) *staffWorld {
 	w.world = newWorld(t, func(c *adminui.Config) {
 		c.Staff, c.Directory, c.Policies = realStaff{w.db.Portal}, tenant.NewDirectory(w.db.Portal), policies
 		c.Members = member.NewStaff(member.StaffConfig{
-			DB: w.db.Portal, Policies: policies, Mail: &w.mail, BaseURL: "https://carillon.example",
+			DB: w.db.Portal, Policies: policies, Mail: &w.mail, Platform: identity(olga).Issuer, BaseURL: "https://carillon.example",
 			Now: c.Now,
 		})
 		c.Approvals = approval.NewDesk(approval.DeskConfig{

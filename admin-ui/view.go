@@ -66,6 +66,7 @@ type shell struct {
 	Authority, Region, Home string
 	Sandbox                 bool   // it is one for trying out
 	Person                  string // who is signed in
+	Account                 string // where she sees her account; empty outside of an authority
 	Nav                     []navItem
 	// Settings is the level below the current item of Nav, if that has one.
 	Settings []navItem
@@ -90,6 +91,9 @@ func (s *Server) shell(v *visit, a answer) shell {
 		v.waiting = s.waitingFor(v)
 		sh.Authority, sh.Region, sh.Home = v.tenant.Name, v.tenant.Region, v.path("/")
 		sh.Sandbox = v.tenant.Kind == tenant.Sandbox
+		if v.tenant.State == tenant.Active {
+			sh.Account = v.path("/account")
+		}
 		sh.Nav = s.nav(v)
 		if settings := s.settings(v); anyCurrent(settings) {
 			sh.Settings = settings

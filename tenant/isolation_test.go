@@ -95,6 +95,8 @@ var fillSQL = []string{
 	 values ($1, gen_random_uuid(), 'Own', 'https://own.example', 'client', 'none', '{}', '{}', false, '', '[]', '{}', '{}', now())`,
 	`insert into sign_in_domain (tenant_id, domain, token, added_at) values ($1, 'health.example', repeat('t', 20), now())`,
 	`insert into staff_group (tenant_id, group_id, name) values ($1, gen_random_uuid(), 'Group')`,
+	`insert into member_platform_login (tenant_id, member_id, issuer, subject, moved_at)
+	 select tenant_id, member_id, 'https://platform.example', 'before', now() from member where tenant_id = $1 limit 1`,
 	`insert into staff_group_member (tenant_id, group_id, member_id)
 	 select tenant_id, group_id, member_id from staff_group join member using (tenant_id) where tenant_id = $1 limit 1`,
 	`insert into staff_invitation (tenant_id, invitation_id, digest, email, name, roles, invited_by, invited_at, expires_at)

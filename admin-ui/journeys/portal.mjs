@@ -92,8 +92,17 @@ export async function pressEnterOn(page, words) {
 /** Signs somebody in at the development provider, with the mouse. */
 export async function signIn(page, department, role) {
   await page.goto(department.portalURL);
-  await page.getByRole("link", { name: "Continue to sign in" }).click();
+  await page.getByRole("link", { name: /Continue (to sign in|with a Carillon account)/ }).click();
   await page.getByRole("button", { name: `Sign in as ${person(department, role).name}` }).click();
+}
+
+/** Asks again and again until it is so: what counts within seconds in every process. */
+export async function until(so, what) {
+  for (let i = 0; i < 100; i++) {
+    if (await so()) return;
+    await new Promise((again) => setTimeout(again, 100));
+  }
+  assert.fail(`it never comes true that ${what}`);
 }
 
 /** Today in Los Angeles, which may be yesterday in UTC. */

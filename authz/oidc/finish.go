@@ -254,7 +254,9 @@ func (p *Provider) checkClaims(f Flow, id *goidc.IDToken, c claims, token *oauth
 		return fmt.Errorf("%w: ID token is for another client", ErrToken)
 	case id.AccessTokenHash != "" && id.VerifyAccessToken(token.AccessToken) != nil:
 		return fmt.Errorf("%w: ID token is for another access token", ErrToken)
-	case f.Fresh && c.authTime().Before(f.Started.Add(-skew)):
+	case f.Fresh && c.authTime().IsZero() && !p.config.TrustPrompt:
+		return ErrNoAuthTime
+	case f.Fresh && !c.authTime().IsZero() && c.authTime().Before(f.Started.Add(-skew)):
 		return ErrStale
 	}
 	return nil

@@ -49,6 +49,9 @@ var (
 	ErrToken = errors.New("identity provider's answer proves nothing")
 	// ErrStale means that the person was asked to sign in afresh and was not.
 	ErrStale = errors.New("sign-in is not a fresh one")
+	// ErrNoAuthTime means that the person was asked to sign in afresh, and the provider does
+	// not say whether she did.
+	ErrNoAuthTime = errors.New("identity provider does not say when the person signed in")
 	// ErrEmail means that the provider gave no e-mail address that can be used.
 	ErrEmail = errors.New("identity provider gave no usable e-mail address")
 	// ErrEmailUnverified means that the provider does not vouch for the address.
@@ -62,7 +65,7 @@ var (
 
 // Sentinels lists the errors of this package that callers tell apart.
 func Sentinels() []error {
-	return []error{ErrState, ErrDenied, ErrProvider, ErrToken, ErrStale, ErrEmail, ErrEmailUnverified, ErrDomain, ErrAssurance}
+	return []error{ErrState, ErrDenied, ErrProvider, ErrToken, ErrStale, ErrNoAuthTime, ErrEmail, ErrEmailUnverified, ErrDomain, ErrAssurance}
 }
 
 // Config is what a [Provider] works with.
@@ -93,6 +96,10 @@ type Config struct {
 	// TrustEmail takes an address of EmailDomains for verified if the provider says
 	// nothing about that.
 	TrustEmail bool
+	// TrustPrompt takes it for done that the person signed in anew when she was to, if the
+	// provider does not say when she signed in (auth_time, which it must say when it is asked
+	// so: Core 1.0 §3.1.2.1). Some providers say it never.
+	TrustPrompt bool
 	// RoleClaim names the claim that says what the person is at the provider: a text or a
 	// list of them. A name that the token does not have is taken apart at its dots.
 	RoleClaim string
@@ -224,9 +231,11 @@ type Flow struct {
 	// Fresh says that the person had to sign in anew.
 	Fresh bool `json:"fresh,omitempty"`
 	// ReturnPath is the caller's own: where to go afterwards. See [Flow.Return]. So is
-	// Trial: that somebody tries a provider out.
+	// Trial: that somebody tries a provider out, and Link: at which tenant somebody who has
+	// signed in wants to do so with this account instead.
 	ReturnPath string `json:"return_path,omitempty"`
 	Trial      bool   `json:"trial,omitempty"`
+	Link       string `json:"link,omitempty"`
 }
 
 // Return gives ReturnPath if it is a path on this site, and fallback if not, so

@@ -553,13 +553,17 @@ func TestFreshSignIn(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {
 		authTime any
+		trusted  bool
 		want     error
 	}{
-		"now":             {clock().Unix(), nil},
-		"clocks differ":   {clock().Add(-skew).Unix(), nil},
-		"an old session":  {clock().Add(-skew - time.Second).Unix(), ErrStale},
-		"does not say":    {nil, ErrStale},
-		"says it in vain": {0, ErrStale},
+		"now":                          {clock().Unix(), false, nil},
+		"clocks differ":                {clock().Add(-skew).Unix(), false, nil},
+		"an old session":               {clock().Add(-skew - time.Second).Unix(), false, ErrStale},
+		"an old session, trusted":      {clock().Add(-skew - time.Second).Unix(), true, ErrStale},
+		"does not say":                 {nil, false, ErrNoAuthTime},
+		"says it in vain":              {0, false, ErrNoAuthTime},
+		"does not say, and is trusted": {nil, true, nil},
+		"before 1970, and not trusted": {-1, false, ErrNoAuthTime},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -571,7 +575,7 @@ func TestFreshSignIn(t *testing.T) {
 					t.Errorf("asked with %v", question)
 				}
 			}
-			p := client(t, h)
+			p := client(t, h, func(c *Config) { c.TrustPrompt = tt.trusted })
 			redirect, f, err := p.BeginFresh(t.Context())
 			if err != nil {
 				t.Fatal(err)

@@ -31,7 +31,7 @@ func (s stack) ownProvider() (http.Handler, error) {
 		}},
 		People: ownPeople(),
 		ACR:    "urn:example:two-factors", AMR: []string{"pwd", "mfa"},
-		FullTokens: true, Desk: true,
+		FullTokens: true, Desk: true, Earlier: true,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("own identity provider: %w", err)

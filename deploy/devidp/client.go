@@ -3,6 +3,7 @@
 package devidp
 
 import (
+	"slices"
 	"time"
 
 	"github.com/zitadel/oidc/v3/pkg/oidc"
@@ -80,3 +81,6 @@ func (r request) Done() bool                         { return r.subject != "" }
 func (r request) GetCodeChallenge() *oidc.CodeChallenge {
 	return &oidc.CodeChallenge{Challenge: r.CodeChallenge, Method: r.CodeChallengeMethod}
 }
+
+// anew reports whether the person has to sign in whatever she did before.
+func (r request) anew() bool { return r.MaxAge != nil || slices.Contains(r.Prompt, oidc.PromptLogin) }

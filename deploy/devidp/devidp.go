@@ -7,7 +7,8 @@
 // who rely on it, it behaves as a strict provider does: registered redirects to the
 // letter or by a pattern, PKCE with S256 or nothing, codes that serve once, the e-mail
 // address from userinfo and, unless it is asked to, not in the ID token. Everybody signs in
-// anew each time, which is what prompt=login and max_age ask for; prompt=none is refused.
+// anew each time, or says so, which is what prompt=login and max_age ask for; prompt=none
+// is refused.
 //
 // It remembers who has signed in, and a desk, if it has one, ends
 // their sessions by telling the addresses that were registered there (Back-Channel Logout 1.0).
@@ -47,6 +48,8 @@ type Config struct {
 	// Desk adds a page on which addresses for back-channel logout are registered, and
 	// sessions ended.
 	Desk bool
+	// Earlier lets people be signed in already, for an hour, unless they are to do so anew.
+	Earlier bool
 }
 
 // Client is a program that may send people here.
@@ -126,7 +129,7 @@ func New(c Config) (http.Handler, error) {
 		return nil, fmt.Errorf("provider: %w", err)
 	}
 	l := login{
-		storage: s, name: c.Name, people: c.People, prefix: issuer.Path,
+		storage: s, name: c.Name, earlier: c.Earlier, people: c.People, prefix: issuer.Path,
 		callback: c.Issuer + provider.AuthorizationEndpoint().Relative() + "/callback?id=",
 		policy:   contentPolicy(c.Clients),
 	}

@@ -34,6 +34,7 @@ var loginPage = template.Must(template.New("login").Parse(loginHTML))
 type login struct {
 	storage  *storage
 	name     string
+	earlier  bool
 	people   []Person
 	prefix   string // the issuer's path
 	callback string // where the protocol goes on; lacks the request's ID at its end
@@ -49,22 +50,23 @@ type page struct {
 	People        []Person
 	Login         string // in the text field
 	Unknown       bool   // nobody has that login
+	Earlier       bool   // she may have signed in earlier
 }
 
 func (l login) show(w http.ResponseWriter, r *http.Request) {
 	id := r.URL.Query().Get("id")
-	hint, err := l.storage.hint(id)
+	asked, err := l.storage.asked(id)
 	if err != nil {
 		l.expired(w)
 		return
 	}
-	l.choose(w, http.StatusOK, page{ID: id, Login: hint})
+	l.choose(w, http.StatusOK, page{ID: id, Login: asked.LoginHint, Earlier: l.earlier && !asked.anew()})
 }
 
 func (l login) signIn(w http.ResponseWriter, r *http.Request) {
 	r.Body = http.MaxBytesReader(w, r.Body, maxForm)
 	id, name := r.PostFormValue("id"), strings.TrimSpace(r.PostFormValue("login"))
-	known, err := l.storage.signIn(id, name)
+	known, err := l.storage.signIn(id, name, l.earlier && r.PostFormValue("earlier") != "")
 	switch {
 	case err != nil:
 		l.expired(w)

@@ -76,8 +76,9 @@ func newStorage(c Config, prefix string) (*storage, error) {
 }
 
 // signIn marks a request as answered by the person with this login, and reports
-// whether there is such a person. [errUnknown] means that there is no such request.
-func (s *storage) signIn(id, login string) (bool, error) {
+// whether there is such a person. Earlier means that she did so an hour ago, if that will
+// do. [errUnknown] means that there is no such request.
+func (s *storage) signIn(id, login string, earlier bool) (bool, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	r, ok := s.requests[id]
@@ -88,20 +89,23 @@ func (s *storage) signIn(id, login string) (bool, error) {
 		return false, nil
 	}
 	r.subject, r.session, r.authTime = login, rand.Text(), time.Now()
+	if earlier && !r.anew() {
+		r.authTime = r.authTime.Add(-time.Hour)
+	}
 	s.requests[id] = r
 	s.remember(session{id: r.session, subject: login, client: r.ClientID, since: r.authTime})
 	return true, nil
 }
 
-// hint is the login that the client proposed for a request.
-func (s *storage) hint(id string) (string, error) {
+// asked is a request that waits for somebody to sign in.
+func (s *storage) asked(id string) (request, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	r, ok := s.requests[id]
 	if !ok {
-		return "", errUnknown
+		return request{}, errUnknown
 	}
-	return r.LoginHint, nil
+	return r, nil
 }
 
 // sweep forgets what has expired. It is called with the lock held.

@@ -80,7 +80,7 @@ func (s *Service) wirePortal(ctx context.Context, surface *api.Config, c *adminu
 	s.countThrough(db)
 	surface.StaffKeys = client.NewAuthenticator(db, s.counter, s.config.Now)
 	members := member.NewStaff(member.StaffConfig{
-		DB: db, Policies: surface.Policies, Mail: s.config.Mail, BaseURL: s.config.BaseURL, Now: s.config.Now,
+		DB: db, Policies: surface.Policies, Mail: s.config.Mail, Platform: s.config.Login.Issuer, BaseURL: s.config.BaseURL, Now: s.config.Now,
 	})
 	c.Members, c.Approvals = members, s.approvals(db, surface.Policies, members)
 	own := idp.Config{

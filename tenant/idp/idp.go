@@ -106,9 +106,11 @@ type Settings struct {
 	// EmailDomains and TrustEmail are as in [oidc.Config], as are ACR and AMR.
 	EmailDomains []string
 	TrustEmail   bool
-	RoleClaim    string
-	Roles        []Grant
-	ACR, AMR     []string
+	// TrustPrompt is as in [oidc.Config].
+	TrustPrompt bool
+	RoleClaim   string
+	Roles       []Grant
+	ACR, AMR    []string
 }
 
 // Format prints name and issuer, whatever the verb.
@@ -193,7 +195,7 @@ func words(list []string, most int) bool {
 // same reports whether nothing that matters differs: a name is for people only.
 func (s Settings) same(other Settings) bool {
 	return s.Issuer == other.Issuer && s.ClientID == other.ClientID && s.Proof == other.Proof && s.Secret == "" &&
-		s.TrustEmail == other.TrustEmail && s.RoleClaim == other.RoleClaim &&
+		s.TrustEmail == other.TrustEmail && s.TrustPrompt == other.TrustPrompt && s.RoleClaim == other.RoleClaim &&
 		slices.Equal(s.Scopes, other.Scopes) && slices.Equal(s.EmailDomains, other.EmailDomains) &&
 		slices.Equal(s.Roles, other.Roles) && slices.Equal(s.ACR, other.ACR) && slices.Equal(s.AMR, other.AMR)
 }
@@ -202,7 +204,7 @@ func (s Settings) same(other Settings) bool {
 func (s Settings) client() oidc.Config {
 	c := oidc.Config{
 		Issuer: s.Issuer, ClientID: s.ClientID, ClientSecret: s.Secret,
-		EmailDomains: s.EmailDomains, TrustEmail: s.TrustEmail, RoleClaim: s.RoleClaim, ACR: s.ACR, AMR: s.AMR,
+		EmailDomains: s.EmailDomains, TrustEmail: s.TrustEmail, TrustPrompt: s.TrustPrompt, RoleClaim: s.RoleClaim, ACR: s.ACR, AMR: s.AMR,
 		Roles: map[string][]string{},
 	}
 	if len(s.Scopes) > 0 {

@@ -147,9 +147,10 @@ func TestAProvidersLife(t *testing.T) {
 		func(s *idp.Settings) { s.Secret = "another secret" },
 		func(s *idp.Settings) { s.Roles = nil },
 		func(s *idp.Settings) { s.Issuer = "https://other.health.example" },
+		func(s *idp.Settings) { s.TrustPrompt = true },
 		func(s *idp.Settings) { s.Proof = idp.ByKey },
 	} {
-		name := []string{"secret", "list of roles", "issuer", "proof"}[i]
+		name := []string{"secret", "list of roles", "issuer", "trust", "proof"}[i]
 		version := f.state(t, north, id).Version
 		was := f.state(t, north, id).Settings
 		was.Secret = ""
@@ -189,8 +190,8 @@ func TestAProvidersLife(t *testing.T) {
 		t.Errorf("%d secrets are stored in the clear (%v)", stored, err)
 	}
 	var entries int
-	if err := f.Database.Super().QueryRowContext(t.Context(), `select count(*) from audit_entry where tenant_id = $1 and action like 'sign-in:%' and actor_name = 'Ola' and detail::text not like '%canary%'`, north.ID).Scan(&entries); err != nil || entries != 17 {
-		t.Errorf("%d audit entries (%v), want one for each of 17 changes", entries, err)
+	if err := f.Database.Super().QueryRowContext(t.Context(), `select count(*) from audit_entry where tenant_id = $1 and action like 'sign-in:%' and actor_name = 'Ola' and detail::text not like '%canary%'`, north.ID).Scan(&entries); err != nil || entries != 20 {
+		t.Errorf("%d audit entries (%v), want one for each of 20 changes", entries, err)
 	}
 }
 
@@ -483,6 +484,41 @@ func TestClientWithAKey(t *testing.T) {
 	}
 	if err := f.dir.WriteKeys(t.Context(), f.Create("south").ID, id, &text); !errors.Is(err, idp.ErrMissing) {
 		t.Errorf("at another authority: %v, want ErrMissing", err)
+	}
+}
+
+// A provider that does not say when somebody signed in is believed to have asked her anew only
+// if the authority has chosen so, and one that says otherwise never.
+func TestProvidersThatDoNotSayWhen(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	north := f.Create("north")
+	s := newSite(t, f.Now)
+	for i, c := range []struct {
+		trust bool
+		said  map[string]any
+		want  error
+	}{
+		{false, nil, oidc.ErrNoAuthTime},
+		{true, nil, nil},
+		{true, map[string]any{"auth_time": f.Now().Add(-time.Hour).Unix()}, oidc.ErrStale},
+		{false, map[string]any{"auth_time": f.Now().Unix()}, nil},
+	} {
+		id := f.add(t, north, settings(s.URL, func(set *idp.Settings) { set.Name, set.TrustPrompt = fmt.Sprint("number ", i), c.trust }))
+		s.claims = c.said
+		p := f.provider(t, north, id)
+		to, flow, err := p.BeginFresh(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		u, err := url.Parse(to)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.nonce = u.Query().Get("nonce")
+		if _, err := p.Finish(t.Context(), flow, url.Values{"state": {flow.State}, "code": {"code"}}); !errors.Is(err, c.want) {
+			t.Errorf("trusted %v, said %v: %v, want %v", c.trust, c.said, err, c.want)
+		}
 	}
 }
 

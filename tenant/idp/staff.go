@@ -54,6 +54,7 @@ type row struct {
 	Scopes    pq.StringArray
 	Domains   pq.StringArray `db:"email_domains"`
 	Trust     bool           `db:"trust_email"`
+	Prompt    bool           `db:"trust_prompt"`
 	RoleClaim string         `db:"role_claim"`
 	Roles     []byte
 	ACR       pq.StringArray
@@ -68,7 +69,7 @@ func (r row) provider() (Provider, error) {
 		ID: r.ID, State: r.State, Version: r.Version, ChangedAt: r.ChangedAt, PublicKey: r.PublicKey,
 		Settings: Settings{
 			Name: r.Name, Issuer: r.Issuer, ClientID: r.ClientID, Proof: r.Proof, Scopes: r.Scopes,
-			EmailDomains: r.Domains, TrustEmail: r.Trust, RoleClaim: r.RoleClaim, ACR: r.ACR, AMR: r.AMR,
+			EmailDomains: r.Domains, TrustEmail: r.Trust, TrustPrompt: r.Prompt, RoleClaim: r.RoleClaim, ACR: r.ACR, AMR: r.AMR,
 		},
 	}
 	if err := json.Unmarshal(r.Roles, &p.Roles); err != nil {
@@ -79,7 +80,7 @@ func (r row) provider() (Provider, error) {
 
 const (
 	columns = `provider_id, name, issuer, client_id, proof, sealed, public_key, scopes, email_domains,
-         trust_email, role_claim, roles, acr, amr, state, version, changed_at`
+         trust_email, trust_prompt, role_claim, roles, acr, amr, state, version, changed_at`
 
 	listSQL = `
   select ` + columns + `
@@ -183,8 +184,8 @@ const (
 	insertSQL = `
 insert into identity_provider
        (tenant_id, provider_id, name, issuer, client_id, proof, sealed, public_key, scopes, email_domains,
-        trust_email, role_claim, roles, acr, amr, changed_at)
-values (current_tenant(), $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12::jsonb, $13, $14, $15)`
+        trust_email, trust_prompt, role_claim, roles, acr, amr, changed_at)
+values (current_tenant(), $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13::jsonb, $14, $15, $16)`
 )
 
 func (s *Staff) insert(ctx context.Context, tx *tenant.Tx, by authz.Subject, id uuid.UUID, settings Settings, c credential) error {
@@ -217,7 +218,7 @@ func (s Settings) args(c credential) ([]any, error) {
 	list := func(l []string) pq.StringArray { return append(pq.StringArray{}, l...) }
 	return []any{
 		s.Name, s.Issuer, s.ClientID, string(s.Proof), c.sealed, c.public, list(s.Scopes), list(s.EmailDomains),
-		s.TrustEmail, s.RoleClaim, string(roles), list(s.ACR), list(s.AMR),
+		s.TrustEmail, s.TrustPrompt, s.RoleClaim, string(roles), list(s.ACR), list(s.AMR),
 	}, nil
 }
 
@@ -237,8 +238,8 @@ func named(err error) error {
 const changeSQL = `
 update identity_provider
    set name = $3, issuer = $4, client_id = $5, proof = $6, sealed = $7, public_key = $8, scopes = $9,
-       email_domains = $10, trust_email = $11, role_claim = $12, roles = $13::jsonb, acr = $14, amr = $15,
-       changed_at = $16, version = version + $17, state = $18
+       email_domains = $10, trust_email = $11, trust_prompt = $12, role_claim = $13, roles = $14::jsonb, acr = $15,
+       amr = $16, changed_at = $17, version = version + $18, state = $19
  where provider_id = $1
    and version = $2`
 
@@ -343,17 +344,25 @@ func (s *Staff) Passed(ctx context.Context, t *tenant.Tenant, by authz.Subject, 
 	})
 }
 
-const breakGlassSQL = `
+const (
+	// lockOwnersSQL makes those wait who take an owner away, as the triggers on members do.
+	lockOwnersSQL = `select pg_advisory_xact_lock(hashtextextended('an owner of ' || current_tenant(), 0))`
+
+	breakGlassSQL = `
 select count(*)
   from member
  where issuer = $1
    and state = 'active'
    and 'owner' = any(roles)`
+)
 
 // Activate lets staff sign in at a provider: [ErrUntried] before a trial has passed,
 // [ErrNoOwner] if nobody would be left to put a mistake right.
 func (s *Staff) Activate(ctx context.Context, t *tenant.Tenant, by authz.Subject, id uuid.UUID) error {
 	return s.in(ctx, t, by, authz.SettingsWrite, func(tx *tenant.Tx) error {
+		if _, err := tx.Exec(ctx, lockOwnersSQL); err != nil {
+			return err
+		}
 		var owners int
 		if err := tx.Get(ctx, &owners, breakGlassSQL, s.Platform); err != nil {
 			return err

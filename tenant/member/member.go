@@ -9,6 +9,9 @@
 // What a tenant's own provider says counts with that tenant alone, whatever issuer it
 // shares with others.
 //
+// A member can go over from the platform's provider to one of her authority's, and back: she
+// proves both accounts in one go, and stays the same row.
+//
 // [Staff] is what people do about members: invite, import, change, suspend, remove.
 // [Provisioner] is what the authority's identity provider does by SCIM: users, and groups
 // whose roles staff have chosen. Nobody gives a role that allows more than she may do, and
@@ -53,6 +56,7 @@ func Sentinels() []error {
 		ErrAlreadyMember, ErrAlreadyInvited, ErrNoInvitation, ErrInvitationUnknown, ErrInvitationExpired,
 		ErrInvitationRevoked, ErrInvitationUsed, ErrInvitationOther, ErrRosterForm, ErrRosterSize, ErrRoster,
 		ErrUserNameFixed, ErrOwnerChange, ErrOwnerAlready, ErrOwnerInactive,
+		ErrLinkOther, ErrLinkTwice, ErrLinkSame, ErrOutsideOwner, ErrNoPlatformLogin,
 	}
 }
 
@@ -79,10 +83,14 @@ type Member struct {
 	Roles []authz.Role
 }
 
-// owned tells that a transaction failed because the last owner would be gone.
+// owned tells that a transaction failed because the last owner would be gone, or the last
+// one who needs no provider of the authority's own.
 func owned(err error) error {
-	if tenant.Violates(err, "member_owner_kept") {
+	switch {
+	case tenant.Violates(err, "member_owner_kept"):
 		return ErrLastOwner
+	case tenant.Violates(err, "member_outside_owner_kept"):
+		return ErrOutsideOwner
 	}
 	return err
 }

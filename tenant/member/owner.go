@@ -130,7 +130,7 @@ func (s *Staff) ChangeOwner(ctx context.Context, t *tenant.Tenant, by authz.Subj
 const alone = "none: there was one owner"
 
 // ownerKeptSQL has the database look now, and not at the end, whether an owner is left.
-const ownerKeptSQL = `set constraints member_owner_kept immediate`
+const ownerKeptSQL = `set constraints member_owner_kept, member_outside_owner_kept immediate`
 
 // setOwner carries a change out. second says who the second person was.
 func (s *Staff) setOwner(ctx context.Context, tx *tenant.Tx, by authz.Subject, p Person, owner bool, second string) error {

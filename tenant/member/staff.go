@@ -34,6 +34,8 @@ type StaffConfig struct {
 	DB       *tenant.DB
 	Policies *authz.Policies
 	Mail     mail.Sender
+	// Platform is the issuer of the platform's own provider.
+	Platform string
 	// BaseURL is where browsers reach the portal, without a trailing slash.
 	BaseURL string
 	Now     func() time.Time
@@ -63,6 +65,10 @@ type Person struct {
 	Roles, GroupRoles []authz.Role
 	// Provisioned members were made by the identity provider.
 	Provisioned bool
+	// Issuer is who vouches for her; Own, which lists tell, means that it is not the platform's
+	// own provider. Moved members had an account there before, to which they can be brought back.
+	Issuer     string
+	Own, Moved bool
 	// SignedIn tells that she has signed in at least once, LastSeen when she last asked
 	// for a page, to ten minutes or so; nil for never.
 	SignedIn bool
@@ -93,6 +99,8 @@ type personRow struct {
 	Roles       pq.StringArray
 	GroupRoles  pq.StringArray `db:"group_roles"`
 	Provisioned bool
+	Issuer      string
+	Moved       bool
 	SignedIn    bool       `db:"signed_in"`
 	LastSeen    *time.Time `db:"last_seen_at"`
 }
@@ -100,13 +108,17 @@ type personRow struct {
 func (r personRow) person() Person {
 	return Person{
 		ID: r.ID, Name: r.Name, Email: r.Email, State: r.State, Roles: roles(r.Roles), GroupRoles: roles(r.GroupRoles),
-		Provisioned: r.Provisioned, SignedIn: r.SignedIn, LastSeen: r.LastSeen,
+		Provisioned: r.Provisioned, Issuer: r.Issuer, Moved: r.Moved, SignedIn: r.SignedIn, LastSeen: r.LastSeen,
 	}
 }
 
 const (
 	personColumns = `
-select m.member_id, m.name, m.email, m.state, m.roles, m.provisioned, m.subject is not null as signed_in, m.last_seen_at,
+select m.member_id, m.name, m.email, m.state, m.roles, m.provisioned, m.issuer, m.subject is not null as signed_in, m.last_seen_at,
+       exists (select
+                 from member_platform_login l
+                where l.tenant_id = m.tenant_id
+                  and l.member_id = m.member_id) as moved,
        array(select distinct g.role
                from staff_group_member i
                join staff_group g using (tenant_id, group_id)
@@ -146,7 +158,9 @@ func (s *Staff) Board(ctx context.Context, t *tenant.Tenant, by authz.Subject) (
 			return err
 		}
 		for _, r := range rows {
-			b.People = append(b.People, r.person())
+			p := r.person()
+			p.Own = p.Issuer != s.c.Platform
+			b.People = append(b.People, p)
 		}
 		if err := tx.Select(ctx, &b.Groups, groupsSQL, MaxGroups); err != nil {
 			return err

@@ -38,7 +38,7 @@ func newOffice(t *testing.T) *office {
 	o.at = o.Create("north")
 	o.policies = authz.NewPolicies(nil)
 	o.staff = member.NewStaff(member.StaffConfig{
-		DB: o.Portal, Policies: o.policies, Mail: &o.mail, BaseURL: "https://portal.example",
+		DB: o.Portal, Policies: o.policies, Mail: &o.mail, Platform: idp, BaseURL: "https://portal.example",
 		Now: o.Now,
 	})
 	o.robin = o.hire("Robin", authz.Owner)
