@@ -105,7 +105,7 @@ func (s *storage) tell(ctx context.Context, issuer, address string, over session
 	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	resp, err := http.DefaultClient.Do(r)
 	if err != nil {
-		return false, nil //nolint:nilerr // nobody is there: it was not taken
+		return false, nil // nobody is there: it was not taken
 	}
 	_ = resp.Body.Close()
 	return resp.StatusCode == http.StatusOK, nil
