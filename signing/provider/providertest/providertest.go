@@ -183,7 +183,9 @@ func (s *suite) isBound() {
 func (s *suite) refusesReferences() {
 	ref, _, _ := s.key(home)
 	wrong := append([][]byte{
-		nil, {0}, []byte("../../sys/seal"), bytes.Repeat([]byte("a"), signing.MaxReference+1),
+		nil,
+		{0},
+		[]byte("../../sys/seal"), bytes.Repeat([]byte("a"), signing.MaxReference+1),
 		ref[:len(ref)-1], append(bytes.Clone(ref), 'a'),
 	}, s.Foreign...)
 	for _, r := range wrong {
