@@ -156,9 +156,7 @@ type keyPage struct {
 	Rules          []string
 	Versions       []versionView
 	Publics        []publicView
-	Past           []keyLink
-	Back, Audit    string
-	Wide           bool
+	Back           string
 }
 
 type versionView struct {

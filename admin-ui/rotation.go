@@ -24,7 +24,7 @@ type rotationPage struct {
 	Checks                         []checkView
 	// What can be done: each is a path, empty if not.
 	HandOver, Confirm, Rehearse, Ask, Activate, Retire, Cancel string
-	Public, Approvals, Pack, Back                              string
+	Public, Approvals, Back                                    string
 	Contact, AskReason                                         *field
 	Party                                                      *radios
 	Waits                                                      string
