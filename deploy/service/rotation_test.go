@@ -259,7 +259,11 @@ func (r *rotating) flow(ctx context.Context) error {
 		do   func(context.Context, *held) error
 	}{
 		{"issue", func(ctx context.Context, h *held) error { return r.issueTo(ctx, h, "likely") }},
-		{"verify", r.verify}, {"certificate", r.certify}, {"publish", r.publish}, {"revise", r.revise}, {"download", r.await},
+		{"verify", r.verify},
+		{"certificate", r.certify},
+		{"publish", r.publish},
+		{"revise", r.revise},
+		{"download", r.await},
 	} {
 		if err := step.do(ctx, h); err != nil {
 			return fmt.Errorf("%s: %w", step.name, err)
