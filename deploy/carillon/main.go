@@ -30,6 +30,7 @@ type commands struct {
 	Restore     restoreCommand     `cmd:"" help:"Restore a backup into an empty database."`
 	Drill       drillCommand       `cmd:"" help:"Restore a backup into a database that is thrown away, and tell whether it would serve; exit code 1 if not."`
 	Audit       auditCommands      `cmd:"" help:"Export audit logs, and tell whether they were tampered with."`
+	Ceremony    ceremonyCommands   `cmd:"" help:"Acts on key material that two people do together."`
 	ChaffCheck  chaffCheckCommand  `cmd:"" name:"chaff-check" help:"Try to tell cover traffic from real requests, at a running server without rate limits."`
 	GuessRun    guessRunCommand    `cmd:"" name:"guess-run" help:"Guess codes of a server on this machine from many addresses, beside honest phones, and tell what it came to."`
 	developing

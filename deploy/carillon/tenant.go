@@ -27,6 +27,7 @@ type tenantCommands struct {
 	Share              tenantShareCommands              `cmd:"" help:"Exposure keys that health authorities give each other."`
 	APIKey             tenantAPIKeyCommands             `cmd:"" name:"api-key" help:"Keys with which apps and systems present themselves."`
 	App                tenantAppCommands                `cmd:"" help:"The apps to which a health authority's links lead."`
+	MakeOwner          tenantMakeOwnerCommand           `cmd:"" name:"make-owner" help:"Break glass: make a member an owner, for an authority whose owners cannot do so."`
 }
 
 type tenantCreateCommand struct {
