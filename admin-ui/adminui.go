@@ -230,6 +230,8 @@ type Config struct {
 	Support Support
 	// SelfTests shows how the tenant's servers tried themselves; nil leaves its page out.
 	SelfTests SelfTests
+	// Leaving lets staff have their authority leave the platform; nil leaves its pages out.
+	Leaving Leaving
 	// Operators is the part of the platform's own pages; nil in a process that leaves
 	// them out. Desk, beside it, has the applications to become a health authority; nil
 	// leaves them out.

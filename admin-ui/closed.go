@@ -13,6 +13,9 @@ type closedPage struct {
 	// Audit is the path of the audit log, which stays open; empty for whoever may not
 	// read it.
 	Audit string
+	// Leaving is the path of the page about leaving, which has the way back; empty for
+	// whoever may not use it, and while there is none.
+	Leaving string
 }
 
 func (s *Server) closed(v *visit, k known) answer {
@@ -27,6 +30,9 @@ func (s *Server) closed(v *visit, k known) answer {
 	}
 	if v.may(authz.AuditRead) {
 		p.Audit = v.path("/audit")
+	}
+	if v.tenant.State == tenant.Leaving && s.config.Leaving != nil && v.may(authz.TenantLeave) {
+		p.Leaving = v.path("/leaving")
 	}
 	return answer{status: k.status, page: "closed", heading: s.words.text(heading), data: p}
 }

@@ -14,6 +14,7 @@ import (
 	"carillon/tenant/idp"
 	"carillon/tenant/key"
 	"carillon/tenant/key/custody"
+	"carillon/tenant/leaving"
 	"carillon/tenant/member"
 	"carillon/tenant/platform"
 	"carillon/tenant/role"
@@ -121,6 +122,9 @@ func knownErrors() []known {
 		{custody.ErrPeriod, http.StatusUnprocessableEntity, fieldPeriod, "keys.error.period", ""},
 		{custody.ErrReason, http.StatusUnprocessableEntity, fieldReason, "keys.error.reason", ""},
 		{custody.ErrContact, http.StatusUnprocessableEntity, fieldContact, "keys.error.contact", ""},
+		{leaving.ErrTyped, http.StatusUnprocessableEntity, fieldTyped, "leaving.error.typed", ""},
+		{leaving.ErrState, http.StatusConflict, "", "leaving.error.state", "leaving.error.state.advice"},
+		{leaving.ErrNotLeaving, http.StatusConflict, "", "leaving.error.stays", "leaving.error.stays.advice"},
 		{errMethod, http.StatusMethodNotAllowed, "", "error.missing", "error.missing.advice"},
 		{errCrossOrigin, http.StatusForbidden, "", "error.origin", "error.origin.advice"},
 		{errForm, http.StatusBadRequest, "", "error.form", "error.form.advice"},

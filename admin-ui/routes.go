@@ -47,6 +47,9 @@ func (s *Server) routes() []route {
 	if s.config.Staff != nil && s.config.Support != nil {
 		list = slices.Concat(list, s.supportRoutes())
 	}
+	if s.config.Staff != nil && s.config.Leaving != nil {
+		list = slices.Concat(list, s.leavingRoutes())
+	}
 	return list
 }
 

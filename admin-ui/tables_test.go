@@ -17,6 +17,7 @@ import (
 	"carillon/tenant/client"
 	"carillon/tenant/idp"
 	"carillon/tenant/key/custody"
+	"carillon/tenant/leaving"
 	"carillon/tenant/member"
 	"carillon/tenant/platform"
 	"carillon/tenant/role"
@@ -28,7 +29,7 @@ import (
 
 func TestEveryErrorOfTheDomainHasAnAnswer(t *testing.T) {
 	t.Parallel()
-	sentinels := slices.Concat(authz.Sentinels(), oidc.Sentinels(), member.Sentinels(), idp.Sentinels(), verification.Sentinels(), sharing.Sentinels(), client.Sentinels(), role.Sentinels(), platform.Sentinels(), support.Sentinels(), signup.Sentinels(), custody.Sentinels(), approval.Sentinels(),
+	sentinels := slices.Concat(authz.Sentinels(), oidc.Sentinels(), member.Sentinels(), idp.Sentinels(), verification.Sentinels(), sharing.Sentinels(), client.Sentinels(), role.Sentinels(), platform.Sentinels(), support.Sentinels(), leaving.Sentinels(), signup.Sentinels(), custody.Sentinels(), approval.Sentinels(),
 		[]error{tenant.ErrUnknown, errNoPage, errNoChange, errMethod, errCrossOrigin, errForm, errClosed, errOutside, errUnlinked})
 	for _, sentinel := range sentinels {
 		k, found := lookUp(sentinel)

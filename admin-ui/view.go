@@ -150,6 +150,7 @@ func (s *Server) settings(v *visit) []navItem {
 		{authz.KeyRead, "nav.keys", "/keys"},
 		{authz.MemberRead, "nav.support", "/support"},
 		{authz.SelfTestRun, "nav.selftest", "/self-test"},
+		{authz.TenantLeave, "nav.leaving", "/leaving"},
 	} {
 		if v.may(entry.action) {
 			items = append(items, navItem{Text: s.words.text(entry.key), Path: v.path(entry.path), Current: v.within(entry.path)})

@@ -225,5 +225,13 @@ func TestRoundTrips(t *testing.T) {
 
 func (f *fixture) put(t *testing.T, of *tenant.Tenant, into tenant.State) {
 	t.Helper()
-	f.sql(t, `update tenant_directory set state = $2 where tenant = $1`, of.ID.String(), string(into))
+	switch into { //nolint:exhaustive // the others are changed like this
+	case tenant.Leaving:
+		f.world.MarkLeaving(of)
+	case tenant.Erased:
+		f.world.MarkErased(of)
+	default:
+		f.sql(t, `delete from tenant_leaving where tenant_id = $1`, of.ID.String())
+		f.sql(t, `update tenant_directory set state = $2 where tenant = $1`, of.ID.String(), string(into))
+	}
 }

@@ -81,6 +81,13 @@ var rules = []struct{ name, query string }{
     join pg_attribute a on a.attrelid = t.oid and a.attname = 'tenant_id'
    where not a.attnotnull`},
 
+	{"the tenant's rows cannot be erased", `
+  select t.relname
+    from tenant_tables t
+   where not has_table_privilege('carillon_erasure', t.oid, 'select')
+      or not has_table_privilege('carillon_erasure', t.oid, 'delete')
+      or not exists (select from pg_policy p where p.polrelid = t.oid and p.polname = 'only_erased' and not p.polpermissive)`},
+
 	{"a table has no comment", `
   select c.relname
     from pg_class c
@@ -175,6 +182,7 @@ func TestCarelessTablesAreFound(t *testing.T) {
 		{"function above the policies", `create function careless() returns bigint language sql security definer return (select count(*) from member);`, "a function runs with its owner's rights: careless"},
 		{"check without a name", `create table careless (tenant_id uuid primary key, x int check (x > 0));` + secure + policy + comment, "a check has no name of its own: careless_x_check"},
 		{"tenant may be null", `create table careless (tenant_id uuid);` + secure + policy + comment, "the tenant may be null: careless"},
+		{"not erased", `create table careless (tenant_id uuid primary key);` + secure + policy + comment, "the tenant's rows cannot be erased: careless"},
 		{"no comment", `create table careless (tenant_id uuid primary key);` + secure + policy, "a table has no comment: careless"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -253,22 +261,30 @@ func TestProcessRolesAreUnprivileged(t *testing.T) {
                         and o.deptype = 'o' and o.dbid in (0, (select oid from pg_database where datname = current_database())))
           or exists (select from pg_auth_members m
                       where m.member = r.oid
-                        -- taken on by name, for one transaction: see DB.InSharing, InKeeping and InKeyList
-                        and not (r.rolname = 'carillon_jobs' and m.roleid in ('carillon_sharing'::regrole, 'carillon_keeping'::regrole))
-                        and not (r.rolname = 'carillon_portal' and m.roleid = 'carillon_key_list'::regrole)))`); len(bad) > 0 {
+                        -- taken on by name, for one transaction: see DB.InSharing, DB.InRole
+                        and (r.rolinherit or (r.rolname, m.roleid::regrole::text) not in (
+                             ('carillon_jobs', 'carillon_sharing'), ('carillon_jobs', 'carillon_erasure'),
+                             ('carillon_jobs', 'carillon_archive'), ('carillon_operator', 'carillon_import'),
+                             ('carillon_jobs', 'carillon_keeping'), ('carillon_portal', 'carillon_key_list')))))`); len(bad) > 0 {
 		t.Errorf("privileged: %q", bad)
 	}
-	want := []string{"carillon_backup", "carillon_device", "carillon_issuer", "carillon_jobs", "carillon_keeping", "carillon_key_list", "carillon_operator", "carillon_portal", "carillon_publish", "carillon_report", "carillon_sharing"}
+	want := []string{
+		"carillon_archive", "carillon_backup", "carillon_device", "carillon_erasure", "carillon_import", "carillon_issuer", "carillon_jobs",
+		"carillon_keeping", "carillon_key_list", "carillon_operator", "carillon_portal", "carillon_publish", "carillon_report", "carillon_sharing",
+	}
 	if diff := cmp.Diff(want, texts(t, db, `select rolname from pg_roles where rolname like 'carillon\_%'`)); diff != "" {
 		t.Errorf("roles (-want +got):\n%s", diff)
 	}
-	if login := texts(t, db, `select rolname from pg_roles where rolname in ('carillon_sharing', 'carillon_keeping', 'carillon_key_list') and rolcanlogin`); len(login) > 0 {
-		t.Errorf("anybody may log in as %q", login)
+	if login := texts(t, db, `
+  select rolname
+    from pg_roles
+   where rolname in ('carillon_sharing', 'carillon_erasure', 'carillon_archive', 'carillon_import', 'carillon_keeping', 'carillon_key_list') and rolcanlogin`); len(login) > 0 {
+		t.Errorf("anybody may log in as %q, which are for one transaction each", login)
 	}
 	if unasked := texts(t, db, `
   select m.rolname || ' has the rights of ' || r.rolname
     from pg_roles r, pg_roles m
-   where r.rolname in ('carillon_keeping', 'carillon_key_list')
+   where r.rolname in ('carillon_keeping', 'carillon_key_list', 'carillon_erasure', 'carillon_archive', 'carillon_import')
      and m.rolname like 'carillon\_%' and m.rolname <> r.rolname
      and pg_has_role(m.oid, r.oid, 'usage')`); len(unasked) > 0 {
 		t.Errorf("all the time: %q", unasked)

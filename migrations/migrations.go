@@ -36,7 +36,7 @@ func Up(ctx context.Context, dsn string) error {
 }
 
 func up(ctx context.Context, dsn string, steps fs.FS) error {
-	return with(dsn, steps, func(p *goose.Provider) error {
+	return with(ctx, dsn, steps, func(p *goose.Provider) error {
 		_, err := p.Up(ctx)
 		return err
 	})
@@ -49,13 +49,13 @@ func UpTo(ctx context.Context, dsn string, version int64) error {
 	if err != nil {
 		return err
 	}
-	return with(dsn, steps, func(p *goose.Provider) error {
+	return with(ctx, dsn, steps, func(p *goose.Provider) error {
 		_, err := p.UpTo(ctx, version)
 		return err
 	})
 }
 
-func with(dsn string, steps fs.FS, work func(*goose.Provider) error) error {
+func with(ctx context.Context, dsn string, steps fs.FS, work func(*goose.Provider) error) error {
 	db, err := sql.Open("postgres", dsn)
 	if err != nil {
 		return fmt.Errorf("connect: %w", err)
@@ -68,7 +68,11 @@ func with(dsn string, steps fs.FS, work func(*goose.Provider) error) error {
 	if err != nil {
 		return errors.Join(err, db.Close())
 	}
-	return errors.Join(work(provider), provider.Close())
+	err = work(provider)
+	if err == nil {
+		err = openToErasure(ctx, db)
+	}
+	return errors.Join(err, provider.Close())
 }
 
 // Newest is the version of the last step.
@@ -82,6 +86,19 @@ func Newest() int64 {
 		panic(err)
 	}
 	return version
+}
+
+// openToErasure lets the role that erases tenants empty tables that are new.
+func openToErasure(ctx context.Context, db *sql.DB) error {
+	var known bool
+	err := db.QueryRowContext(ctx, `select to_regprocedure('open_to_erasure()') is not null`).Scan(&known)
+	if err == nil && known {
+		_, err = db.ExecContext(ctx, `select open_to_erasure()`)
+	}
+	if err != nil {
+		return fmt.Errorf("open new tables to erasure: %w", err)
+	}
+	return nil
 }
 
 // Fingerprint is a short text that changes whenever a step does.

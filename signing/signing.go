@@ -48,9 +48,19 @@ const (
 	Message Purpose = "message"
 	// Provider is a password at whoever delivers messages; the key ID is its place.
 	Provider Purpose = "provider"
+	// Archive is a part of an archive of the tenant's data; the key ID is the archive's and
+	// the part's number.
+	Archive Purpose = "archive"
 	// Batch is a row of a batch of codes; the key ID is what it is and where.
 	Batch Purpose = "batch"
 )
+
+// Erasure keys sign certificates of erasure (package erasure). They are the platform's, which
+// stands for their tenant.
+const Erasure Purpose = "erasure"
+
+// Platform stands for the tenant in bindings of what belongs to none.
+const Platform = "platform"
 
 // Purposes are all those with keys of their own.
 func Purposes() []Purpose {

@@ -170,6 +170,34 @@ func (db *DB) InKeyList(ctx context.Context, id ID, fn func(*Tx) error) error {
 	return db.run(ctx, setTenant(id)+"; set local role carillon_key_list", fn)
 }
 
+// Role is one that nobody can log in as, and that a process takes on by name for a
+// transaction: see [DB.InRole].
+type Role string
+
+// The roles that are taken on.
+const (
+	// Eraser empties the tables of the bound tenant, if that was erased. The role
+	// carillon_jobs takes it on.
+	Eraser Role = "carillon_erasure"
+	// Archivist reads what goes into an archive of the bound tenant, while one is asked
+	// for. The role carillon_jobs takes it on.
+	Archivist Role = "carillon_archive"
+	// Importer writes the rows of a tenant that the same transaction has made. The role
+	// carillon_operator takes it on.
+	Importer Role = "carillon_import"
+)
+
+// InRole is [DB.In] under another role than the process's own, which has none of its
+// rights otherwise.
+func (db *DB) InRole(ctx context.Context, id ID, r Role, fn func(*Tx) error) error {
+	return db.run(ctx, setTenant(id)+"; set local role "+pq.QuoteIdentifier(string(r)), fn)
+}
+
+// InSnapshot is [DB.InRole] in which all statements see one moment, and none writes.
+func (db *DB) InSnapshot(ctx context.Context, id ID, r Role, fn func(*Tx) error) error {
+	return db.run(ctx, "; set transaction isolation level repeatable read, read only"+setTenant(id)+"; set local role "+pq.QuoteIdentifier(string(r)), fn)
+}
+
 // Platform runs fn in a transaction bound to no tenant: it sees the few tables
 // that have none (the directory, login sessions), and no row of any other.
 func (db *DB) Platform(ctx context.Context, fn func(*Tx) error) error {

@@ -180,7 +180,7 @@ func (d *Directory) page(ctx context.Context, after *ID) ([]ID, error) {
 
 const (
 	entryColumns = `
-  select d.tenant, d.number, d.slug, d.name, d.region, d.health_authority_id, d.state, d.state_reason, d.state_since, d.kind, p.maintenance
+  select d.tenant, d.number, d.slug, d.name, d.region, d.health_authority_id, d.state, d.state_reason, d.state_since, d.winding_down, d.kind, p.maintenance
     from tenant_directory d, platform p
    where d.state <> 'erased'
      and `
@@ -218,6 +218,7 @@ func (d *Directory) load(ctx context.Context, n name) (*Tenant, error) {
 		Kind              Kind
 		StateReason       string     `db:"state_reason"`
 		StateSince        *time.Time `db:"state_since"`
+		WindingDown       bool       `db:"winding_down"`
 		Maintenance       bool
 	}
 	query, arg := n.query()
@@ -230,7 +231,7 @@ func (d *Directory) load(ctx context.Context, n name) (*Tenant, error) {
 	}
 	t := &Tenant{
 		ID: row.Tenant, Number: row.Number, Slug: row.Slug, Name: row.Name, Region: row.Region,
-		HealthAuthorityID: row.HealthAuthorityID, State: row.State, StateReason: row.StateReason, Kind: row.Kind,
+		HealthAuthorityID: row.HealthAuthorityID, State: row.State, StateReason: row.StateReason, WindingDown: row.WindingDown, Kind: row.Kind,
 		Maintenance: row.Maintenance || d.held.Load(),
 	}
 	if row.StateSince != nil {

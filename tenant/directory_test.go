@@ -174,7 +174,7 @@ func TestErased(t *testing.T) {
 	t.Parallel()
 	w := tenanttest.New(t)
 	north := w.Create("north")
-	exec(t, w, `update tenant_directory set state = 'erased' where tenant = $1`, north.ID)
+	w.MarkErased(north)
 	exec(t, w, `insert into directory_host (host, tenant) values ('north.example', $1)`, north.ID)
 	d := tenant.NewDirectory(w.Device)
 	for name, find := range map[string]func() (*tenant.Tenant, error){
@@ -188,6 +188,42 @@ func TestErased(t *testing.T) {
 			t.Errorf("by %s: %v, %v", name, got, err)
 		}
 	}
+}
+
+// A tenant is leaving exactly while a row says so, is erased only while it leaves, and
+// then for good; the portal changes the tenant it is bound to.
+func TestStatesAreKept(t *testing.T) {
+	t.Parallel()
+	w := tenanttest.New(t)
+	north, south := w.Create("north"), w.Create("south")
+	move := func(bound, id tenant.ID, state string) error {
+		return w.Portal.In(t.Context(), bound, func(tx *tenant.Tx) error {
+			_, err := tx.Exec(t.Context(), `update tenant_directory set state = $2 where tenant = $1`, id, state)
+			return err
+		})
+	}
+	refused := func(what string, err error) {
+		t.Helper()
+		if !tenant.Violates(err, "tenant_directory_state_kept") {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	refused("erased at once", move(north.ID, north.ID, "erased"))
+	refused("leaving without a row", move(north.ID, north.ID, "leaving"))
+	refused("another tenant", move(north.ID, south.ID, "suspended"))
+	exec(t, w, `
+insert into tenant_leaving (tenant_id, asked_by, approved_by, begun_at, closes_at, erase_after)
+values ($1, 'robin', 'sam', now(), now(), now() + interval '30 days')`, north.ID)
+	refused("another tenant, which does not leave", move(south.ID, south.ID, "leaving"))
+	if err := move(north.ID, north.ID, "leaving"); err != nil {
+		t.Fatal(err)
+	}
+	refused("active while a row says leaving", move(north.ID, north.ID, "active"))
+	if err := move(north.ID, north.ID, "erased"); err != nil {
+		t.Fatal(err)
+	}
+	refused("back", move(north.ID, north.ID, "active"))
+	refused("back to leaving", move(north.ID, north.ID, "leaving"))
 }
 
 // All tenants are visited once, page by page, until one visit fails.

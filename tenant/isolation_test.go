@@ -124,6 +124,9 @@ var fillSQL = []string{
 	 values ($1, gen_random_uuid(), 'token', 'requested', now(), 'Robin')`,
 	`insert into key_alarm (tenant_id, purpose, kind, raised_at) values ($1, 'token', 'late', now())`,
 	`insert into signing_key (tenant_id, purpose, version, key_id, state, destroyed_at) values ($1, 'code-mac', 99, '99', 'destroyed', now())`,
+	`insert into tenant_leaving (tenant_id, asked_by, approved_by, begun_at, closes_at, erase_after)
+	 values ($1, 'robin', 'sam', now(), now() + interval '4 days', now() + interval '30 days')`,
+	`insert into tenant_archive (tenant_id, archive_id, recipient, asked_by, asked_at) values ($1, gen_random_uuid(), '', 'robin', now())`,
 	`insert into mobile_app (tenant_id, os, name, app_id, store_url)
 	 values ($1, 'ios', 'App', 'TEAMID.org.health', 'https://store.example')`,
 }
@@ -178,28 +181,46 @@ func TestTenantsAreApart(t *testing.T) {
 			})
 		}
 	}
-	// The roles that others take on: to fetch shared keys, while nothing is shared, and for
-	// signing keys.
-	for role, take := range map[string]func(tenant.ID) binding{
-		"carillon_sharing": func(id tenant.ID) binding {
-			return func(ctx context.Context, fn func(*tenant.Tx) error) error {
-				return w.Jobs.InSharing(ctx, id, "probe", fn)
-			}
+	// The roles that are taken on for a transaction: that which fetches shared keys, while
+	// nothing is shared; those for signing keys; that which archives, while both wait for an archive; those which
+	// erase and import, while neither tenant was erased or is being imported.
+	taken := map[string]func(context.Context, tenant.ID, func(*tenant.Tx) error) error{
+		"carillon_sharing": func(ctx context.Context, id tenant.ID, fn func(*tenant.Tx) error) error {
+			return w.Jobs.InSharing(ctx, id, "probe", fn)
 		},
-		"carillon_keeping": func(id tenant.ID) binding {
-			return func(ctx context.Context, fn func(*tenant.Tx) error) error {
-				return w.Jobs.InKeeping(ctx, id, "probe", fn)
-			}
+		"carillon_keeping": func(ctx context.Context, id tenant.ID, fn func(*tenant.Tx) error) error {
+			return w.Jobs.InKeeping(ctx, id, "probe", fn)
 		},
-		"carillon_key_list": func(id tenant.ID) binding {
-			return func(ctx context.Context, fn func(*tenant.Tx) error) error { return w.Portal.InKeyList(ctx, id, fn) }
+		"carillon_key_list": func(ctx context.Context, id tenant.ID, fn func(*tenant.Tx) error) error {
+			return w.Portal.InKeyList(ctx, id, fn)
 		},
-	} {
+		"carillon_archive": func(ctx context.Context, id tenant.ID, fn func(*tenant.Tx) error) error {
+			return w.Jobs.InRole(ctx, id, tenant.Archivist, fn)
+		},
+		"carillon_erasure": func(ctx context.Context, id tenant.ID, fn func(*tenant.Tx) error) error {
+			return w.Jobs.InRole(ctx, id, tenant.Eraser, fn)
+		},
+		"carillon_import": func(ctx context.Context, id tenant.ID, fn func(*tenant.Tx) error) error {
+			return w.Operator.InRole(ctx, id, tenant.Importer, fn)
+		},
+	}
+	for role, in := range taken {
+		idle := role == "carillon_erasure" || role == "carillon_import"
 		for _, tab := range tables {
-			p := prober{t: t, role: role, table: tab, victim: victim.ID, grants: grantsOf(t, w.Database.Super(), role, tab.name)}
-			p.probe("bound to its own tenant", own, take(victim.ID))
-			p.probe("bound to another tenant", foreign, take(twin.ID))
-			p.probe("bound to a tenant that does not exist", foreign, take(tenant.NewID()))
+			p := prober{
+				t: t, role: role, table: tab, victim: victim.ID,
+				grants: grantsOf(t, w.Database.Super(), role, tab.name),
+			}
+			bound := func(id tenant.ID) binding {
+				return func(ctx context.Context, fn func(*tenant.Tx) error) error { return in(ctx, id, fn) }
+			}
+			side := own
+			if idle {
+				side = foreign
+			}
+			p.probe("bound to its own tenant", side, bound(victim.ID))
+			p.probe("bound to another tenant", foreign, bound(twin.ID))
+			p.probe("bound to a tenant that does not exist", foreign, bound(tenant.NewID()))
 		}
 	}
 	if after := contents(t, w.Database.Super(), tables, victim.ID); after != before {
@@ -350,7 +371,7 @@ const tablesSQL = `
   select c.relname,
          (select array_agg(a.attname order by a.attnum)
             from pg_attribute a
-           where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped and a.attidentity <> 'a')
+           where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped and a.attidentity <> 'a' and a.attgenerated = '')
     from pg_class c
    where c.relnamespace = 'public'::regnamespace
      and c.relkind in ('r', 'p')

@@ -9,12 +9,15 @@ import (
 )
 
 // readOnly reports whether the tenant is only read from: the platform is in maintenance,
-// or the tenant is suspended or leaving, which to phones and programs is the same.
-func (t *Tenant) readOnly() bool { return t.Maintenance || t.State != Active }
+// or the tenant is suspended or leaving, which to phones and programs is the same. One
+// that winds down is not yet.
+func (t *Tenant) readOnly() bool { return t.Maintenance || t.State != Active && !t.WindingDown }
 
 // ClosedForIssue reports whether codes may not be issued or asked for: the tenant is only
-// read from, or is in maintenance by its own switch (verification protocol §0.4).
-func (t *Tenant) ClosedForIssue() bool { return t.readOnly() || t.Settings.Maintenance }
+// read from, leaves, or is in maintenance by its own switch (verification protocol §0.4).
+func (t *Tenant) ClosedForIssue() bool {
+	return t.readOnly() || t.State == Leaving || t.Settings.Maintenance
+}
 
 // ClosedForVerify reports whether codes may not be verified: the tenant is only read from.
 // Its own switch leaves the codes good that are out.

@@ -98,7 +98,8 @@ const (
 	Active State = "active"
 	// Suspended tenants are only read from, until an operator resumes them.
 	Suspended State = "suspended"
-	// Leaving tenants are only read from, for good.
+	// Leaving tenants issue no codes, and are only read from once those that are out have
+	// ended (Tenant.WindingDown). They stay if they say so in time.
 	Leaving State = "leaving"
 	Erased  State = "erased"
 )
@@ -138,6 +139,8 @@ type Tenant struct {
 	// that it has had from the start.
 	StateReason string
 	StateSince  time.Time
+	// WindingDown says of a leaving tenant that its phones can use the codes that are out.
+	WindingDown bool
 	// Maintenance says whether the whole platform is in maintenance (verification
 	// protocol §0.4). The tenant's own switch is in Settings.
 	Maintenance bool

@@ -24,6 +24,8 @@ type tenantImportCommands struct {
 	Run    importRunCommand    `cmd:"" help:"Look at the index now, and try files again that failed."`
 	Report importReportCommand `cmd:"" help:"Tell of each file, and of the keys that were not imported."`
 	Remove importRemoveCommand `cmd:"" help:"End an import. Keys that it has brought stay until they are old."`
+
+	Archive tenantImportArchiveCommand `cmd:"" help:"Have a health authority of another deployment live here, from what \"carillon tenant archive\" wrote there."`
 }
 
 type importAddCommand struct {

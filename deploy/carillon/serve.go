@@ -40,6 +40,8 @@ type serveCommand struct {
 	SelfTest       time.Duration `name:"self-test" default:"15m" env:"CARILLON_SELF_TEST" help:"Pause between two self-tests of a health authority: a rehearsal from code to verified export. 0 for none."`
 	SelfTestURL    string        `name:"self-test-url" env:"CARILLON_SELF_TEST_URL" help:"Where self-tests reach the service, as phones do (default: --base-url)." placeholder:"URL"`
 	StatisticsDays int           `default:"91" env:"CARILLON_STATISTICS_DAYS" help:"Days that statistics are kept: 30 to 180."`
+	CoolDownDays   int           `default:"30" env:"CARILLON_COOL_DOWN_DAYS" help:"Days until an authority that leaves is erased, in which it can come back: 7 to 365."`
+	BackupKeys     string        `name:"backup-keys" env:"CARILLON_BACKUP_KEYS" help:"Where the wrapped data keys of health authorities are kept beside the backups, as for \"carillon backup\": an erased authority's is destroyed there. Without it, certificates of erasure say that there are none." placeholder:"PLACE"`
 	TrustedProxy   []string      `env:"CARILLON_TRUSTED_PROXY" help:"Network of a proxy in front, such as 10.0.0.0/8: its X-Forwarded-For is believed. May be given several times, or with commas." placeholder:"NETWORK"`
 	Maintenance    bool          `env:"CARILLON_MAINTENANCE" help:"Start read-only: this process issues and verifies no codes. \"carillon maintenance on\" does it for all, without a restart."`
 	QuotaLogOnly   bool          `name:"quota-log-only" env:"CARILLON_QUOTA_LOG_ONLY" help:"Issue codes beyond the daily quotas, and only tell the log."`
@@ -109,6 +111,10 @@ func (c serveCommand) Run(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("mail server: %w", err)
 	}
+	backups, err := openBackupKeys(ctx, c.BackupKeys)
+	if err != nil {
+		return fmt.Errorf("keys of backups: %w", err)
+	}
 	svc, err := service.Open(ctx, service.Config{
 		Roles:           roles,
 		DSN:             func(role string) (string, error) { return asRole(c.Database, role) },
@@ -127,6 +133,8 @@ func (c serveCommand) Run(ctx context.Context) error {
 		SelfTestInterval:    c.SelfTest,
 		SelfTestURL:         c.SelfTestURL,
 		StatisticsRetention: time.Duration(c.StatisticsDays) * 24 * time.Hour,
+		CoolDown:            time.Duration(c.CoolDownDays) * 24 * time.Hour,
+		BackupKeys:          backups,
 		Proxies:             proxies,
 		Maintenance:         c.Maintenance,
 		QuotaLogOnly:        c.QuotaLogOnly,

@@ -23,9 +23,13 @@ type tenantCommands struct {
 	ReportPage         tenantReportPageCommands         `cmd:"" help:"The hosted page for self-reports."`
 	PurgePhone         tenantPurgePhoneCommand          `cmd:"" help:"Let a telephone number report again, and end its unused code. The number is read from standard input."`
 	VerificationServer tenantVerificationServerCommands `cmd:"" help:"Outside verification servers whose certificates are accepted."`
-	Import             tenantImportCommands             `cmd:"" help:"Keys of outside key servers."`
+	Import             tenantImportCommands             `cmd:"" help:"A health authority from another deployment, or keys of outside key servers."`
 	Share              tenantShareCommands              `cmd:"" help:"Exposure keys that health authorities give each other."`
 	APIKey             tenantAPIKeyCommands             `cmd:"" name:"api-key" help:"Keys with which apps and systems present themselves."`
+	Archive            tenantArchiveCommand             `cmd:"" help:"Write all that is a health authority's own into one file."`
+	ErasureKey         erasureKeyCommand                `cmd:"" help:"Print the public keys with which certificates of erasure are signed."`
+	Erasure            erasureCertificateCommand        `cmd:"" help:"Print the certificate of a health authority that was erased."`
+	VerifyErasure      verifyErasureCommand             `cmd:"" help:"Tell whether a certificate of erasure is the platform's, and what it says. Needs no database."`
 	App                tenantAppCommands                `cmd:"" help:"The apps to which a health authority's links lead."`
 	MakeOwner          tenantMakeOwnerCommand           `cmd:"" name:"make-owner" help:"Break glass: make a member an owner, for an authority whose owners cannot do so."`
 }

@@ -48,7 +48,7 @@ type everybody struct {
 const (
 	nowhere   = "nowhere"
 	suspended = "resting"
-	leaving   = "going"
+	going     = "going"
 	erased    = "gone"
 	// stranger belongs to no tenant; neighbor owns other and its sandbox.
 	stranger = "stranger"
@@ -91,7 +91,7 @@ func newEverybody(t *testing.T) *everybody {
 		e.cookies[name] = e.signIn(t, name)
 	}
 	for _, name := range e.members() { // the first visit binds the person to her membership
-		for _, slug := range []string{string(e.own.Slug), string(e.sandbox.Slug), suspended, leaving} {
+		for _, slug := range []string{string(e.own.Slug), string(e.sandbox.Slug), suspended, going} {
 			e.visit(t, name, http.MethodGet, "/portal/"+slug+"/", nil)
 		}
 	}
@@ -128,10 +128,12 @@ func (e *everybody) populate(t *testing.T, issuer string) {
 	}
 	e.own, e.other, e.third = e.world.Create("north"), e.world.Create("south"), e.world.Create("west")
 	e.sandbox, e.otherSandbox = e.createSandbox("north-sandbox", "ZZ-NNN"), e.createSandbox("south-sandbox", "ZZ-SSS")
-	closed := map[string]tenant.State{suspended: tenant.Suspended, leaving: tenant.Leaving, erased: tenant.Erased}
+	closed := map[string]tenant.State{suspended: tenant.Suspended, going: tenant.Leaving, erased: tenant.Erased}
 	mine := []*tenant.Tenant{e.own, e.sandbox}
-	for slug := range closed {
-		mine = append(mine, e.world.Create(slug))
+	into := map[*tenant.Tenant]tenant.State{}
+	for slug, state := range closed {
+		of := e.world.Create(slug)
+		mine, into[of] = append(mine, of), state
 	}
 	for _, of := range mine {
 		for _, r := range authz.TenantRoles() {
@@ -157,8 +159,15 @@ func (e *everybody) populate(t *testing.T, issuer string) {
 			t.Fatal(err)
 		}
 	}
-	for slug, state := range closed {
-		e.sql(t, `update tenant_directory set state = $2 where slug = $1`, slug, state)
+	for of, state := range into {
+		switch state { //nolint:exhaustive // active ones are as they are
+		case tenant.Suspended:
+			e.sql(t, `update tenant_directory set state = $2 where slug = $1`, of.Slug, state)
+		case tenant.Leaving:
+			e.world.MarkLeaving(of)
+		case tenant.Erased:
+			e.world.MarkErased(of)
+		}
 	}
 }
 

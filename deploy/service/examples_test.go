@@ -28,6 +28,9 @@ type example struct {
 // examples are the requests to those routes of a tenant that need more than their URL, by
 // method and path. The bodies of routes that take JSON are in bodies.
 var examples = map[string]example{
+	"POST /portal/:tenant/leaving/new":                  {form: url.Values{"typed": {"north"}, "reason": {"It is over."}}},
+	"POST /portal/:tenant/leaving/begin":                {},
+	"POST /portal/:tenant/leaving/stay":                 {},
 	"GET /portal/:tenant/codes":                         {form: url.Values{"id": {"5f2b1c4e-4f5f-4b6a-9d4b-0d7a6c1e2f3a"}}, named: map[string]string{"id": "code"}},
 	"GET /portal/:tenant/audit":                         {form: url.Values{"who": {"r"}, "action": {"code"}, "target": {"t"}, "from": {"2026-11-01"}, "until": {"2026-11-30"}, "before": {"7"}}},
 	"GET /portal/:tenant/audit/log":                     {},

@@ -17,6 +17,7 @@ import (
 	"carillon/tenant/idp"
 	"carillon/tenant/key"
 	"carillon/tenant/key/custody"
+	"carillon/tenant/leaving"
 	"carillon/tenant/member"
 	"carillon/tenant/outbound"
 	"carillon/tenant/role"
@@ -72,6 +73,9 @@ func (s *Service) wirePortal(ctx context.Context, surface *api.Config, c *adminu
 	desk := support.NewDesk(db, surface.Policies, s.config.Now)
 	c.Support = desk
 	c.SelfTests = selftest.NewStaff(db, surface.Policies, s.config.Now)
+	if c.Leaving, err = leaving.NewDesk(db, surface.Policies, s.config.CoolDown, s.config.Now); err != nil {
+		return err
+	}
 	c.Staff, c.Codes, c.Audit = staff{db, desk}, s.verification(db, surface.Policies, post), auditLog{db}
 	c.Sharing = sharing.NewStaff(db, surface.Policies, s.config.Now)
 	c.Roles = role.NewStaff(db, s.config.Now)

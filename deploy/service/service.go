@@ -28,6 +28,7 @@ import (
 	"carillon/tenant"
 	"carillon/tenant/export"
 	"carillon/tenant/job"
+	"carillon/tenant/leaving"
 	"carillon/tenant/limit"
 	"carillon/tenant/mail"
 	"carillon/tenant/message"
@@ -80,6 +81,10 @@ type Config struct {
 	Root signing.Custody
 	// Files are the published ones, shared by publish and jobs.
 	Files export.Store
+	// CoolDown is how long authorities that leave can come back, 7 to 365 days; zero means 30.
+	CoolDown time.Duration
+	// BackupKeys is where data keys are kept for backups; nil for a platform that keeps none.
+	BackupKeys leaving.BackupKeys
 	// BaseURL is where people's browsers reach the portal, without a trailing slash.
 	BaseURL string
 	// RedirectDomains are those below which each region has a host name for its links

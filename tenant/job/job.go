@@ -38,7 +38,7 @@ type Job struct {
 	AtOnce int
 	// Timeout ends a run.
 	Timeout time.Duration
-	// Suspended tenants, and leaving ones, have the job done as well.
+	// Suspended tenants, and leaving ones that no longer wind down, have the job done as well.
 	Suspended bool
 	// Platform jobs are run for all tenants together, with the ID [Platform].
 	Platform bool

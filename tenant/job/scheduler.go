@@ -135,7 +135,7 @@ const (
 insert into job_run as r (job, tenant, every_seconds, bound_seconds, when_suspended, created_at, due_at)
 select j.job, t.tenant, j.every, j.bound, j.suspended, $6, $6
   from unnest($1::text[], $2::float8[], $3::float8[], $4::boolean[], $5::boolean[]) as j (job, every, bound, suspended, platform)
-  join (select tenant, false as platform from tenant_directory
+  join (select tenant, false as platform from tenant_directory where state <> 'erased'
         union all
         select '00000000-0000-0000-0000-000000000000'::uuid, true) t using (platform)
  where not exists (select from job_run o
@@ -157,7 +157,7 @@ with due as (
           where o.job = free.job
             and o.due_at <= $3
             and (o.leased_until is null or o.leased_until <= $3)
-            and (d.state = 'active' or d.state in ('suspended', 'leaving') and o.when_suspended
+            and (d.state = 'active' or d.winding_down or d.state in ('suspended', 'leaving') and o.when_suspended
                  or o.tenant = '00000000-0000-0000-0000-000000000000')
        order by o.due_at
           limit free.places

@@ -66,7 +66,7 @@ with standing as (
     from job_run r
     left join tenant_directory d on d.tenant = r.tenant
    where r.tenant = '00000000-0000-0000-0000-000000000000'
-      or d.state = 'active'
+      or d.state = 'active' or d.winding_down
       or r.when_suspended and d.state in ('suspended', 'leaving')
 )
 `

@@ -150,7 +150,7 @@ func TestMemberships(t *testing.T) {
 	}
 	add(t, w, east, member.Member{Issuer: idp, Email: "sam@health.example", Name: "Sam", Roles: []authz.Role{authz.Owner}})
 	add(t, w, east, member.Member{Issuer: "https://evil.example", Email: robin.Email, Name: "Robin", Roles: []authz.Role{authz.Owner}})
-	erase(t, w, west)
+	w.MarkErased(west)
 
 	want := []member.Membership{
 		{Tenant: north.ID, Slug: "north", Name: north.Name, Region: north.Region},
@@ -294,15 +294,4 @@ func memberships(t *testing.T, db *tenant.DB, who oidc.Identity) []member.Member
 		t.Fatal(err)
 	}
 	return list
-}
-
-func erase(t *testing.T, w *tenanttest.World, at *tenant.Tenant) {
-	t.Helper()
-	err := w.Operator.In(t.Context(), at.ID, func(tx *tenant.Tx) error {
-		_, err := tx.Exec(t.Context(), `update tenant_directory set state = 'erased' where tenant = $1`, at.ID)
-		return err
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
 }

@@ -117,6 +117,30 @@ func (w *World) Create(slug string, change ...func(*onboarding.Spec)) *tenant.Te
 	return t
 }
 
+// MarkLeaving has a tenant leave, as if it had wound down already: package leaving has it
+// leave as people do.
+func (w *World) MarkLeaving(t *tenant.Tenant) {
+	w.t.Helper()
+	w.mark(t, `insert into tenant_leaving (tenant_id, asked_by, approved_by, begun_at, closes_at, erase_after)
+	           values ($1, 'robin', 'sam', now(), now(), now() + interval '30 days')`)
+	w.mark(t, `update tenant_directory set state = 'leaving' where tenant = $1`)
+}
+
+// MarkErased has a tenant be in the state that it has after its erasure. Its rows stay:
+// package leaving erases.
+func (w *World) MarkErased(t *tenant.Tenant) {
+	w.t.Helper()
+	w.MarkLeaving(t)
+	w.mark(t, `update tenant_directory set state = 'erased' where tenant = $1`)
+}
+
+func (w *World) mark(t *tenant.Tenant, statement string) {
+	w.t.Helper()
+	if _, err := w.Database.Super().ExecContext(context.Background(), statement, t.ID); err != nil {
+		w.t.Fatalf("change state of %s: %v", t.Slug, err)
+	}
+}
+
 // region is a code of the user-assigned part of ISO 3166, one for each slug.
 func region(slug string) string {
 	const letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
