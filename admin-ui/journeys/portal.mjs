@@ -96,15 +96,6 @@ export async function signIn(page, department, role) {
   await page.getByRole("button", { name: `Sign in as ${person(department, role).name}` }).click();
 }
 
-/** Asks again and again until it is so: what counts within seconds in every process. */
-export async function until(so, what) {
-  for (let i = 0; i < 100; i++) {
-    if (await so()) return;
-    await new Promise((again) => setTimeout(again, 100));
-  }
-  assert.fail(`it never comes true that ${what}`);
-}
-
 /** Today in Los Angeles, which may be yesterday in UTC. */
 export function today() {
   const parts = new Intl.DateTimeFormat("en-CA", { timeZone: "America/Los_Angeles" }).format(new Date());

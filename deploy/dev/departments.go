@@ -104,11 +104,7 @@ func people() []devidp.Person {
 	for _, o := range operators {
 		all = append(all, devidp.Person{Login: string(o.Role) + "@platform", Name: o.Name, Email: o.Email})
 	}
-	all = append(
-		all,
-		devidp.Person{Login: "applicant@lakeland", Name: "Applicant of Lakeland", Email: "applicant@health.lakeland.example"},
-		devidp.Person{Login: "applicant@hillside", Name: "Applicant of Hillside", Email: "applicant@health.hillside.example"},
-	)
+	all = append(all, devidp.Person{Login: "applicant@lakeland", Name: "Applicant of Lakeland", Email: "applicant@health.lakeland.example"})
 	for _, d := range departments {
 		for _, s := range d.staff() {
 			all = append(all, devidp.Person{Login: s.Login, Name: s.Name, Email: s.Email})
