@@ -232,6 +232,8 @@ type Config struct {
 	SelfTests SelfTests
 	// Leaving lets staff have their authority leave the platform; nil leaves its pages out.
 	Leaving Leaving
+	// Packs are what Apple and Google are given; nil leaves the pages out.
+	Packs Packs
 	// Operators is the part of the platform's own pages; nil in a process that leaves
 	// them out. Desk, beside it, has the applications to become a health authority; nil
 	// leaves them out.

@@ -16,6 +16,8 @@ import (
 	"carillon/tenant/key/custody"
 	"carillon/tenant/leaving"
 	"carillon/tenant/member"
+	"carillon/tenant/pack"
+	"carillon/tenant/pack/enx"
 	"carillon/tenant/platform"
 	"carillon/tenant/role"
 	"carillon/tenant/sharing"
@@ -199,6 +201,18 @@ func knownErrors() []known {
 		{client.ErrTooMany, http.StatusUnprocessableEntity, "", "apikey.error.many", "apikey.error.many.advice"},
 		{client.ErrReplaced, http.StatusConflict, "", "apikey.error.replaced", "apikey.error.replaced.advice"},
 		{client.ErrUnknownKey, http.StatusNotFound, "", "apikey.error.missing", "apikey.error.missing.advice"},
+
+		{pack.ErrStep, http.StatusNotFound, "", "error.missing", "error.missing.advice"},
+		{pack.ErrNoPack, http.StatusNotFound, "", "pack.error.missing", "pack.error.missing.advice"},
+		{pack.ErrChanged, http.StatusConflict, "", "pack.error.changed", "pack.error.changed.advice"},
+		{pack.ErrTooLong, http.StatusRequestEntityTooLarge, "", "pack.error.long", "pack.error.long.advice"},
+		{pack.ErrNotReady, http.StatusConflict, "", "pack.error.not_ready", "pack.error.not_ready.advice"},
+		{pack.ErrRecipient, http.StatusUnprocessableEntity, fieldPerson, "pack.error.recipient", ""},
+		{pack.ErrPushOff, http.StatusConflict, "", "pack.error.push_off", "pack.error.push_off.advice"},
+		{pack.ErrPushing, http.StatusConflict, "", "pack.error.pushing", "pack.error.pushing.advice"},
+		{pack.ErrNothing, http.StatusConflict, "", "pack.error.nothing", "pack.error.nothing.advice"},
+		{enx.ErrLanguage, http.StatusUnprocessableEntity, fieldLanguages, "pack.error.languages", ""},
+		{enx.ErrTranslations, http.StatusUnprocessableEntity, fieldFile, "pack.error.sheet", ""},
 
 		{signup.ErrAddress, http.StatusUnprocessableEntity, fieldEmail, "signup.error.address", ""},
 		{signup.ErrOtherDomain, http.StatusUnprocessableEntity, fieldAddress, "signup.error.other_domain", ""},

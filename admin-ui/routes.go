@@ -26,6 +26,9 @@ func (s *Server) routes() []route {
 	if s.config.Staff != nil {
 		list = slices.Concat(list, s.portalRoutes(), s.accountRoutes(), s.codeRoutes(), s.statisticsRoutes(), s.exportRoutes(), s.sharingRoutes(), s.roleRoutes(), s.staffRoutes(), s.auditRoutes(), s.apiKeyRoutes(), s.providerRoutes())
 	}
+	if s.config.Staff != nil && s.config.Packs != nil {
+		list = slices.Concat(list, s.packRoutes())
+	}
 	if s.config.Signup != nil {
 		list = slices.Concat(list, s.signupRoutes())
 	}

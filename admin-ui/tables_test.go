@@ -19,6 +19,7 @@ import (
 	"carillon/tenant/key/custody"
 	"carillon/tenant/leaving"
 	"carillon/tenant/member"
+	"carillon/tenant/pack"
 	"carillon/tenant/platform"
 	"carillon/tenant/role"
 	"carillon/tenant/sharing"
@@ -29,7 +30,7 @@ import (
 
 func TestEveryErrorOfTheDomainHasAnAnswer(t *testing.T) {
 	t.Parallel()
-	sentinels := slices.Concat(authz.Sentinels(), oidc.Sentinels(), member.Sentinels(), idp.Sentinels(), verification.Sentinels(), sharing.Sentinels(), client.Sentinels(), role.Sentinels(), platform.Sentinels(), support.Sentinels(), leaving.Sentinels(), signup.Sentinels(), custody.Sentinels(), approval.Sentinels(),
+	sentinels := slices.Concat(authz.Sentinels(), oidc.Sentinels(), member.Sentinels(), idp.Sentinels(), verification.Sentinels(), sharing.Sentinels(), client.Sentinels(), role.Sentinels(), platform.Sentinels(), support.Sentinels(), leaving.Sentinels(), signup.Sentinels(), pack.Sentinels(), custody.Sentinels(), approval.Sentinels(),
 		[]error{tenant.ErrUnknown, errNoPage, errNoChange, errMethod, errCrossOrigin, errForm, errClosed, errOutside, errUnlinked})
 	for _, sentinel := range sentinels {
 		k, found := lookUp(sentinel)

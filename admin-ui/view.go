@@ -148,6 +148,7 @@ func (s *Server) settings(v *visit) []navItem {
 		{authz.SettingsRead, "nav.sign_in", "/sign-in"},
 		{authz.APIKeyRead, "nav.apikeys", "/api-keys"},
 		{authz.KeyRead, "nav.keys", "/keys"},
+		{authz.PackRead, "nav.pack", "/pack"},
 		{authz.MemberRead, "nav.support", "/support"},
 		{authz.SelfTestRun, "nav.selftest", "/self-test"},
 		{authz.TenantLeave, "nav.leaving", "/leaving"},

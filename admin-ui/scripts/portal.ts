@@ -5,6 +5,7 @@ import { IssuedCode } from "../components/issued-code/issued-code.js";
 import { LocalTime } from "../components/local-time/local-time.js";
 import { MessageText } from "../components/message-text/message-text.js";
 import { SendOnce } from "../components/send-once/send-once.js";
+import { TextCount } from "../components/text-count/text-count.js";
 import { TimeZone } from "../components/time-zone/time-zone.js";
 
 // Inner elements are defined last, so that what they send finds a listener.
@@ -14,4 +15,5 @@ customElements.define("code-state", CodeState);
 customElements.define("message-text", MessageText);
 customElements.define("local-time", LocalTime);
 customElements.define("send-once", SendOnce);
+customElements.define("text-count", TextCount);
 customElements.define("time-zone", TimeZone);

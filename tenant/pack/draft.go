@@ -147,7 +147,8 @@ update pack_section
 	maxSection = 900_000
 )
 
-// Save saves a section as it was entered, right or wrong, over the version that whoever
+// Save saves a section as it was entered, right or wrong; what is not among values stays as
+// it is. It does so over the version that whoever
 // entered it has seen: [ErrChanged] if it is another by now, and nothing is lost.
 // [ErrStep] if there is no such section, [enx.ErrLanguage] if the languages cannot be
 // used, without which no other step could be shown.
@@ -159,9 +160,14 @@ func Save(ctx context.Context, tx *tenant.Tx, t *tenant.Tenant, by authz.Subject
 	if !slices.Contains(d.Sections(), s) {
 		return ErrStep
 	}
+	before := d.Saved(s).Values
 	kept := map[string]string{}
 	for _, slot := range s.Slots() {
-		if text := normal(slot, values[slot.ID()]); text != "" {
+		text, given := values[slot.ID()]
+		if !given {
+			text = before[slot.ID()]
+		}
+		if text = normal(slot, text); text != "" {
 			kept[slot.ID()] = text
 		}
 	}
@@ -172,7 +178,7 @@ func Save(ctx context.Context, tx *tenant.Tx, t *tenant.Tenant, by authz.Subject
 		}
 		kept[languagesValue] = strings.Join(languages, ", ")
 	}
-	return save(ctx, tx, by, s, version, d.Saved(s).Values, kept, now)
+	return save(ctx, tx, by, s, version, before, kept, now)
 }
 
 // normal is a value without what nobody sees, and with lines as everybody ends them.

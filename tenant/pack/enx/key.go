@@ -37,20 +37,21 @@ const (
 // Step is the part of the wizard in which a value is entered.
 type Step string
 
-// The steps, in their order. What has [Filled] is not entered: the service knows it.
+// The steps. What has [Filled] is not entered: the service knows it.
 const (
 	Region   Step = "region"
-	Texts    Step = "texts"
 	Branding Step = "branding"
 	Risk     Step = "risk"
 	Classes  Step = "classes"
+	Texts    Step = "texts"
 	Links    Step = "links"
 	Android  Step = "android"
 	Filled   Step = ""
 )
 
-// Steps lists those in which something is entered.
-func Steps() []Step { return []Step{Region, Texts, Branding, Risk, Classes, Links, Android} }
+// Steps lists those in which something is entered, in the order of the wizard: classes come
+// before texts, because each has texts of its own.
+func Steps() []Step { return []Step{Region, Branding, Risk, Classes, Texts, Links, Android} }
 
 // Way is how a value reaches Apple.
 type Way int
