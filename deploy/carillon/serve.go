@@ -36,6 +36,7 @@ type serveCommand struct {
 	OIDCSecret     string        `name:"oidc-secret" env:"CARILLON_OIDC_SECRET" help:"Client secret. Prefer the environment: command lines are visible."`
 	SMS            string        `name:"sms" env:"CARILLON_SMS" type:"path" help:"JSON file with the message provider of health authorities that have none of their own: kind, options, secret, perMinute. Readable by this user alone." placeholder:"FILE"`
 	Mail           string        `name:"mail" env:"CARILLON_MAIL" type:"path" help:"JSON file with the mail server for letters to staff: host, port, user, password, from. Readable by this user alone. Without one, invitations cannot be sent." placeholder:"FILE"`
+	AppleURL       string        `name:"apple-url" env:"CARILLON_APPLE_URL" help:"Apple's service for Exposure Notifications, such as https://gateway.icloud.com/enservice/v2: staff can then send changes of their configuration there. Without it they hand packs over." placeholder:"URL"`
 	JobInterval    time.Duration `default:"30s" env:"CARILLON_JOB_INTERVAL" help:"Pause between rounds of the export job."`
 	SelfTest       time.Duration `name:"self-test" default:"15m" env:"CARILLON_SELF_TEST" help:"Pause between two self-tests of a health authority: a rehearsal from code to verified export. 0 for none."`
 	SelfTestURL    string        `name:"self-test-url" env:"CARILLON_SELF_TEST_URL" help:"Where self-tests reach the service, as phones do (default: --base-url)." placeholder:"URL"`
@@ -121,7 +122,7 @@ func (c serveCommand) Run(ctx context.Context) error {
 		Root:            keys.Custody,
 		Files:           files,
 		BaseURL:         c.BaseURL,
-		RedirectDomains: c.RedirectDomain, InformationURL: c.InformationURL,
+		RedirectDomains: c.RedirectDomain, InformationURL: c.InformationURL, AppleURL: c.AppleURL,
 		Login: oidc.Config{
 			Issuer: c.OIDCIssuer, ClientID: c.OIDCClient, ClientSecret: c.OIDCSecret,
 			RedirectURL: c.BaseURL + "/login/callback", Now: time.Now,

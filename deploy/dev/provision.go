@@ -147,6 +147,9 @@ func (s stack) department(ctx context.Context, db *tenant.DB, d department, e en
 	if err := s.ensureKeys(ctx, db, t, &e); err != nil {
 		return nil, e, err
 	}
+	if err := draftPack(ctx, db, t, e.DeviceKey); err != nil {
+		return nil, e, err
+	}
 	return t, e, s.describe(ctx, db, t, d, &e)
 }
 

@@ -26,6 +26,7 @@ import (
 
 // objectSQL finds something that a tenant has.
 var objectSQL = map[string]string{
+	"pack":                  `select pack_id from pack where tenant_id = $1 order by 1 limit 1`,
 	"api-key":               `select api_key_id from api_key where tenant_id = $1 order by 1 limit 1`,
 	"approval":              `select approval_id from approval where tenant_id = $1 order by 1 limit 1`,
 	"grant":                 `select grant_id from support_grant where tenant_id = $1 order by 1 limit 1`,
@@ -118,6 +119,8 @@ func (e *everybody) furnish(t *testing.T) {
 }
 
 var furnishSQL = []string{
+	`insert into pack (tenant_id, pack_id, number, state, config, sms_keys, signed, asked_at, asked_by, asked_by_id, made_at, sha256, body)
+	 values ($1, gen_random_uuid(), 1, 'made', '{"languages": ["en"], "values": {}, "texts": {}}', '[]', false, now(), 'Robin', 'r', now(), sha256('zip'), 'zip')`,
 	`insert into key_rotation (tenant_id, rotation_id, purpose, step, requested_at, requested_by)
 	 values ($1, gen_random_uuid(), 'export', 'requested', now(), 'Robin')`,
 	`insert into support_grant (tenant_id, grant_id, email, role, granted_by, granted_at, expires_at)

@@ -78,6 +78,7 @@ func (s *Service) wirePortal(ctx context.Context, surface *api.Config, c *adminu
 	}
 	c.Staff, c.Codes, c.Audit = staff{db, desk}, s.verification(db, surface.Policies, post), auditLog{db}
 	c.Sharing = sharing.NewStaff(db, surface.Policies, s.config.Now)
+	c.Packs = s.packStaff(db, surface.Policies)
 	c.Roles = role.NewStaff(db, s.config.Now)
 	c.Keys = custody.NewStaff(db, surface.Policies, s.config.Now)
 	surface.Provisioner = member.NewProvisioner(db, surface.Policies, s.config.Login.Issuer, s.config.Now)

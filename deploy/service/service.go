@@ -105,6 +105,9 @@ type Config struct {
 	Mail mail.Sender
 	// DNS is asked for the records that prove a domain; nil asks the system's servers.
 	DNS signup.Resolver
+	// AppleURL is Apple's service for Exposure Notifications, to which changes of packs can be
+	// sent; empty switches that off.
+	AppleURL string
 	// Loopback lets tenants name addresses of this machine, for development.
 	Loopback bool
 	// JobInterval is the pause between two turns of a tenant at the export job.

@@ -195,7 +195,7 @@ func (s *Service) wireJobs(ctx context.Context, surface *api.Config) error {
 	s.wireSelfTest(db, directory, keys, exports)
 	s.schedule(db, s.leavingJobs(db, directory)...)
 	s.jobs = append(s.jobs, guess.NewWatch(db, directory, s.recorder(db, "guessing"), s.metrics, s.config.Log, s.config.Now).Run)
-	return nil
+	return s.makePacks(db, keys, directory)
 }
 
 // warnOfSameDay tells, at every start, which tenants release keys that are still in
