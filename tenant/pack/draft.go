@@ -183,11 +183,23 @@ func Save(ctx context.Context, tx *tenant.Tx, t *tenant.Tenant, by authz.Subject
 
 // normal is a value without what nobody sees, and with lines as everybody ends them.
 func normal(s enx.Slot, text string) string {
-	text = strings.TrimSpace(strings.ReplaceAll(text, "\r\n", "\n"))
+	text = strings.TrimSpace(strings.Map(visible, strings.ReplaceAll(text, "\r\n", "\n")))
 	if s.Kind == enx.Color {
 		text = strings.ToLower(text)
 	}
 	return text
+}
+
+// visible drops characters that show a text otherwise than it is: empty ones, and those
+// that turn around what follows. Joiners stay, without which Persian, Hindi and pictures
+// of people are spelt wrongly.
+func visible(r rune) rune {
+	const empty = "\u200b\u200e\u200f\ufeff"
+	turns := r >= '\u202a' && r <= '\u202e' || r >= '\u2060' && r <= '\u2069'
+	if turns || strings.ContainsRune(empty, r) {
+		return -1
+	}
+	return r
 }
 
 func save(ctx context.Context, tx *tenant.Tx, by authz.Subject, s Section, version int, before, values map[string]string, now time.Time) error {

@@ -355,7 +355,7 @@ select current_tenant(), $1, pack_id, $3, $4, $5, $6
 
 // HandOver notes that a pack was handed over: [ErrNoPack], [ErrRecipient].
 func (s *Staff) HandOver(ctx context.Context, t *tenant.Tenant, by authz.Subject, id uuid.UUID, to Recipient, person string) error {
-	person = strings.TrimSpace(person)
+	person = strings.TrimSpace(strings.Map(visible, person))
 	const longest = 200
 	known := to == Apple || to == Google || to == Other
 	if !known || person == "" || len([]rune(person)) > longest {
