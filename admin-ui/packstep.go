@@ -57,7 +57,7 @@ func (e entryView) DescribedBy() string {
 // previewView shows a header in its colors.
 type previewView struct{ Ground, Text, Name, Verdict string }
 
-func (c *catalogue) step(step enx.Step) string {
+func (c *catalogue) packStep(step enx.Step) string {
 	switch step {
 	case enx.Region:
 		return c.text("pack.step.region")
@@ -103,7 +103,7 @@ func (c *catalogue) section(s pack.Section) string {
 	if s.Step == enx.Texts {
 		return c.text("pack.step.texts.of", "language", s.Language)
 	}
-	return c.step(s.Step)
+	return c.packStep(s.Step)
 }
 
 func sectionPath(v *visit, s pack.Section) string {
