@@ -108,7 +108,7 @@ const decidedVerification = `| 0.2 | a connection to the database for each reque
 | 1.4 | the token is signed: whoever holds it reads the test type; one key for all | sealed under the tenant's own key (` + "`signing/token`" + `) |
 | 6.1 | one code drawn, whatever was issued under another MAC key | compared under every live key before it is stored (` + "`tenant/verification`" + `) |
 | 8.4 | members without the permission read statistics | the policy decides, for every route (` + "`authz`" + `) |
-| 11.2 | a disabled API key may work five minutes more | two seconds (` + "`tenant/client`" + `) |
+| 11.2 | a disabled API key may work five minutes more | one second (` + "`tenant/client`" + `) |
 `
 
 const insideVerification = `| 0.2 | requests that stall are ended | ` + "`api`" + ` |
