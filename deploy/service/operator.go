@@ -14,8 +14,8 @@ import (
 	"carillon/tenant/support"
 )
 
-// wireOperator adds what those need who run the platform. Their sessions are those of
-// the portal, which may be in another process.
+// wireOperator adds what those need who run the platform. Their sessions are the portal's
+// if it is in the same process; otherwise nobody else's.
 func (s *Service) wireOperator(ctx context.Context, surface *api.Config, c *adminui.Config) error {
 	if !s.plays(Operator) {
 		return nil

@@ -98,7 +98,7 @@ update login_session
    and provider_id = $1`
 )
 
-// End ends the sessions that a provider says are over, in every process at once:
+// End ends the sessions that a provider says are over, in every process of its role at once:
 // [ErrSpent] if that was said before by the same token. provider is as in [Owner]. A
 // session whose name at the provider is not known ends with any other of its person.
 func (s *Sessions) End(ctx context.Context, provider string, l oidc.Logout) error {

@@ -19,7 +19,8 @@ type Sessions struct {
 	now func() time.Time
 }
 
-// NewSessions returns the store as reached through db, under the portal's role.
+// NewSessions returns the store as reached through db, under the role of the portal or of
+// the operators' pages. Each sees the sessions that it keeps itself.
 func NewSessions(db *tenant.DB, now func() time.Time) *Sessions { return &Sessions{db: db, now: now} }
 
 // SessionIdle is how long a session lasts that nobody uses. Using it is noted once a

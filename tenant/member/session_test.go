@@ -109,6 +109,56 @@ func TestSessionsByRole(t *testing.T) {
 	}
 }
 
+// Staff's sessions and those of who runs the platform are apart: neither process reads,
+// changes or ends what the other keeps, nor makes a session that the other would take.
+func TestSessionsAreApart(t *testing.T) {
+	t.Parallel()
+	w := tenanttest.New(t)
+	portal, operator := member.NewSessions(w.Portal, w.Now), member.NewSessions(w.Operator, w.Now)
+	until := w.Now().Add(time.Hour)
+	commit(t, portal, "of staff", []byte("staff"), until)
+	commit(t, operator, "of an operator", []byte("operator"), until)
+	lacks(t, operator, "of staff")
+	lacks(t, portal, "of an operator")
+	for name, other := range map[string]*member.Sessions{"of staff": operator, "of an operator": portal} {
+		if err := other.CommitCtx(t.Context(), name, []byte("forged"), until); !tenanttest.Denied(err) {
+			t.Errorf("%s: changed from elsewhere: %v", name, err)
+		}
+		if err := other.DeleteCtx(t.Context(), name); err != nil {
+			t.Error(err)
+		}
+	}
+	for name, db := range map[string]*tenant.DB{"portal": w.Portal, "operator": w.Operator} {
+		for what, query := range map[string]string{
+			"made for the other":  `insert into login_session (token_digest, data, expires_at, kept_by) values ('new', '', now(), 'carillon_operator'), ('newer', '', now(), 'carillon_portal')`,
+			"handed to the other": `update login_session set kept_by = case kept_by when 'carillon_portal' then 'carillon_operator' else 'carillon_portal' end`,
+		} {
+			err := db.Platform(t.Context(), func(tx *tenant.Tx) error { _, err := tx.Exec(t.Context(), query); return err })
+			if !tenanttest.Denied(err) {
+				t.Errorf("%s: a session was %s: %v", name, what, err)
+			}
+		}
+		end := `update login_session set ended_at = now()`
+		if name == "operator" {
+			end = `update login_session set ended_at = now() where data <> 'operator'`
+		} else {
+			end += ` where data <> 'staff'`
+		}
+		err := db.Platform(t.Context(), func(tx *tenant.Tx) error {
+			n, err := tx.Exec(t.Context(), end)
+			if n != 0 {
+				t.Errorf("%s ended %d sessions of the other", name, n)
+			}
+			return err
+		})
+		if err != nil {
+			t.Error(err)
+		}
+	}
+	holds(t, portal, "of staff", "staff")
+	holds(t, operator, "of an operator", "operator")
+}
+
 // The store under the library that uses it: what a cookie holds is not what is
 // stored, and ending a session ends it.
 func TestUnderTheLibrary(t *testing.T) {
