@@ -112,6 +112,7 @@ func knownErrors() []known {
 		{support.ErrNotInvited, http.StatusNotFound, "", "error.missing", "error.missing.advice"},
 		{support.ErrEmail, http.StatusUnprocessableEntity, fieldEmail, "support.error.email", ""},
 		{support.ErrRole, http.StatusUnprocessableEntity, fieldRole, "support.error.role", ""},
+		{support.ErrBorrowed, http.StatusForbidden, "", "support.error.borrowed", "support.error.borrowed.advice"},
 		{support.ErrTime, http.StatusUnprocessableEntity, fieldHours, "support.error.time", ""},
 		{support.ErrNoGrant, http.StatusNotFound, "", "support.error.missing", "support.error.missing.advice"},
 		{custody.ErrPurpose, http.StatusNotFound, "", "keys.error.purpose", "keys.error.advice"},

@@ -37,6 +37,9 @@ var (
 	ErrRole = errors.New("support cannot be given this role")
 	// ErrTime means that an invitation would be for less than an hour or more than a day.
 	ErrTime = errors.New("an invitation is for 1 to 24 hours")
+	// ErrBorrowed means that what the inviter holds is not hers by the authority's own list of
+	// staff, but by what her identity provider or a group says: support could not come in.
+	ErrBorrowed = errors.New("only who has the roles herself can invite support")
 	// ErrNoGrant means that there is no such invitation, or that it is over.
 	ErrNoGrant = errors.New("no such invitation")
 	// ErrNotInvited means that somebody is not invited.
@@ -44,7 +47,9 @@ var (
 )
 
 // Sentinels lists the errors that callers may tell apart.
-func Sentinels() []error { return []error{ErrEmail, ErrRole, ErrTime, ErrNoGrant, ErrNotInvited} }
+func Sentinels() []error {
+	return []error{ErrEmail, ErrRole, ErrTime, ErrBorrowed, ErrNoGrant, ErrNotInvited}
+}
 
 // MaxHours is how long an invitation can be.
 const MaxHours = 24
@@ -101,12 +106,30 @@ func (d *Desk) List(ctx context.Context, t *tenant.Tenant, by authz.Subject) (li
 	return list, nil
 }
 
+const makerSQL = `select member_id as granted_by, roles from member where member_id = $1`
+
+// holds reports as [ErrBorrowed] if an invitation of by would not let anybody in, since
+// [Desk.Enter] asks what its maker holds herself.
+func (d *Desk) holds(ctx context.Context, t *tenant.Tenant, by authz.Subject, role authz.Role) error {
+	var maker entry
+	err := d.db.In(ctx, t.ID, func(tx *tenant.Tx) error { return tx.Get(ctx, &maker, makerSQL, by.ID) })
+	if err != nil && !errors.Is(err, sql.ErrNoRows) {
+		return fmt.Errorf("invite support: %w", err)
+	}
+	err = d.policies.CheckGrant(ctx, t.ID.String(), maker.maker(), role)
+	if errors.Is(err, authz.ErrForbidden) {
+		return ErrBorrowed
+	}
+	return err
+}
+
 const inviteSQL = `
 insert into support_grant (tenant_id, grant_id, email, role, granted_by, granted_at, expires_at)
 values (current_tenant(), $1, $2, $3, $4, $5, $6)`
 
 // Invite lets a person in for some hours. It asks for [authz.MemberWrite] and for all that
-// the role allows. [ErrEmail], [ErrRole] and [ErrTime] say what makes no sense.
+// the role allows. [ErrEmail], [ErrRole] and [ErrTime] say what makes no sense,
+// [ErrBorrowed] that by may do this by somebody else's word only.
 func (d *Desk) Invite(ctx context.Context, t *tenant.Tenant, by authz.Subject, email string, role authz.Role, hours int) error {
 	email = strings.ToLower(strings.TrimSpace(email))
 	if !slices.Contains(Roles(), role) {
@@ -116,6 +139,9 @@ func (d *Desk) Invite(ctx context.Context, t *tenant.Tenant, by authz.Subject, e
 		return ErrTime
 	}
 	if err := d.policies.CheckGrant(ctx, t.ID.String(), by, role); err != nil {
+		return err
+	}
+	if err := d.holds(ctx, t, by, role); err != nil {
 		return err
 	}
 	at := d.now().UTC().Truncate(time.Second)

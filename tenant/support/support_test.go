@@ -199,3 +199,18 @@ func TestWhatCannotBeInvited(t *testing.T) {
 		}
 	}
 }
+
+// Who may invite only because her identity provider, or a group, says so is told that
+// nobody could come in.
+func TestBorrowedRolesDoNotInvite(t *testing.T) {
+	t.Parallel()
+	f := setUp(t)
+	f.exec(t, `update member set roles = '{analyst}' where email = 'owner@north.example'`)
+	if err := f.desk.Invite(t.Context(), f.north, f.owner, "helper@platform.example", authz.Auditor, 1); !errors.Is(err, support.ErrBorrowed) {
+		t.Errorf("Invite = %v, want ErrBorrowed", err)
+	}
+	list, err := f.desk.List(t.Context(), f.north, f.owner)
+	if err != nil || len(list) != 0 {
+		t.Errorf("invitations: %v, %v", list, err)
+	}
+}
