@@ -50,6 +50,7 @@ export class DataPlot extends HTMLElement {
   #options(names: string[], labels: string[]): uPlot.Options {
     const bars = this.getAttribute("kind") === "bars";
     const ink = this.#color("--ink-soft");
+    const widest = Math.max(...labels.map((label) => label.length)); // characters
     const grid = { stroke: this.#color("--line"), width: 1 };
     return {
       width: this.#width(),
@@ -58,7 +59,7 @@ export class DataPlot extends HTMLElement {
       cursor: { show: false },
       scales: { x: { time: false, range: [-0.5, labels.length - 0.5] }, y: { range: (_u, _min, max) => [0, Math.max(1, max * 1.05)] } },
       axes: [
-        { stroke: ink, grid: { show: false }, incrs: [1, 2, 4, 7, 14], values: (_u, at) => at.map((i) => labels[i] ?? "") },
+        { stroke: ink, grid: { show: false }, space: 16 + 7 * widest, incrs: [1, 2, 4, 7, 14], values: (_u, at) => at.map((i) => labels[i] ?? "") },
         { stroke: ink, grid, incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1e3, 2e3, 5e3, 1e4, 2e4, 5e4, 1e5, 2e5, 5e5, 1e6] },
       ],
       series: [{}, ...names.map((label, i) => this.#series(label, i, bars))],
