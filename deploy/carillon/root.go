@@ -11,7 +11,7 @@ import (
 
 	"carillon/signing"
 	"carillon/tenant"
-	"carillon/tenant/key"
+	"carillon/tenant/key/rootkey"
 )
 
 type rootCommands struct {
@@ -46,7 +46,7 @@ func (c rootStatusCommand) Run(ctx context.Context) error {
 	}
 	defer keys.Close()
 	return c.with(ctx, func(db *tenant.DB) error {
-		use, err := key.RootUse(ctx, db)
+		use, err := rootkey.Use(ctx, db)
 		if err != nil {
 			return err
 		}
@@ -69,7 +69,7 @@ func printRoots(ctx context.Context, db *tenant.DB, roots *signing.Roots, use ma
 		case slices.Contains(roots.Names(), name):
 			here = "opens"
 		}
-		err := key.CheckRoot(ctx, db, name)
+		err := rootkey.Check(ctx, db, name)
 		if err != nil {
 			state = "retired"
 		}
@@ -94,10 +94,10 @@ func (c rootRewrapCommand) Run(ctx context.Context) error {
 	}
 	defer keys.Close()
 	return c.with(ctx, func(db *tenant.DB) error {
-		if err := key.CheckRoot(ctx, db, keys.roots.Name()); err != nil {
+		if err := rootkey.Check(ctx, db, keys.roots.Name()); err != nil {
 			return err
 		}
-		n, err := key.Rewrap(ctx, db, keys.roots, operator, time.Now, nil)
+		n, err := rootkey.Rewrap(ctx, db, keys.roots, operator, time.Now, nil)
 		fmt.Printf("%d data keys were wrapped anew by %s.\n", n, keys.roots.Name())
 		return err
 	})
@@ -110,7 +110,7 @@ type rootRetireCommand struct {
 
 func (c rootRetireCommand) Run(ctx context.Context) error {
 	return c.with(ctx, func(db *tenant.DB) error {
-		if err := key.RetireRoot(ctx, db, operator, c.Root, time.Now()); err != nil {
+		if err := rootkey.Retire(ctx, db, operator, c.Root, time.Now()); err != nil {
 			return err
 		}
 		fmt.Printf("Nothing is wrapped by %s any more. Take it out of every process's settings, then destroy it and its copies.\n", c.Root)

@@ -12,7 +12,7 @@ import (
 	"carillon/migrations/testdb"
 	"carillon/signing"
 	"carillon/signing/provider/vault/vaulttest"
-	"carillon/tenant/key"
+	"carillon/tenant/key/rootkey"
 )
 
 // An operator replaces a root key by the steps of the documentation, and the old one is
@@ -61,7 +61,7 @@ func TestRootCommands(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer db.Close()
-	use, err := key.RootUse(t.Context(), db)
+	use, err := rootkey.Use(t.Context(), db)
 	if want := map[string]int{name(fresh): 3}; err != nil || !maps.Equal(use, want) {
 		t.Errorf("root keys in use: %v, want %v (%v)", use, want, err)
 	}

@@ -18,6 +18,7 @@ import (
 	"carillon/signing"
 	"carillon/tenant"
 	"carillon/tenant/key"
+	"carillon/tenant/key/rootkey"
 )
 
 var (
@@ -193,12 +194,12 @@ func (c *Ceremony) destroyRoot(ctx context.Context, s Step, again bool) (outcome
 		return nil, err
 	}
 	if c.DB != nil {
-		use, err := key.RootUse(ctx, c.DB)
+		use, err := rootkey.Use(ctx, c.DB)
 		if err != nil {
 			return nil, err
 		}
 		if n := use[out["root"]] + use[""]; n > 0 {
-			return nil, fmt.Errorf("%s: %d of them: %w", out["root"], n, key.ErrRootInUse)
+			return nil, fmt.Errorf("%s: %d of them: %w", out["root"], n, rootkey.ErrInUse)
 		}
 	}
 	return out, os.Remove(s.File)

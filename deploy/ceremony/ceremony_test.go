@@ -15,7 +15,7 @@ import (
 	"carillon/signing"
 	"carillon/tenant"
 	"carillon/tenant/audit"
-	"carillon/tenant/key"
+	"carillon/tenant/key/rootkey"
 	"carillon/tenant/platform"
 	"carillon/tenant/tenanttest"
 )
@@ -46,7 +46,7 @@ func newRoom(t *testing.T) *room {
 		t.Fatal(err)
 	}
 	by := authz.Subject{Kind: authz.System, ID: "test"}
-	if _, err := key.Rewrap(t.Context(), r.Operator, r.roots, by, r.Now, nil); err != nil { // names the root
+	if _, err := rootkey.Rewrap(t.Context(), r.Operator, r.roots, by, r.Now, nil); err != nil { // names the root
 		t.Fatal(err)
 	}
 	r.transcript = filepath.Join(r.folder, "transcript.jsonl")
@@ -321,7 +321,7 @@ func TestRefusals(t *testing.T) {
 
 	other := newRoom(t)
 	other.file = []byte(strings.ReplaceAll(string(other.plan("\n  - {do: destroy-root, file: ROOT}")), "ROOT", other.RootFile))
-	if err := other.conduct(enrol + both); !errors.Is(err, key.ErrRootInUse) {
+	if err := other.conduct(enrol + both); !errors.Is(err, rootkey.ErrInUse) {
 		t.Errorf("destroy a key in use: %v", err)
 	}
 	if _, err := os.Stat(other.RootFile); err != nil {

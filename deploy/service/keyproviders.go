@@ -8,7 +8,7 @@ import (
 
 	"carillon/signing"
 	"carillon/tenant"
-	"carillon/tenant/key"
+	"carillon/tenant/key/rootkey"
 )
 
 // checkRoot refuses to start with a root key that nothing may be wrapped by any more.
@@ -17,7 +17,7 @@ func (s *Service) checkRoot(ctx context.Context, db *tenant.DB) error {
 	if !is {
 		return nil
 	}
-	return key.CheckRoot(ctx, db, named.Name())
+	return rootkey.Check(ctx, db, named.Name())
 }
 
 // keyCalls counts and times what the providers of keys are asked for.

@@ -32,7 +32,7 @@ var (
 
 // Sentinels lists the errors that callers may tell apart.
 func Sentinels() []error {
-	return []error{ErrNoKey, ErrNoVersion, ErrLastKey, ErrTooManyKeys, ErrUnconfirmed, ErrRotating, ErrRootRetired, ErrRootInUse}
+	return []error{ErrNoKey, ErrNoVersion, ErrLastKey, ErrTooManyKeys, ErrUnconfirmed, ErrRotating}
 }
 
 const versionColumns = `purpose, version, key_id, label, state, public_der, created_at, activate_at, activated_at, retired_at, destroy_at, destroyed_at`

@@ -1,4 +1,4 @@
-package key_test
+package rootkey_test
 
 import (
 	"context"
@@ -16,6 +16,7 @@ import (
 	"carillon/tenant"
 	"carillon/tenant/audit"
 	"carillon/tenant/key"
+	"carillon/tenant/key/rootkey"
 	"carillon/tenant/onboarding"
 	"carillon/tenant/tenanttest"
 )
@@ -50,7 +51,7 @@ func newRootPair(t *testing.T, w *tenanttest.World) rootPair {
 
 func (p rootPair) use(t *testing.T, w *tenanttest.World, unnamed, old, fresh int) {
 	t.Helper()
-	got, err := key.RootUse(t.Context(), w.Operator)
+	got, err := rootkey.Use(t.Context(), w.Operator)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -136,21 +137,21 @@ func TestRootRotation(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := key.Rewrap(ctx, w.Operator, roots, operator, w.Now, nil); err == nil {
+		if _, err := rootkey.Rewrap(ctx, w.Operator, roots, operator, w.Now, nil); err == nil {
 			t.Errorf("the run that was cut off reports success")
 		}
 		cancel()
 	}
-	if err := key.RetireRoot(t.Context(), w.Operator, operator, p.old.Name(), w.Now()); !errors.Is(err, key.ErrRootInUse) {
+	if err := rootkey.Retire(t.Context(), w.Operator, operator, p.old.Name(), w.Now()); !errors.Is(err, rootkey.ErrInUse) {
 		t.Errorf("retire what is in use: %v", err)
 	}
 	late := create(t, w, p.both, "ee") // by a process that has not been restarted yet
 	told := 0
-	n, err := key.Rewrap(t.Context(), w.Operator, p.moved, operator, w.Now, func(done int) { told = done })
+	n, err := rootkey.Rewrap(t.Context(), w.Operator, p.moved, operator, w.Now, func(done int) { told = done })
 	if err != nil || n == 0 || told != n {
 		t.Errorf("rewrapped %d, told of %d: %v", n, told, err)
 	}
-	if n, err := key.Rewrap(t.Context(), w.Operator, p.moved, operator, w.Now, nil); err != nil || n != 0 {
+	if n, err := rootkey.Rewrap(t.Context(), w.Operator, p.moved, operator, w.Now, nil); err != nil || n != 0 {
 		t.Errorf("rewrapped %d again: %v", n, err)
 	}
 	p.use(t, w, 0, 0, 5)
@@ -196,17 +197,17 @@ func TestRetiredRoot(t *testing.T) {
 	w := tenanttest.New(t)
 	p := newRootPair(t, w)
 	north := create(t, w, p.freshOnly, "north")
-	if err := key.CheckRoot(t.Context(), w.Operator, p.old.Name()); err != nil {
+	if err := rootkey.Check(t.Context(), w.Operator, p.old.Name()); err != nil {
 		t.Error(err)
 	}
-	if err := key.RetireRoot(t.Context(), w.Operator, operator, p.old.Name(), w.Now()); err != nil {
+	if err := rootkey.Retire(t.Context(), w.Operator, operator, p.old.Name(), w.Now()); err != nil {
 		t.Fatal(err)
 	}
-	if err := key.RetireRoot(t.Context(), w.Operator, operator, p.old.Name(), w.Now()); err != nil {
+	if err := rootkey.Retire(t.Context(), w.Operator, operator, p.old.Name(), w.Now()); err != nil {
 		t.Errorf("again: %v", err)
 	}
 	for name, db := range map[string]*tenant.DB{"operator": w.Operator, "device": w.Device, "jobs": w.Jobs} {
-		if err := key.CheckRoot(t.Context(), db, p.old.Name()); !errors.Is(err, key.ErrRootRetired) {
+		if err := rootkey.Check(t.Context(), db, p.old.Name()); !errors.Is(err, rootkey.ErrRetired) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -217,7 +218,7 @@ func TestRetiredRoot(t *testing.T) {
 	if !tenant.Violates(err, "data_key_root_not_retired") {
 		t.Errorf("make a tenant: %v", err)
 	}
-	if _, err := key.Rewrap(t.Context(), w.Operator, p.both, operator, w.Now, nil); !errors.Is(err, key.ErrRootRetired) {
+	if _, err := rootkey.Rewrap(t.Context(), w.Operator, p.both, operator, w.Now, nil); !errors.Is(err, rootkey.ErrRetired) {
 		t.Errorf("wrap by what is retired: %v", err)
 	}
 	if err := opens(t, w, north, p.freshOnly); err != nil {
@@ -243,7 +244,7 @@ func TestRewrapLeavesErasedKeysAlone(t *testing.T) {
 	if _, err := w.Database.Super().ExecContext(t.Context(), `update data_key set wrapped = '' where tenant_id = $1`, north.ID); err != nil {
 		t.Fatal(err)
 	}
-	if n, err := key.Rewrap(t.Context(), w.Operator, p.moved, operator, w.Now, nil); n != 1 || err != nil {
+	if n, err := rootkey.Rewrap(t.Context(), w.Operator, p.moved, operator, w.Now, nil); n != 1 || err != nil {
 		t.Errorf("rewrapped %d, %v", n, err)
 	}
 	if err := opens(t, w, north, p.moved); err == nil {
@@ -266,7 +267,7 @@ func TestRewrapAtOnce(t *testing.T) {
 	var all sync.WaitGroup
 	for range 4 {
 		all.Go(func() {
-			n, err := key.Rewrap(t.Context(), w.Operator, p.moved, operator, w.Now, nil)
+			n, err := rootkey.Rewrap(t.Context(), w.Operator, p.moved, operator, w.Now, nil)
 			if err != nil {
 				t.Error(err)
 			}

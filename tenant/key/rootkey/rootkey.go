@@ -1,4 +1,6 @@
-package key
+// Package rootkey replaces the platform's root key while everything runs: it wraps every
+// tenant's data key anew, and retires root keys that nothing is wrapped by any more.
+package rootkey
 
 import (
 	"context"
@@ -17,11 +19,14 @@ import (
 
 // What is refused about root keys.
 var (
-	// ErrRootRetired means that nothing may be wrapped by the root key any more.
-	ErrRootRetired = errors.New("the root key is retired")
-	// ErrRootInUse means that data keys are still wrapped by the root key.
-	ErrRootInUse = errors.New("data keys are still wrapped by the root key: wrap them anew first")
+	// ErrRetired means that nothing may be wrapped by the root key any more.
+	ErrRetired = errors.New("the root key is retired")
+	// ErrInUse means that data keys are still wrapped by the root key.
+	ErrInUse = errors.New("data keys are still wrapped by the root key: wrap them anew first")
 )
+
+// Sentinels lists the errors that callers may tell apart.
+func Sentinels() []error { return []error{ErrRetired, ErrInUse} }
 
 const (
 	rootUseSQL = `
@@ -47,10 +52,10 @@ type wrapping struct {
 	Wrapped []byte
 }
 
-// RootUse counts the tenants by the root key that wrapped their data key; the empty name
+// Use counts the tenants by the root key that wrapped their data key; the empty name
 // stands for files that were used before root keys had names. db is a handle under the
 // operator's role, as for all of this file.
-func RootUse(ctx context.Context, db *tenant.DB) (map[string]int, error) {
+func Use(ctx context.Context, db *tenant.DB) (map[string]int, error) {
 	use := map[string]int{}
 	err := eachWrapping(ctx, db, func(_ tenant.ID, w wrapping) error {
 		use[w.Root]++
@@ -103,7 +108,7 @@ func rewrap(ctx context.Context, db *tenant.DB, roots *signing.Roots, by authz.S
 // retired recognises what the schema says of a root key that is retired.
 func retired(err error) error {
 	if tenant.Violates(err, "data_key_root_not_retired") {
-		return ErrRootRetired
+		return ErrRetired
 	}
 	return err
 }
@@ -141,9 +146,9 @@ values ($1, $2)
 	isRetiredSQL = `select exists (select from retired_root where root = $1)`
 )
 
-// RetireRoot lets nothing be wrapped by a root key any more, for good: [ErrRootInUse] if
+// Retire lets nothing be wrapped by a root key any more, for good: [ErrInUse] if
 // something is. Only then is it safe to destroy the key.
-func RetireRoot(ctx context.Context, db *tenant.DB, by authz.Subject, root string, now time.Time) error {
+func Retire(ctx context.Context, db *tenant.DB, by authz.Subject, root string, now time.Time) error {
 	if root == "" {
 		return errors.New("a root key without a name cannot be retired: wrap data keys anew first")
 	}
@@ -167,7 +172,7 @@ func RetireRoot(ctx context.Context, db *tenant.DB, by authz.Subject, root strin
 }
 
 func unused(ctx context.Context, db *tenant.DB, root string) error {
-	use, err := RootUse(ctx, db)
+	use, err := Use(ctx, db)
 	if err != nil {
 		return err
 	}
@@ -176,20 +181,20 @@ func unused(ctx context.Context, db *tenant.DB, root string) error {
 		count += use[""]
 	}
 	if count > 0 {
-		return fmt.Errorf("%s: %d of them: %w", root, count, ErrRootInUse)
+		return fmt.Errorf("%s: %d of them: %w", root, count, ErrInUse)
 	}
 	return nil
 }
 
-// CheckRoot returns [ErrRootRetired] if nothing may be wrapped by root any more. A process
+// Check returns [ErrRetired] if nothing may be wrapped by root any more. A process
 // that was given it to wrap by does not start.
-func CheckRoot(ctx context.Context, db *tenant.DB, root string) error {
+func Check(ctx context.Context, db *tenant.DB, root string) error {
 	var is bool
 	if err := db.Platform(ctx, func(tx *tenant.Tx) error { return tx.Get(ctx, &is, isRetiredSQL, root) }); err != nil {
 		return fmt.Errorf("look for retired root keys: %w", err)
 	}
 	if is {
-		return fmt.Errorf("%s: %w", root, ErrRootRetired)
+		return fmt.Errorf("%s: %w", root, ErrRetired)
 	}
 	return nil
 }
