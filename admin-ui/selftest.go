@@ -65,7 +65,7 @@ func (s *Server) selfTestView(r selftest.Run) selfTestView {
 	}
 	w.Took = s.words.text("selftest.ms", "n", s.words.number(int(sum)))
 	for _, name := range selftest.Steps() {
-		line := selfTestStep{Name: s.words.step(name), State: s.words.text("selftest.state.not-reached")}
+		line := selfTestStep{Name: s.words.step(name), State: s.words.text("selftest.state.not_reached")}
 		if ms, done := took[name]; done {
 			line.Took, line.State = s.words.text("selftest.ms", "n", s.words.number(int(ms))), s.words.text("selftest.state.passed")
 		}
@@ -127,7 +127,7 @@ func (c *catalogue) selfTestReason(r selftest.Reason) string {
 	case selftest.Broken:
 		return c.text("selftest.reason.broken")
 	case selftest.NoKey:
-		return c.text("selftest.reason.no-key")
+		return c.text("selftest.reason.no_key")
 	case selftest.Mismatch:
 		return c.text("selftest.reason.mismatch")
 	case selftest.Storage:

@@ -154,7 +154,14 @@ values (current_tenant(), 'certificate', 2, $1, 'next', $2, $3)`, keyID, sealed,
 
 func (f *fixture) setKeyState(t *testing.T, of *tenant.Tenant, version int, s key.State) {
 	t.Helper()
-	f.sql(t, `update signing_key set state = $3 where tenant_id = $1 and purpose = 'certificate' and version = $2`, of.ID.String(), version, string(s))
+	f.sql(t, `
+update signing_key
+   set state        = $3,
+       sealed       = case when $3 <> 'destroyed' then sealed end,
+       destroyed_at = case when $3 = 'destroyed' then now() end
+ where tenant_id = $1
+   and purpose = 'certificate'
+   and version = $2`, of.ID.String(), version, string(s))
 }
 
 // A key server that is not ours trusts a tenant by its issuer, its audience and the URL

@@ -61,7 +61,7 @@ func (k *PrivateKey) Sign(random io.Reader, digest []byte, opts crypto.SignerOpt
 
 // checkDigest refuses what is no digest of SHA-256: every format here is signed with ES256.
 func checkDigest(digest []byte, opts crypto.SignerOpts) error {
-	if opts.HashFunc() != crypto.SHA256 || len(digest) != sha256.Size {
+	if opts == nil || opts.HashFunc() != crypto.SHA256 || len(digest) != sha256.Size {
 		return errors.New("only digests of SHA-256 are signed")
 	}
 	return nil

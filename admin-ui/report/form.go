@@ -97,7 +97,7 @@ func (s *Server) issue(ctx context.Context, v *visit) answer {
 	}
 	in, err := readInput(v.r)
 	if err != nil {
-		return closed(http.StatusBadRequest, "closed.form")
+		return closed(http.StatusUnprocessableEntity, "closed.form")
 	}
 	opened, err := s.opened(ctx, v.r)
 	if errors.Is(err, reportpage.ErrVisit) {

@@ -104,6 +104,8 @@ as $$
 begin
   if current_user in ('carillon_portal', 'carillon_erasure', 'carillon_jobs') and old.tenant is distinct from current_tenant()
      or old.state = 'erased'
+     or current_user = 'carillon_portal'
+        and (old.state, new.state) not in (('active', 'leaving'), ('leaving', 'active'), ('leaving', 'leaving'))
      or new.state = 'erased' and old.state <> 'leaving'
      or (new.state = 'leaving') <> (old.state = 'leaving') and new.state <> 'erased'
         and (new.state = 'leaving') <> exists (select from tenant_leaving where tenant_id = old.tenant) then

@@ -184,7 +184,13 @@ func TestCertificateKeyStates(t *testing.T) {
 func (f *fixture) setKeyState(tb testing.TB, of *tenant.Tenant, p signing.Purpose, state string) {
 	tb.Helper()
 	_, err := f.world.Database.Super().ExecContext(tb.Context(),
-		`update signing_key set state = $3 where tenant_id = $1 and purpose = $2`, of.ID, string(p), state)
+		`
+update signing_key
+   set state        = $3,
+       sealed       = case when $3 <> 'destroyed' then sealed end,
+       destroyed_at = case when $3 = 'destroyed' then now() end
+ where tenant_id = $1
+   and purpose = $2`, of.ID, string(p), state)
 	if err != nil {
 		tb.Fatal(err)
 	}

@@ -3,6 +3,7 @@ package key_test
 import (
 	"bytes"
 	"context"
+	"crypto"
 	"crypto/ecdsa"
 	"crypto/rand"
 	"crypto/sha256"
@@ -56,7 +57,7 @@ func TestFirstKeys(t *testing.T) {
 			t.Errorf("Public(%s) = %+v, want the signer's", p, public)
 		}
 		digest := sha256.Sum256([]byte("signed"))
-		signature, err := s.Key.Sign(rand.Reader, digest[:], nil)
+		signature, err := s.Key.Sign(rand.Reader, digest[:], crypto.SHA256)
 		if err != nil || !ecdsa.VerifyASN1(public[0].Key, digest[:], signature) {
 			t.Errorf("%s: the public key does not verify the signer's signature (%v)", p, err)
 		}

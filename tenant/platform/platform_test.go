@@ -107,7 +107,7 @@ func TestSuspendingAtOnce(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	if err := platform.Suspend(t.Context(), w.Portal, shell, north, "not hers", w.Now()); !tenanttest.Denied(err) {
+	if err := platform.Suspend(t.Context(), w.Portal, shell, north, "not hers", w.Now()); !tenant.Violates(err, "tenant_directory_state_kept") {
 		t.Errorf("the portal suspends: %v", err)
 	}
 }
