@@ -53,7 +53,8 @@ func TestHowACodeStands(t *testing.T) {
 	stands := func() (state struct {
 		State, Label, Message, MessageAdvice string
 		Over                                 bool
-	}) {
+	},
+	) {
 		t.Helper()
 		p := w.get("/portal/north-shore/codes/" + id + "/state")
 		if err := json.Unmarshal([]byte(p.body), &state); err != nil || p.status != 200 {

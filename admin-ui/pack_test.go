@@ -213,7 +213,7 @@ func TestTwoPeopleOnOneStep(t *testing.T) {
 }
 
 // upload sends a form with a file.
-func (w *packWorld) upload(t *testing.T, path, field, text string) *page {
+func (w *packWorld) upload(t *testing.T, field, text string) *page {
 	t.Helper()
 	var body bytes.Buffer
 	m := multipart.NewWriter(&body)
@@ -227,7 +227,7 @@ func (w *packWorld) upload(t *testing.T, path, field, text string) *page {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := w.request(http.MethodPost, path, &body)
+	r := w.request(http.MethodPost, packPath+"/translations", &body)
 	r.Header.Set("Content-Type", m.FormDataContentType())
 	return w.do(r)
 }
@@ -240,11 +240,11 @@ func TestTranslationsAreTakenInTwoSteps(t *testing.T) {
 	path := packPath + "/translations"
 	w.get(path).wants(200, "Upload translated texts")
 	sheet := string(w.raw(t, path+"/sheet"))
-	w.upload(t, path, "file", "key,label,limit,es\nagencyRegionName,,,caf\xe9\n").wants(422, "Upload translated texts").contains("not in UTF-8")
-	w.upload(t, path, "file", "key,label,limit,es\nagencyRegionName,,,\"=1+1\"\n").wants(422, "Upload translated texts").contains("formula")
-	w.upload(t, path, "other", "x").wants(422, "Upload translated texts").contains("Choose a file")
-	w.upload(t, path, "file", sheet).wants(200, "Take these texts over?").contains("nothing that you do not have")
-	p := w.upload(t, path, "file", strings.Replace(sheet, "Costa Norte", "La Costa", 1)).wants(200, "Take these texts over?").contains("Costa Norte").contains("La Costa").contains("Replace 1 text")
+	w.upload(t, "file", "key,label,limit,es\nagencyRegionName,,,caf\xe9\n").wants(422, "Upload translated texts").contains("not in UTF-8")
+	w.upload(t, "file", "key,label,limit,es\nagencyRegionName,,,\"=1+1\"\n").wants(422, "Upload translated texts").contains("formula")
+	w.upload(t, "other", "x").wants(422, "Upload translated texts").contains("Choose a file")
+	w.upload(t, "file", sheet).wants(200, "Take these texts over?").contains("nothing that you do not have")
+	p := w.upload(t, "file", strings.Replace(sheet, "Costa Norte", "La Costa", 1)).wants(200, "Take these texts over?").contains("Costa Norte").contains("La Costa").contains("Replace 1 text")
 	form := again(p)
 	w.post(path+"/confirm", form).wants(200, "Check and make a pack").contains("1 text was replaced")
 	w.post(path+"/confirm", url.Values{"sheet": {strings.Replace(sheet, "Costa Norte", "Otra", 1)}, "versions": form["versions"]}).wants(409, "Somebody else has saved this meanwhile")

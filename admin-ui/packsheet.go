@@ -80,7 +80,7 @@ func (s *Server) uploaded(v *visit) ([]byte, error) {
 	}
 	f, _, err := v.r.FormFile(fieldFile)
 	if err != nil {
-		return nil, nil //nolint:nilerr // no file is an answer
+		return nil, nil //nolint:nilnil // no file is an answer
 	}
 	defer f.Close()
 	file, err := io.ReadAll(f)

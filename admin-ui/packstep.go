@@ -380,7 +380,7 @@ func (s *Server) entries(b pack.Board, sec pack.Section, values, faults map[stri
 
 func (s *Server) entry(slot enx.Slot, value, fault string) entryView {
 	e := entryView{ID: slot.ID(), Label: s.slotLabel(slot), Key: slot.ID(), Hint: slot.Meaning, Error: fault, Value: value, Input: "text", Limit: slot.Limit}
-	if !slot.Required && slot.Key.Default == "" {
+	if !slot.Required && slot.Default == "" {
 		e.Optional = s.words.text("form.optional")
 	}
 	if slot.Limit > 0 {

@@ -255,8 +255,8 @@ func TestReportPageRefusesForms(t *testing.T) {
 	r := f.request(http.MethodPost, "/report/issue", strings.NewReader("phone=%zz"))
 	r.Host = reportHost
 	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-	f.do(r).wants(http.StatusBadRequest, "The form could not be read")
-	f.send(url.Values{"phone": {strings.Repeat("1", 20_000)}}).wants(http.StatusBadRequest, "The form could not be read")
+	f.do(r).wants(http.StatusUnprocessableEntity, "The form could not be read")
+	f.send(url.Values{"phone": {strings.Repeat("1", 20_000)}}).wants(http.StatusUnprocessableEntity, "The form could not be read")
 	r = f.request(http.MethodGet, "/report/issue", nil)
 	r.Host = reportHost
 	if p := f.do(r); p.status != http.StatusMethodNotAllowed {

@@ -125,7 +125,7 @@ func (s *Server) visit(ctx context.Context, w http.ResponseWriter, v *visit) (an
 // proved who they are.
 func (s *Server) guarded(ctx context.Context, v *visit) (answer, error) {
 	if v.route.Credential.OfSession() && v.who == nil {
-		return s.signInFirst(v)
+		return s.signInFirst(v) //nolint:contextcheck // handlers take it from the visit
 	}
 	if err := s.count(v); err != nil {
 		return answer{}, err
@@ -144,7 +144,7 @@ func (s *Server) guarded(ctx context.Context, v *visit) (answer, error) {
 		return answer{}, err
 	}
 	if v.route.Credential == authz.CredentialFresh && !s.fresh(v.who) {
-		return s.signInAgain(v)
+		return s.signInAgain(v) //nolint:contextcheck // as above
 	}
 	if err := readForm(v.r); err != nil {
 		return answer{}, err
@@ -259,7 +259,7 @@ func (s *Server) send(ctx context.Context, w http.ResponseWriter, v *visit, a an
 
 func (s *Server) sendPage(ctx context.Context, w http.ResponseWriter, v *visit, a answer) {
 	var body bytes.Buffer
-	if err := s.pages.render(&body, s.shell(v, a), a.page); err != nil {
+	if err := s.pages.render(&body, s.shell(v, a), a.page); err != nil { //nolint:contextcheck // it is in the visit
 		s.logFailure(ctx, requestID(w), err)
 		http.Error(w, "internal error "+requestID(w), http.StatusInternalServerError)
 		return

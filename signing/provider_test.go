@@ -68,6 +68,7 @@ func (r *rows) Destroy(ctx context.Context, b signing.Binding, ref []byte) error
 func TestSealedConformance(t *testing.T) {
 	t.Parallel()
 	providertest.Run(t, func(t *testing.T) providertest.Subject {
+		t.Helper()
 		root := newRoot(t)
 		dk, _, err := signing.NewDataKey(t.Context(), root, providertest.Tenant)
 		if err != nil {

@@ -74,7 +74,7 @@ func Make(ctx context.Context, c Config) (dir string, m *Manifest, err error) {
 	if err != nil {
 		return "", nil, fmt.Errorf("begin snapshot: %w", err)
 	}
-	defer tx.Rollback() // it has only read
+	defer func() { _ = tx.Rollback() }() // it has only read
 	w := writing{Config: c, tx: tx}
 	if err := w.start(ctx); err != nil {
 		return "", nil, err

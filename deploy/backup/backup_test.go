@@ -509,9 +509,9 @@ func TestDrill(t *testing.T) {
 		damage func(t *testing.T, dir string)
 		want   error
 	}{
-		{"a flipped bit", func(t *testing.T, dir string) { flip(t, filepath.Join(dir, part)) }, ErrAltered},
-		{"a missing tenant", func(t *testing.T, dir string) { remove(t, filepath.Join(dir, part)) }, ErrAltered},
-		{"a truncated part", func(t *testing.T, dir string) { truncate(t, filepath.Join(dir, part)) }, ErrAltered},
+		{"a flipped bit", func(t *testing.T, dir string) { t.Helper(); flip(t, filepath.Join(dir, part)) }, ErrAltered},
+		{"a missing tenant", func(t *testing.T, dir string) { t.Helper(); remove(t, filepath.Join(dir, part)) }, ErrAltered},
+		{"a truncated part", func(t *testing.T, dir string) { t.Helper(); truncate(t, filepath.Join(dir, part)) }, ErrAltered},
 		{"a swapped part", func(t *testing.T, dir string) {
 			if err := os.Rename(filepath.Join(dir, m.Tenants[1].Name), filepath.Join(dir, part)); err != nil {
 				t.Fatal(err)

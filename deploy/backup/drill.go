@@ -157,7 +157,7 @@ func (c DrillConfig) examine(ctx context.Context, dsn string, restored *Restored
 	if err != nil {
 		return err
 	}
-	defer tx.Rollback() // it has only read
+	defer func() { _ = tx.Rollback() }() // it has only read
 	for _, t := range restored.Tenants {
 		found := DrilledTenant{RestoredTenant: t, Files: t.FilesBroughtBack}
 		for _, name := range t.FilesLost {

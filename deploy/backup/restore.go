@@ -155,7 +155,7 @@ func (r *restoring) database(ctx context.Context) error {
 	if r.tx, err = db.BeginTx(ctx, nil); err != nil {
 		return fmt.Errorf("begin: %w", err)
 	}
-	defer r.tx.Rollback() // does nothing after the commit
+	defer func() { _ = r.tx.Rollback() }() // does nothing after the commit
 	if err := r.everything(ctx); err != nil {
 		return err
 	}
@@ -254,7 +254,7 @@ func (r *restoring) alterAll(ctx context.Context, triggers, security string) err
 func (r *restoring) platform(ctx context.Context) error {
 	for i := len(r.ordered) - 1; i >= 0; i-- {
 		if t := r.ordered[i]; !t.tenantTable() && (r.whole() || t.tenant != "") {
-			if _, err := r.tx.ExecContext(ctx, "delete from "+pq.QuoteIdentifier(t.Name)); err != nil {
+			if _, err := r.tx.ExecContext(ctx, "delete from "+pq.QuoteIdentifier(t.Name)); err != nil { //nolint:gosec // names of the catalogue, quoted
 				return fmt.Errorf("empty %s: %w", t.Name, err)
 			}
 		}

@@ -201,7 +201,7 @@ func utf16Of(text string) string {
 	var b strings.Builder
 	b.WriteString("\xff\xfe")
 	for _, unit := range utf16.Encode([]rune(text)) {
-		b.Write([]byte{byte(unit), byte(unit >> 8)}) //nolint:gosec // the two halves
+		b.Write([]byte{byte(unit), byte(unit >> 8)})
 	}
 	return b.String()
 }

@@ -77,6 +77,7 @@ func (e *everybody) noPageOfAnotherAuthority(t *testing.T) {
 
 // Each built-in role may ask for exactly what the policy allows it, at every URL.
 func (e *everybody) pagesFollowThePolicy(t *testing.T, slug string) {
+	t.Helper()
 	policy, err := authz.NewPolicy(nil)
 	if err != nil {
 		t.Fatal(err)

@@ -118,6 +118,7 @@ func (m *mover) move(t *testing.T, file []byte) {
 }
 
 func must[T any](t *testing.T, what string) func(T, error) T {
+	t.Helper()
 	return func(v T, err error) T {
 		t.Helper()
 		if err != nil {

@@ -40,7 +40,7 @@ func (s *Service) makePacks(db *tenant.DB, keys *key.Ring, directory *tenant.Dir
 	if s.config.AppleURL != "" {
 		client, err := apple.New(outbound.New(s.config.Loopback, 443), s.config.AppleURL)
 		if err != nil {
-			return fmt.Errorf("Apple's service: %w", err)
+			return fmt.Errorf("service of Apple: %w", err)
 		}
 		c.Apple = client
 	}

@@ -122,19 +122,32 @@ type table struct {
 
 // tables are in an order in which they can be filled: what is referred to comes first.
 var tables = []table{
-	{name: "tenant_setting"}, {name: "report_page"}, {name: "report_text"}, {name: "message_template"},
-	{name: "mobile_app"}, {name: "lab_mapping"},
-	{name: "member", without: []string{"last_seen_at"}}, {name: "staff_role"}, {name: "staff_group"}, {name: "staff_group_member"},
+	{name: "tenant_setting"},
+	{name: "report_page"},
+	{name: "report_text"},
+	{name: "message_template"},
+	{name: "mobile_app"},
+	{name: "lab_mapping"},
+	{name: "member", without: []string{"last_seen_at"}},
+	{name: "staff_role"},
+	{name: "staff_group"},
+	{name: "staff_group_member"},
 	{name: "api_key"},
-	{name: "outside_issuer", without: []string{"fence", "refreshed_at", "failed_at", "failure"}}, {name: "outside_issuer_key"},
-	{name: "import_source", without: []string{"looked_at", "failed_at", "failure"}}, {name: "import_key"},
+	{name: "outside_issuer", without: []string{"fence", "refreshed_at", "failed_at", "failure"}},
+	{name: "outside_issuer_key"},
+	{name: "import_source", without: []string{"looked_at", "failed_at", "failure"}},
+	{name: "import_key"},
 	{name: "signing_key", without: []string{"sealed", "provider"}, readOnly: true}, // imported from the sealed part
-	{name: "export_config"}, {name: "export_horizon"},
+	{name: "export_config"},
+	{name: "export_horizon"},
 	{name: "export_batch", where: "state = 'published'", without: []string{"leased_until"}},
 	{name: "export_file", where: "state = 'published'"},
-	{name: "statistic_day"}, {name: "statistic_horizon"},
-	{name: "share_offer", readOnly: true}, {name: "share_answer", readOnly: true},
-	{name: "audit_entry"}, {name: "audit_checkpoint"},
+	{name: "statistic_day"},
+	{name: "statistic_horizon"},
+	{name: "share_offer", readOnly: true},
+	{name: "share_answer", readOnly: true},
+	{name: "audit_entry"},
+	{name: "audit_checkpoint"},
 }
 
 // sealedTables are taken along with the keys alone.

@@ -21,7 +21,7 @@ const passStart = beginning + "rehearsal_"
 const PassLife = 2 * time.Minute
 
 const (
-	passSQL = `
+	admitSQL = `
 insert into rehearsal_pass (tenant_id, run_id, digest, expires_at)
 values (current_tenant(), $1, $2, $3)
     on conflict on constraint rehearsal_pass_pkey
@@ -42,7 +42,7 @@ select exists (select
 func MakePass(ctx context.Context, tx *tenant.Tx, run uuid.UUID, now time.Time) (pass string, ok bool, err error) {
 	pass = passStart + rand.Text() + rand.Text()
 	digest := text(pass).digest()
-	rows, err := tx.Exec(ctx, passSQL, run, digest[:], now.Add(PassLife).UTC(), now.UTC())
+	rows, err := tx.Exec(ctx, admitSQL, run, digest[:], now.Add(PassLife).UTC(), now.UTC())
 	if err != nil {
 		return "", false, fmt.Errorf("make pass: %w", err)
 	}

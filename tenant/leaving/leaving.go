@@ -32,8 +32,10 @@ const (
 	// CoolDown is how long an authority can come back, unless the platform's operator sets
 	// another time, of at least MinCoolDown and at most MaxCoolDown. The protocol asks for two
 	// weeks between the last code and the end, so that phones can download what concerns them.
-	CoolDown    = 30 * 24 * time.Hour
+	CoolDown = 30 * 24 * time.Hour
+	// MinCoolDown is the lower bound of what an operator may set.
 	MinCoolDown = 7 * 24 * time.Hour
+	// MaxCoolDown is the upper one.
 	MaxCoolDown = 365 * 24 * time.Hour
 )
 

@@ -220,8 +220,12 @@ func TestReminders(t *testing.T) {
 		at   time.Time
 		want int
 	}{
-		{l.Begun, 2}, {l.Begun.Add(time.Hour), 2}, {l.Erases.Add(-7*24*time.Hour - 1), 2}, {l.Erases.Add(-7 * 24 * time.Hour), 4},
-		{l.Erases.Add(-24 * time.Hour), 6}, {l.Erases.Add(-time.Second), 6},
+		{l.Begun, 2},
+		{l.Begun.Add(time.Hour), 2},
+		{l.Erases.Add(-7*24*time.Hour - 1), 2},
+		{l.Erases.Add(-7 * 24 * time.Hour), 4},
+		{l.Erases.Add(-24 * time.Hour), 6},
+		{l.Erases.Add(-time.Second), 6},
 	} {
 		f.SetNow(step.at)
 		f.run(t)

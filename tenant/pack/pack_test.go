@@ -92,14 +92,11 @@ func (f *fixture) fill(t *tenant.Tenant, deviceKey string) {
 	f.t.Helper()
 	c := demo.Config(t.Name, deviceKey)
 	c.Values["languages"] = strings.Join(c.Languages, " ")
-	board, err := f.staff.Board(f.t.Context(), t, admin)
-	if err != nil {
-		f.t.Fatal(err)
-	}
 	if err := f.staff.Save(f.t.Context(), t, admin, pack.Section{Step: enx.Region}, 0, c.Values); err != nil {
 		f.t.Fatal(err)
 	}
-	if board, err = f.staff.Board(f.t.Context(), t, admin); err != nil {
+	board, err := f.staff.Board(f.t.Context(), t, admin)
+	if err != nil {
 		f.t.Fatal(err)
 	}
 	for _, s := range board.Draft.Sections()[1:] {

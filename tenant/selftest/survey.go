@@ -30,7 +30,7 @@ const surveyTimeout = 2 * time.Second
 
 // Collect tells nothing if the database does not answer.
 func (s *survey) Collect(to chan<- prometheus.Metric) {
-	ctx, cancel := context.WithTimeout(context.Background(), surveyTimeout) //nolint:forbidigo // the interface has no context
+	ctx, cancel := context.WithTimeout(context.Background(), surveyTimeout)
 	defer cancel()
 	list, err := job.List(ctx, s.db, job.Filter{Job: JobName}, s.now())
 	if err != nil {

@@ -11,6 +11,7 @@ import (
 func TestConformance(t *testing.T) {
 	t.Parallel()
 	providertest.Run(t, func(t *testing.T) providertest.Subject {
+		t.Helper()
 		server := awskmstest.New(t)
 		p, err := awskms.New(t.Context(), server.Config)
 		if err != nil {
@@ -34,6 +35,7 @@ func TestConformance(t *testing.T) {
 func TestRoot(t *testing.T) {
 	t.Parallel()
 	providertest.RunRoot(t, func(t *testing.T) providertest.RootSubject {
+		t.Helper()
 		server := awskmstest.New(t)
 		open := func() *awskms.Root {
 			r, err := awskms.NewRoot(t.Context(), server.Config, server.AddWrapping())

@@ -108,17 +108,17 @@ func newFaulty(t *testing.T) (*Module, *faulty) {
 }
 
 // take is where most calls begin.
-func (f *faulty) take() (providertest.Fault, error) {
-	switch fault := f.Take(f.ctx); fault {
+func (f *faulty) take() error {
+	switch f.Take(f.ctx) {
 	case providertest.Dead, providertest.Silent:
-		return fault, p11.Error(p11.CKR_DEVICE_ERROR)
+		return p11.Error(p11.CKR_DEVICE_ERROR)
 	default:
-		return fault, nil
+		return nil
 	}
 }
 
 func (f *faulty) FindObjectsInit(s p11.SessionHandle, a []*p11.Attribute) error {
-	if _, err := f.take(); err != nil {
+	if err := f.take(); err != nil {
 		return err
 	}
 	return f.module.FindObjectsInit(s, a)
@@ -133,7 +133,7 @@ func (f *faulty) FindObjects(s p11.SessionHandle, most int) ([]p11.ObjectHandle,
 }
 
 func (f *faulty) GenerateKeyPair(s p11.SessionHandle, m []*p11.Mechanism, public, private []*p11.Attribute) (p11.ObjectHandle, p11.ObjectHandle, error) {
-	if _, err := f.take(); err != nil {
+	if err := f.take(); err != nil {
 		return 0, 0, err
 	}
 	return f.module.GenerateKeyPair(s, m, public, private)
@@ -178,6 +178,7 @@ func (f *faulty) Decrypt(s p11.SessionHandle, sealed []byte) ([]byte, error) {
 
 func TestConformance(t *testing.T) {
 	providertest.Run(t, func(t *testing.T) providertest.Subject {
+		t.Helper()
 		m, f := newFaulty(t)
 		return providertest.Subject{
 			Provider: m.Provider(), Set: f.Set, Calls: f.Calls, Arrived: f.Arrived(),
@@ -213,6 +214,7 @@ func strange(t *testing.T, m *Module) []byte {
 
 func TestRoot(t *testing.T) {
 	providertest.RunRoot(t, func(t *testing.T) providertest.RootSubject {
+		t.Helper()
 		m, f := newFaulty(t)
 		name := strings.NewReplacer("/", "-", "#", "-").Replace(t.Name())
 		open := func(id string) Root {

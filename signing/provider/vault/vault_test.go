@@ -15,6 +15,7 @@ import (
 func TestConformance(t *testing.T) {
 	t.Parallel()
 	providertest.Run(t, func(t *testing.T) providertest.Subject {
+		t.Helper()
 		server := vaulttest.New(t)
 		server.AddKey("somebody-elses")
 		p, err := vault.New(server.Config)
@@ -36,6 +37,7 @@ func TestConformance(t *testing.T) {
 func TestRoot(t *testing.T) {
 	t.Parallel()
 	providertest.RunRoot(t, func(t *testing.T) providertest.RootSubject {
+		t.Helper()
 		server := vaulttest.New(t, "root-1", "root-2")
 		open := func(key string) *vault.Root {
 			r, err := vault.NewRoot(server.Config, key)

@@ -40,16 +40,16 @@ const (
 // Why a change was not taken, or nothing was read.
 var (
 	// ErrInvalid: Apple finds the request malformed, or does not know a key (400).
-	ErrInvalid = errors.New("Apple does not take the change: a key is unknown to it, or the request is not as it wants it (400)")
+	ErrInvalid = errors.New("the change is not taken by Apple: a key is unknown to it, or the request is not as it wants it (400)")
 	// ErrSignature: Apple does not accept the signature (401).
-	ErrSignature = errors.New("Apple does not accept the signature: it has another public key, or another name of the authority (401)")
+	ErrSignature = errors.New("the signature is not accepted by Apple: it has another public key, or another name of the authority (401)")
 	// ErrNoRegion: Apple has no configuration for the region, and the call makes none (404).
-	ErrNoRegion = errors.New("Apple has no such region: it must set the region up first (404)")
+	ErrNoRegion = errors.New("no such region at Apple: Apple must set the region up first (404)")
 	// ErrBusy: Apple's service fails at the moment (429, 5xx) or is not reached. It may
 	// have taken the change.
-	ErrBusy = errors.New("Apple’s service fails or cannot be reached")
+	ErrBusy = errors.New("the service of Apple fails or cannot be reached")
 	// ErrAnswer: it answered what no documentation says.
-	ErrAnswer = errors.New("Apple’s service answered what it should not")
+	ErrAnswer = errors.New("the service of Apple answered what it should not")
 )
 
 // Client is safe for concurrent use.

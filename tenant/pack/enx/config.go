@@ -38,12 +38,12 @@ func (c Config) Default() string {
 // no thresholds, whatever was entered.
 func (c Config) Value(s Slot, lang string) string {
 	if s.Minutes && s.No > c.ClassCount() {
-		return s.Key.Default
+		return s.Default
 	}
 	if s.Local {
-		return cmp.Or(c.Texts[lang][s.ID()], s.Key.Default)
+		return cmp.Or(c.Texts[lang][s.ID()], s.Default)
 	}
-	return cmp.Or(c.Values[s.ID()], s.Key.Default)
+	return cmp.Or(c.Values[s.ID()], s.Default)
 }
 
 // ClassCount is how many classes are in use, 0 to 4.
