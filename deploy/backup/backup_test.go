@@ -513,12 +513,14 @@ func TestDrill(t *testing.T) {
 		{"a missing tenant", func(t *testing.T, dir string) { t.Helper(); remove(t, filepath.Join(dir, part)) }, ErrAltered},
 		{"a truncated part", func(t *testing.T, dir string) { t.Helper(); truncate(t, filepath.Join(dir, part)) }, ErrAltered},
 		{"a swapped part", func(t *testing.T, dir string) {
+			t.Helper()
 			if err := os.Rename(filepath.Join(dir, m.Tenants[1].Name), filepath.Join(dir, part)); err != nil {
 				t.Fatal(err)
 			}
 		}, ErrAltered},
-		{"no manifest", func(t *testing.T, dir string) { remove(t, filepath.Join(dir, manifestName)) }, ErrNoManifest},
+		{"no manifest", func(t *testing.T, dir string) { t.Helper(); remove(t, filepath.Join(dir, manifestName)) }, ErrNoManifest},
 		{"of a newer release", func(t *testing.T, dir string) {
+			t.Helper()
 			edit(t, filepath.Join(dir, manifestName), `"format": 1`, `"format": 2`)
 		}, ErrNewer},
 		{"of a newer schema", func(t *testing.T, dir string) {
