@@ -524,6 +524,7 @@ func TestDrill(t *testing.T) {
 			edit(t, filepath.Join(dir, manifestName), `"format": 1`, `"format": 2`)
 		}, ErrNewer},
 		{"of a newer schema", func(t *testing.T, dir string) {
+			t.Helper()
 			edit(t, filepath.Join(dir, manifestName), `"schema": `, `"schema": 9`)
 		}, ErrNewer},
 	} {
