@@ -256,7 +256,7 @@ func TestReportPageRefusesForms(t *testing.T) {
 	r.Host = reportHost
 	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	f.do(r).wants(http.StatusUnprocessableEntity, "The form could not be read")
-	f.send(url.Values{"phone": {strings.Repeat("1", 20_000)}}).wants(http.StatusUnprocessableEntity, "The form could not be read")
+	f.send(url.Values{"phone": {strings.Repeat("1", 20_000)}}).wants(http.StatusRequestEntityTooLarge, "The form could not be read")
 	r = f.request(http.MethodGet, "/report/issue", nil)
 	r.Host = reportHost
 	if p := f.do(r); p.status != http.StatusMethodNotAllowed {

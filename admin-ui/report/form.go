@@ -96,7 +96,11 @@ func (s *Server) issue(ctx context.Context, v *visit) answer {
 		return closed(http.StatusUnauthorized, "closed.app")
 	}
 	in, err := readInput(v.r)
-	if err != nil {
+	var long *http.MaxBytesError
+	switch {
+	case errors.As(err, &long):
+		return closed(http.StatusRequestEntityTooLarge, "closed.form")
+	case err != nil:
 		return closed(http.StatusUnprocessableEntity, "closed.form")
 	}
 	opened, err := s.opened(ctx, v.r)
