@@ -90,23 +90,9 @@ func (f *fixture) newMaker(c *apple.Client) *pack.Maker {
 // fill saves a complete draft.
 func (f *fixture) fill(t *tenant.Tenant, deviceKey string) {
 	f.t.Helper()
-	c := demo.Config(t.Name, deviceKey)
-	c.Values["languages"] = strings.Join(c.Languages, " ")
-	if err := f.staff.Save(f.t.Context(), t, admin, pack.Section{Step: enx.Region}, 0, c.Values); err != nil {
-		f.t.Fatal(err)
-	}
-	board, err := f.staff.Board(f.t.Context(), t, admin)
+	err := f.Portal.In(f.t.Context(), t.ID, func(tx *tenant.Tx) error { return demo.Save(f.t.Context(), tx, t, admin, deviceKey, f.Now()) })
 	if err != nil {
 		f.t.Fatal(err)
-	}
-	for _, s := range board.Draft.Sections()[1:] {
-		values := c.Values
-		if s.Step == enx.Texts {
-			values = c.Texts[s.Language]
-		}
-		if err := f.staff.Save(f.t.Context(), t, admin, s, 0, values); err != nil {
-			f.t.Fatal(err)
-		}
 	}
 }
 
