@@ -115,7 +115,7 @@ func (s *Server) packName(p pack.Pack) string {
 
 func (s *Server) packView(v *visit, p pack.Pack) packView {
 	w := packView{
-		Path: v.path("/pack/made/" + p.ID.String()), Name: s.packName(p), State: s.words.packState(p.State), By: p.AskedBy,
+		Path: packPath(v, p.ID), Name: s.packName(p), State: s.words.packState(p.State), By: p.AskedBy,
 		Asked: s.words.moment(p.AskedAt, time.Time{}),
 	}
 	for _, h := range p.HandOvers {
@@ -235,7 +235,7 @@ func (s *Server) askPack(v *visit) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	return redirect(v.path("/pack/made/" + id.String()))
+	return redirect(packPath(v, id))
 }
 
 // The fields of the forms about packs.
@@ -255,6 +255,7 @@ type madePage struct {
 	Made, Waiting bool
 	Failure       []string
 	Facts         []factView
+	Rotations     []keyLink
 	Download      string
 	Signed        bool
 	Push          string // the path to sending it to Apple
@@ -294,8 +295,10 @@ func (s *Server) showPack(v *visit) (answer, error) {
 	return s.packAnswer(v, p), nil
 }
 
+func packPath(v *visit, id uuid.UUID) string { return v.path("/pack/made/" + id.String()) }
+
 func (s *Server) packAnswer(v *visit, p pack.View) answer {
-	base := v.path("/pack/made/" + p.ID.String())
+	base := packPath(v, p.ID)
 	w := &madePage{
 		State: s.words.packState(p.State), Made: p.State == pack.Made, Waiting: p.State == pack.Asked, Signed: p.Signed,
 		Again: base, Back: v.path("/pack"), Changes: changeViews(p.Changes),
@@ -318,6 +321,12 @@ func (s *Server) packAnswer(v *visit, p pack.View) answer {
 	}
 	if p.Since != nil {
 		w.Since = s.words.text("pack.since", "pack", s.packName(*p.Since))
+	}
+	if v.may(authz.KeyRead) {
+		for _, r := range p.Rotations {
+			text := s.words.text("pack.rotation", "key", s.words.keyName(r.Purpose), "step", s.words.rotationStep(r.Step))
+			w.Rotations = append(w.Rotations, keyLink{rotationPath(v, r.ID), text})
+		}
 	}
 	for _, h := range p.HandOvers {
 		w.HandOvers = append(w.HandOvers, s.words.text("pack.handed", "to", s.words.recipient(h.Recipient), "person", h.Person, "by", h.By, "day", s.words.date(h.At)))
@@ -371,7 +380,7 @@ func (s *Server) handOverPack(v *visit) (answer, error) {
 		return answer{}, err
 	}
 	s.sessions.Put(v.r.Context(), noticeKey, s.words.text("pack.handed_over"))
-	return redirect(v.path("/pack/made/" + p.ID.String()))
+	return redirect(packPath(v, p.ID))
 }
 
 func (s *Server) downloadPack(v *visit) (answer, error) {
@@ -410,7 +419,7 @@ func (s *Server) askPush(v *visit) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	w := pushPage{Action: v.r.URL.Path, Back: v.path("/pack/made/" + id.String())}
+	w := pushPage{Action: v.r.URL.Path, Back: packPath(v, id)}
 	for _, key := range slices.Sorted(maps.Keys(changes)) {
 		value, err := json.Marshal(changes[key])
 		if err != nil {
@@ -430,5 +439,5 @@ func (s *Server) pushPack(v *visit) (answer, error) {
 		return answer{}, err
 	}
 	s.sessions.Put(v.r.Context(), noticeKey, s.words.text("pack.push.begun"))
-	return redirect(v.path("/pack/made/" + id.String()))
+	return redirect(packPath(v, id))
 }

@@ -17,6 +17,7 @@ import (
 	"carillon/tenant"
 	"carillon/tenant/client"
 	"carillon/tenant/key"
+	"carillon/tenant/key/custody"
 	"carillon/tenant/onboarding"
 	"carillon/tenant/outbound"
 	"carillon/tenant/outbound/apple"
@@ -58,6 +59,7 @@ func newPackWorld(t *testing.T) *packWorld {
 	})
 	w.world = newWorld(t, func(c *adminui.Config) {
 		c.Policies = role.NewPolicies(db.Portal)
+		c.Keys = custody.NewStaff(db.Portal, c.Policies, db.Now)
 		c.Packs = pack.NewStaff(pack.StaffConfig{
 			DB: db.Portal, Keys: key.NewRing(db.Portal, db.Root), Policies: c.Policies, Place: place, Push: true, Now: db.Now,
 		})
@@ -129,6 +131,42 @@ func TestTheWizardLeadsToAPack(t *testing.T) {
 	w.post(p.url.Path+"/hand-over", url.Values{"recipient": {"apple"}, "person": {"Alex"}}).wants(200, "Pack 1").contains("The hand-over was noted").contains("Apple: Alex")
 	w.get(packPath).wants(200, "Configuration for Apple and Google").contains("Apple: Alex").contains("Handed over last: Pack 1")
 	w.get(packPath+"/review").wants(200, "Check and make a pack").contains("Nothing is different")
+}
+
+// A pack that carries the new version of a key leads to its rotation, which leads back to
+// what Apple and Google were given of it.
+func TestARotationAndItsPackLeadToEachOther(t *testing.T) {
+	t.Parallel()
+	w := newPackWorld(t)
+	w.signIn(owner)
+	w.fill(t)
+	by := authz.Subject{Kind: authz.System, ID: "operator", Name: "Operator"}
+	err := w.db.Operator.In(t.Context(), w.north.ID, func(tx *tenant.Tx) error {
+		_, err := key.AddExport(t.Context(), tx, w.north.ID, w.db.Root, by, w.db.Now())
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan error)
+	go func() { done <- w.makeSoon() }()
+	made := w.post(packPath+"/make", nil).url.Path
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	path := w.get(made).wants(200, "Pack 1").link("Export files: The new version waits")
+	rotation := w.get(path).wants(200, "Rotation: Export files").contains("I have handed it over").lacks("was given a pack")
+	w.get(rotation.link("Configuration packs")).wants(200, "Configuration for Apple and Google")
+	hand := func(to string) {
+		w.post(made+"/hand-over", url.Values{"recipient": {to}, "person": {"Alex"}}).wants(200, "Pack 1")
+	}
+	hand("google")
+	w.get(path).contains("Google was given a pack that carries it").lacks("Apple was given").contains("I have handed it over")
+	hand("apple")
+	rotation = w.get(path).contains("Google was given a pack that carries it").lacks("I have handed it over")
+	if back := rotation.link("Apple was given a pack that carries it"); back != made {
+		t.Errorf("the rotation leads to %s", back)
+	}
 }
 
 // makeSoon makes what is asked for as soon as it is.

@@ -3,6 +3,7 @@ package adminui
 import (
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -21,10 +22,11 @@ type rotationPage struct {
 	Asked                          moment
 	Failure                        string
 	Steps                          []guideStep
+	Given                          []givenView
 	Checks                         []checkView
 	// What can be done: each is a path, empty if not.
 	HandOver, Confirm, Rehearse, Ask, Activate, Retire, Cancel string
-	Public, Approvals, Back                                    string
+	Public, Packs, Approvals, Back                             string
 	Contact, AskReason                                         *field
 	Party                                                      *radios
 	Waits                                                      string
@@ -36,6 +38,12 @@ type guideStep struct {
 	Name, Text, Mark string
 	Done, Current    bool
 	At               *moment
+}
+
+// givenView is a pack with the new version that Apple or Google was given.
+type givenView struct {
+	Text, Path string
+	At         moment
 }
 
 type checkView struct {
@@ -85,7 +93,7 @@ func (s *Server) rotationPage(v *visit, b *custody.Book, r custody.Rotation) (an
 		if err != nil {
 			return answer{}, nil, err
 		}
-		p.Steps = s.guide(r, waits)
+		p.Steps, p.Given = s.guide(r, waits), s.given(v, r)
 		if r.Step == custody.Made {
 			s.offerSteps(v, p, b, r, asked, waits)
 		}
@@ -125,6 +133,9 @@ func (s *Server) offerSteps(v *visit, p *rotationPage, b *custody.Book, r custod
 	path := rotationPath(v, r.ID)
 	if r.HandedOverAt == nil {
 		p.HandOver = path + "/handed-over"
+		if v.may(authz.PackRead) {
+			p.Packs = v.path("/pack")
+		}
 	}
 	if r.AppleAt == nil || r.GoogleAt == nil {
 		p.Confirm = path + "/confirm"
@@ -139,6 +150,23 @@ func (s *Server) offerSteps(v *visit, p *rotationPage, b *custody.Book, r custod
 	case waits && asked.State == approval.Approved:
 		p.Activate = path + "/activate"
 	}
+}
+
+// given lists the packs with the version that Apple and Google were given.
+func (s *Server) given(v *visit, r custody.Rotation) (list []givenView) {
+	add := func(text string, pack *uuid.UUID, at *time.Time) {
+		if pack == nil {
+			return
+		}
+		w := givenView{Text: text, At: *s.momentOf(at)}
+		if v.may(authz.PackRead) {
+			w.Path = packPath(v, *pack)
+		}
+		list = append(list, w)
+	}
+	add(s.words.text("keys.guide.given.apple"), r.ApplePack, r.AppleGivenAt)
+	add(s.words.text("keys.guide.given.google"), r.GooglePack, r.GoogleGivenAt)
+	return list
 }
 
 func (s *Server) contactField(v *visit) *field {

@@ -117,6 +117,7 @@ const (
 
 // Public is the public half of a key that signs.
 type Public struct {
+	No    int    `db:"version"`
 	KeyID string `db:"key_id"`
 	Label string
 	State State
@@ -178,7 +179,7 @@ func (r *Ring) Public(ctx context.Context, id tenant.ID, p signing.Purpose) ([]P
 func noKey(p signing.Purpose) error { return fmt.Errorf("%s: %w", p, ErrNoKey) }
 
 const publicSQL = `
-  select key_id, label, state, public_der
+  select version, key_id, label, state, public_der
     from signing_key
    where purpose = $1
      and (state <> 'destroyed' or purpose in ('audit', 'export'))

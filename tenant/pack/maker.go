@@ -1,6 +1,7 @@
 package pack
 
 import (
+	"bytes"
 	"context"
 	"crypto/ecdsa"
 	"crypto/sha256"
@@ -15,6 +16,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/lib/pq"
 
 	"carillon/authz"
 	"carillon/signing"
@@ -119,7 +121,9 @@ update pack
        config  = $2::jsonb,
        made_at = $3,
        sha256  = $4,
-       body    = $5
+       body    = $5,
+       export_versions = $6,
+       sms_versions    = $7
  where pack_id = $1
    and state = 'asked'`
 
@@ -156,7 +160,7 @@ func (m *Maker) make(ctx context.Context, id tenant.ID, w wish) error {
 	}
 	sum := sha256.Sum256(body)
 	return m.DB.In(ctx, id, func(tx *tenant.Tx) error {
-		rows, err := tx.Exec(ctx, madeSQL, w.ID, string(config), m.Now().UTC(), sum[:], body)
+		rows, err := tx.Exec(ctx, madeSQL, w.ID, string(config), m.Now().UTC(), sum[:], body, w.Exports, w.SMS)
 		if err != nil || rows == 0 { // made by another process
 			return err
 		}
@@ -196,7 +200,7 @@ func (m *Maker) gather(ctx context.Context, t *tenant.Tenant, w *wish) (bundle.M
 	material := bundle.Material{
 		Number: w.Number, AskedAt: w.AskedAt, AskedBy: w.AskedBy, Authority: t.Name, Region: t.Region, Endpoints: m.Place.Endpoints(t),
 	}
-	signers, err := m.exportKeys(ctx, t, &material)
+	signers, err := m.exportKeys(ctx, t, w, &material)
 	if err != nil {
 		return material, nil, err
 	}
@@ -210,7 +214,7 @@ func (m *Maker) gather(ctx context.Context, t *tenant.Tenant, w *wish) (bundle.M
 	if material.Sample, err = bundle.Sample(t.Region, signers); err != nil {
 		return material, nil, err
 	}
-	if material.SMS, err = readSMSKeys(w.SMSKeys); err != nil {
+	if material.SMS, w.SMS, err = readSMSKeys(w.SMSKeys); err != nil {
 		return material, nil, err
 	}
 	if material.Messages, err = m.messages(ctx, t); err != nil {
@@ -227,8 +231,8 @@ func (m *Maker) gather(ctx context.Context, t *tenant.Tenant, w *wish) (bundle.M
 }
 
 // exportKeys are those that sign, and puts their public halves, and those of the next,
-// into the material.
-func (m *Maker) exportKeys(ctx context.Context, t *tenant.Tenant, material *bundle.Material) ([]exportfile.Signer, error) {
+// into the material. What it carries is noted with the wish.
+func (m *Maker) exportKeys(ctx context.Context, t *tenant.Tenant, w *wish, material *bundle.Material) ([]exportfile.Signer, error) {
 	active, err := m.Keys.Signers(ctx, t.ID, signing.Export)
 	if err != nil {
 		return nil, err
@@ -246,13 +250,32 @@ func (m *Maker) exportKeys(ctx context.Context, t *tenant.Tenant, material *bund
 		signers[i] = exportfile.Signer{KeyID: k.KeyID, KeyVersion: k.Label, Key: k.Key}
 		material.Export = append(material.Export, bundle.Key{ID: k.KeyID, Version: k.Label, State: string(key.Active), DER: der})
 	}
-	public, err := m.Keys.Public(ctx, t.ID, signing.Export)
-	for _, k := range public {
-		if k.State == key.Next {
-			material.Export = append(material.Export, bundle.Key{ID: k.KeyID, Version: k.Label, State: string(k.State), DER: k.DER})
+	return signers, m.addKnown(ctx, t.ID, w, material)
+}
+
+// addKnown adds the keys that do not sign yet, as they stand now: a ring may not have heard
+// of one that was made a moment ago, for which the pack is.
+func (m *Maker) addKnown(ctx context.Context, id tenant.ID, w *wish, material *bundle.Material) error {
+	var versions []key.Version
+	err := m.DB.In(ctx, id, func(tx *tenant.Tx) (err error) {
+		versions, err = key.ExportVersions(ctx, tx)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	w.Exports = pq.Int64Array{}
+	for _, v := range slices.Backward(versions) {
+		has := slices.ContainsFunc(material.Export, func(k bundle.Key) bool { return bytes.Equal(k.DER, v.DER) })
+		if !has && (v.State == key.Next || v.State == key.Active) {
+			material.Export = append(material.Export, bundle.Key{ID: v.KeyID, Version: v.Label, State: string(v.State), DER: v.DER})
+			has = true
+		}
+		if has {
+			w.Exports = append(w.Exports, int64(v.No))
 		}
 	}
-	return signers, err
+	return nil
 }
 
 // compare holds a wish against what was handed over, and works out Apple's request.
@@ -295,20 +318,21 @@ func appleChange(region string, c enx.Config, changes map[string]any) (apple.Cha
 	return apple.Change{Country: place.Country, State: place.State, KeyVersion: number, Config: changes}, nil
 }
 
-func readSMSKeys(document []byte) ([]bundle.Key, error) {
+func readSMSKeys(document []byte) (keys []bundle.Key, versions pq.Int64Array, err error) {
 	var stored []smsKey
 	if err := json.Unmarshal(document, &stored); err != nil {
-		return nil, fmt.Errorf("keys of text messages: %w", err)
+		return nil, nil, fmt.Errorf("keys of text messages: %w", err)
 	}
-	keys := make([]bundle.Key, 0, len(stored))
+	versions = pq.Int64Array{}
 	for _, k := range stored {
 		der, err := base64.StdEncoding.DecodeString(k.DER)
 		if err != nil {
-			return nil, fmt.Errorf("keys of text messages: %w", err)
+			return nil, nil, fmt.Errorf("keys of text messages: %w", err)
 		}
 		keys = append(keys, bundle.Key{ID: k.KeyID, Version: k.KeyID, State: k.State, DER: der})
+		versions = append(versions, int64(k.No))
 	}
-	return keys, nil
+	return keys, versions, nil
 }
 
 // messages are the texts of messages as they stand now.

@@ -24,6 +24,7 @@ import (
 	"github.com/lib/pq"
 
 	"carillon/tenant"
+	"carillon/tenant/key/custody"
 	"carillon/tenant/pack/enx"
 )
 
@@ -96,6 +97,9 @@ type Pack struct {
 	Size    int
 	// Config is what it has, once made with the key.
 	Config enx.Config `db:"-"`
+	// Exports and SMS are the versions of keys whose public halves it carries, once made.
+	Exports pq.Int64Array `db:"export_versions"`
+	SMS     pq.Int64Array `db:"sms_versions"`
 	// HandOvers are the newest first, and so are Pushes.
 	HandOvers []HandOver `db:"-"`
 	Pushes    []Push     `db:"-"`
@@ -113,7 +117,7 @@ type HandOver struct {
 }
 
 const (
-	packColumns = `pack_id, number, state, signed, asked_at, asked_by, made_at, failure, sha256, coalesce(octet_length(body), 0) as size, config`
+	packColumns = `pack_id, number, state, signed, asked_at, asked_by, made_at, failure, sha256, coalesce(octet_length(body), 0) as size, config, export_versions, sms_versions`
 
 	listSQL = `
   select ` + packColumns + `
@@ -142,6 +146,8 @@ order by handed_at desc, hand_over_id
                   order by h.handed_at desc, h.hand_over_id
                      limit 1)`
 )
+
+func (p *Pack) carried() custody.Carried { return custody.Carried{Export: p.Exports, SMS: p.SMS} }
 
 func (p *Pack) read() error {
 	if err := json.Unmarshal(p.Document, &p.Config); err != nil {

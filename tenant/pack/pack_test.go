@@ -24,6 +24,7 @@ import (
 	"carillon/tenant"
 	"carillon/tenant/client"
 	"carillon/tenant/key"
+	"carillon/tenant/key/custody"
 	"carillon/tenant/onboarding"
 	"carillon/tenant/outbound"
 	"carillon/tenant/outbound/apple"
@@ -401,6 +402,109 @@ func TestHandingOver(t *testing.T) {
 	if a := f.actions(); !slices.Contains(a, "pack:hand-over") || !slices.Contains(a, "pack:make") || !slices.Contains(a, "pack:download") {
 		t.Errorf("audit %q", a)
 	}
+}
+
+// rotating begins a guided rotation of the export key by command, and returns it.
+func (f *fixture) rotating() custody.Rotation {
+	f.t.Helper()
+	err := f.Operator.In(f.t.Context(), f.tenant.ID, func(tx *tenant.Tx) error {
+		_, err := key.AddExport(f.t.Context(), tx, f.tenant.ID, f.Root, owner, f.Now())
+		return err
+	})
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	r, running := f.book().Running(signing.Export)
+	if !running {
+		f.t.Fatal("no rotation has begun")
+	}
+	return r
+}
+
+func (f *fixture) book() *custody.Book {
+	f.t.Helper()
+	b, err := custody.NewStaff(f.Portal, role.NewPolicies(f.Portal), f.Now).Book(f.t.Context(), f.tenant, owner)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	return b
+}
+
+// What is noted of handing a pack over counts in the rotation whose version it carries:
+// once both have it, and of no pack that does not carry it.
+func TestHandingOverCountsInARotation(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	before := f.made(false)
+	r := f.rotating()
+	with := f.made(false)
+	if len(before.Rotations) != 0 || len(with.Rotations) != 1 || with.Rotations[0].ID != r.ID || !slices.Equal(with.Exports, []int64{2, 1}) {
+		t.Errorf("%v, %v carries %v", before.Rotations, with.Rotations, with.Exports)
+	}
+	if files := f.files(with.ID); files["export-signing-public-key-v2.pem"] == nil {
+		t.Error("the new public half is not in it")
+	}
+	hand := func(v pack.View, to pack.Recipient) custody.Rotation {
+		t.Helper()
+		if err := f.staff.HandOver(t.Context(), f.tenant, admin, v.ID, to, "Alex"); err != nil {
+			t.Fatal(err)
+		}
+		got, err := f.book().Rotation(r.ID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return got
+	}
+	hand(before, pack.Apple)
+	hand(before, pack.Google)
+	if got := hand(with, pack.Other); got.ApplePack != nil || got.GooglePack != nil || got.HandedOverAt != nil {
+		t.Errorf("a pack without it, or another recipient, counts: %+v", got)
+	}
+	if got := hand(with, pack.Google); got.GooglePack == nil || *got.GooglePack != with.ID || got.ApplePack != nil || got.HandedOverAt != nil {
+		t.Errorf("Google alone: %+v", got)
+	}
+	f.Advance(time.Hour)
+	got := hand(with, pack.Apple)
+	if got.ApplePack == nil || *got.ApplePack != with.ID || got.HandedOverAt == nil || !got.HandedOverAt.Equal(*got.AppleGivenAt) || got.HandedOverBy != admin.Name {
+		t.Errorf("both: %+v", got)
+	}
+	for _, c := range f.book().Preflight(got, false) {
+		if c.Name == custody.HandedOver && !c.OK {
+			t.Error("the check before its use does not know")
+		}
+	}
+	if n := f.count(`select count(*) from audit_entry where action = 'pack:hand-over' and detail->>'rotations' = $1`, r.ID.String()); n != 2 {
+		t.Errorf("%d entries name the rotation", n)
+	}
+	other := f.Create("south")
+	if err := f.staff.HandOver(t.Context(), other, owner, with.ID, pack.Apple, "Alex"); !errors.Is(err, pack.ErrNoPack) {
+		t.Errorf("another tenant's: %v", err)
+	}
+}
+
+// A rotation that is over is as it was, whatever is handed over then.
+func TestHandingOverTooLateCountsForNothing(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	r := f.rotating()
+	with := f.made(false)
+	if err := custody.NewStaff(f.Portal, role.NewPolicies(f.Portal), f.Now).Cancel(t.Context(), f.tenant, owner, r.ID); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.staff.HandOver(t.Context(), f.tenant, admin, with.ID, pack.Apple, "Alex"); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := f.book().Rotation(r.ID); err != nil || got.ApplePack != nil {
+		t.Errorf("%+v, %v", got, err)
+	}
+}
+
+func (f *fixture) count(query string, args ...any) (n int) {
+	f.t.Helper()
+	if err := f.Database.Super().QueryRowContext(f.t.Context(), query, args...).Scan(&n); err != nil {
+		f.t.Fatal(err)
+	}
+	return n
 }
 
 // A wish that is no longer right when it is made fails, and says why.

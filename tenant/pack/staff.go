@@ -18,6 +18,7 @@ import (
 	"carillon/tenant/audit"
 	"carillon/tenant/client"
 	"carillon/tenant/key"
+	"carillon/tenant/key/custody"
 	"carillon/tenant/pack/enx"
 )
 
@@ -190,6 +191,7 @@ func (s *Staff) ImportTranslations(ctx context.Context, t *tenant.Tenant, by aut
 
 // smsKey is a public key of signed text messages.
 type smsKey struct {
+	No    int    `json:"version"`
 	KeyID string `json:"keyID"`
 	State string `json:"state"`
 	DER   string `json:"der"`
@@ -204,7 +206,7 @@ func (s *Staff) smsKeys(ctx context.Context, t *tenant.Tenant) (string, error) {
 		}
 		for _, k := range public {
 			if k.State == key.Next || k.State == key.Active {
-				keys = append(keys, smsKey{k.KeyID, string(k.State), base64.StdEncoding.EncodeToString(k.DER)})
+				keys = append(keys, smsKey{k.No, k.KeyID, string(k.State), base64.StdEncoding.EncodeToString(k.DER)})
 			}
 		}
 	}
@@ -270,6 +272,8 @@ type View struct {
 	Since   *Pack
 	Changes []enx.Change
 	Push    bool
+	// Rotations are those that bring a version which it carries, the oldest first.
+	Rotations []custody.Rotation
 }
 
 const beforeSQL = `
@@ -287,7 +291,10 @@ func (s *Staff) Find(ctx context.Context, t *tenant.Tenant, by authz.Subject, id
 		if v.Pack, err = find(ctx, tx, id); err != nil {
 			return err
 		}
-		v.Since, err = one(ctx, tx, beforeSQL, v.Number)
+		if v.Since, err = one(ctx, tx, beforeSQL, v.Number); err != nil {
+			return err
+		}
+		v.Rotations, err = custody.Bringing(ctx, tx, v.carried())
 		return err
 	})
 	if err == nil && v.Since != nil {
@@ -348,12 +355,10 @@ func (s *Staff) Body(ctx context.Context, t *tenant.Tenant, by authz.Subject, id
 
 const handOverSQL = `
 insert into pack_hand_over (tenant_id, hand_over_id, pack_id, recipient, person, handed_at, handed_by)
-select current_tenant(), $1, pack_id, $3, $4, $5, $6
-  from pack
- where pack_id = $2
-   and state = 'made'`
+values (current_tenant(), $1, $2, $3, $4, $5, $6)`
 
-// HandOver notes that a pack was handed over: [ErrNoPack], [ErrRecipient].
+// HandOver notes that a pack was handed over: [ErrNoPack], [ErrRecipient]. To Apple or
+// Google, that counts in each guided rotation whose version the pack carries.
 func (s *Staff) HandOver(ctx context.Context, t *tenant.Tenant, by authz.Subject, id uuid.UUID, to Recipient, person string) error {
 	person = strings.TrimSpace(strings.Map(visible, person))
 	const longest = 200
@@ -362,15 +367,36 @@ func (s *Staff) HandOver(ctx context.Context, t *tenant.Tenant, by authz.Subject
 		return ErrRecipient
 	}
 	return s.in(ctx, t, by, authz.PackWrite, func(tx *tenant.Tx) error {
-		rows, err := tx.Exec(ctx, handOverSQL, uuid.New(), id, string(to), person, s.Now().UTC(), by.Name)
+		p, err := find(ctx, tx, id)
+		if err == nil && p.State != Made {
+			err = ErrNoPack
+		}
 		if err != nil {
+			return err
+		}
+		if _, err := tx.Exec(ctx, handOverSQL, uuid.New(), id, string(to), person, s.Now().UTC(), by.Name); err != nil {
 			return fmt.Errorf("note hand-over: %w", err)
 		}
-		if rows == 0 {
-			return ErrNoPack
+		detail := map[string]string{"recipient": string(to)}
+		if to != Other {
+			counts, err := custody.Give(ctx, tx, custody.Party(to), id, p.carried(), by.Name, s.Now().UTC())
+			if err != nil {
+				return err
+			}
+			if len(counts) > 0 {
+				detail["rotations"] = joined(counts)
+			}
 		}
-		return audit.Record(ctx, tx, s.Now(), by, "pack:hand-over", "pack "+id.String(), map[string]string{"recipient": string(to)})
+		return audit.Record(ctx, tx, s.Now(), by, "pack:hand-over", "pack "+id.String(), detail)
 	})
+}
+
+func joined(ids []uuid.UUID) string {
+	texts := make([]string, len(ids))
+	for i, id := range ids {
+		texts[i] = id.String()
+	}
+	return strings.Join(texts, " ")
 }
 
 // PlanPush tells what of a pack would be sent to Apple: [ErrPushOff], [ErrNoPack],

@@ -61,6 +61,12 @@ type Rotation struct {
 	TestedAt     *time.Time `db:"tested_at"`
 	HandedOverAt *time.Time `db:"handed_over_at"`
 	HandedOverBy string     `db:"handed_over_by"`
+	// ApplePack and GooglePack are the packs with its version that they were given last; nil
+	// if that was not noted with a pack.
+	ApplePack     *uuid.UUID `db:"apple_pack_id"`
+	AppleGivenAt  *time.Time `db:"apple_given_at"`
+	GooglePack    *uuid.UUID `db:"google_pack_id"`
+	GoogleGivenAt *time.Time `db:"google_given_at"`
 	// Apple and Google tell who confirmed that phones know the version.
 	AppleAt       *time.Time `db:"apple_at"`
 	AppleContact  string     `db:"apple_contact"`
@@ -103,7 +109,8 @@ select purpose, period_seconds
   from key_schedule`
 
 	rotationColumns = `rotation_id, purpose, step, version, at_once, reason, requested_at, requested_by, tested_at,
-         handed_over_at, handed_over_by, apple_at, apple_contact, apple_noted_by, google_at, google_contact, google_noted_by,
+         handed_over_at, handed_over_by, apple_pack_id, apple_given_at, google_pack_id, google_given_at,
+         apple_at, apple_contact, apple_noted_by, google_at, google_contact, google_noted_by,
          rehearsed_at, rehearsed_in, activated_at, ended_at, failure, failed_at`
 
 	rotationsSQL = `

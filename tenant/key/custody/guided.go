@@ -34,7 +34,8 @@ const handedSQL = `
       and purpose in ('export', 'sms')
 returning purpose`
 
-// HandOver notes that Apple and Google were sent the public half, in the pack: [ErrStep].
+// HandOver notes that Apple and Google were sent the public half, in another way than by a
+// pack whose hand-over is noted: see [Give]. [ErrStep].
 // It asks for [authz.KeyRequestRotation].
 func (s *Staff) HandOver(ctx context.Context, t *tenant.Tenant, by authz.Subject, id uuid.UUID) error {
 	return s.act(ctx, t, by, authz.KeyRequestRotation, func(tx *tenant.Tx, now time.Time) error {
