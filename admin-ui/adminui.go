@@ -232,6 +232,8 @@ type Config struct {
 	SelfTests SelfTests
 	// Leaving lets staff have their authority leave the platform; nil leaves its pages out.
 	Leaving Leaving
+	// Archives lets staff take their authority's data; nil leaves its pages out.
+	Archives Archives
 	// Packs are what Apple and Google are given; nil leaves the pages out.
 	Packs Packs
 	// Operators is the part of the platform's own pages; nil in a process that leaves

@@ -9,6 +9,7 @@ import (
 	"os"
 	"strconv"
 	"sync"
+	"time"
 
 	"carillon/tenant"
 )
@@ -18,6 +19,9 @@ type download struct {
 	name, kind string
 	// write makes it, and may hold a connection to the database meanwhile.
 	write func(io.Writer) error
+	// size is that of a file which is only read, in bytes: it is sent as it is read, and
+	// takes no room. Zero for one that is made first.
+	size int64
 }
 
 const (
@@ -27,6 +31,8 @@ const (
 	// downloadWait is how many seconds somebody should wait who came when too many were
 	// on their way: about as long as the server gives a reader.
 	downloadWait = 60
+	// stalled is how long a browser may take no byte of a file that is sent as it is read.
+	stalled = time.Minute
 )
 
 // downloads counts the files that are being made or sent.
@@ -68,19 +74,47 @@ func (s *Server) sendDownload(ctx context.Context, w http.ResponseWriter, v *vis
 		return
 	}
 	defer s.downloads.end(v.tenant.ID)
+	if d.size > 0 {
+		s.sendAsRead(ctx, w, d)
+		return
+	}
 	file, size, err := spool(d.write)
 	if err != nil {
 		s.sendPage(ctx, w, v, s.answerError(ctx, w, v, err))
 		return
 	}
 	defer file.Close()
+	d.announce(w, size)
+	_, _ = io.Copy(w, file) // the browser may have gone
+}
+
+func (d *download) announce(w http.ResponseWriter, size int64) {
 	h := w.Header()
 	h.Set("Content-Type", d.kind)
 	h.Set("Content-Disposition", `attachment; filename="`+d.name+`"`)
 	h.Set("Content-Length", strconv.FormatInt(size, 10))
 	h.Set("Cache-Control", "no-store")
 	w.WriteHeader(http.StatusOK)
-	_, _ = io.Copy(w, file) // the browser may have gone
+}
+
+// sendAsRead sends a file as it is read. What fails on the way leaves it shorter than was
+// announced, by which the browser knows.
+func (s *Server) sendAsRead(ctx context.Context, w http.ResponseWriter, d *download) {
+	d.announce(w, d.size)
+	if err := d.write(patient{w, http.NewResponseController(w)}); err != nil {
+		s.logFailure(ctx, requestID(w), err)
+	}
+}
+
+// patient gives each write a time of its own.
+type patient struct {
+	to         io.Writer
+	connection *http.ResponseController
+}
+
+func (p patient) Write(b []byte) (int, error) {
+	_ = p.connection.SetWriteDeadline(time.Now().Add(stalled)) //nolint:forbidigo // the connection's clock; a writer without deadlines has none to move
+	return p.to.Write(b)
 }
 
 // spool keeps what write makes in a file that has no name any more, so that it goes with

@@ -10,6 +10,8 @@ import (
 	"carillon/authz/oidc"
 	"carillon/tenant"
 	"carillon/tenant/approval"
+	"carillon/tenant/archive"
+	"carillon/tenant/archive/shelf"
 	"carillon/tenant/client"
 	"carillon/tenant/idp"
 	"carillon/tenant/key"
@@ -127,6 +129,11 @@ func knownErrors() []known {
 		{custody.ErrContact, http.StatusUnprocessableEntity, fieldContact, "keys.error.contact", ""},
 		{leaving.ErrTyped, http.StatusUnprocessableEntity, fieldTyped, "leaving.error.typed", ""},
 		{leaving.ErrState, http.StatusConflict, "", "leaving.error.state", "leaving.error.state.advice"},
+		{archive.ErrRecipient, http.StatusUnprocessableEntity, fieldAgeKey, "archive.error.recipient", ""},
+		{shelf.ErrKeysStay, http.StatusConflict, "", "archive.error.keys", "archive.error.keys.advice"},
+		{shelf.ErrBusy, http.StatusConflict, "", "archive.error.busy", "archive.error.busy.advice"},
+		{shelf.ErrNoArchive, http.StatusNotFound, "", "archive.error.missing", "archive.error.missing.advice"},
+		{shelf.ErrExpired, http.StatusGone, "", "archive.error.expired", "archive.error.expired.advice"},
 		{leaving.ErrNotLeaving, http.StatusConflict, "", "leaving.error.stays", "leaving.error.stays.advice"},
 		{errMethod, http.StatusMethodNotAllowed, "", "error.missing", "error.missing.advice"},
 		{errCrossOrigin, http.StatusForbidden, "", "error.origin", "error.origin.advice"},

@@ -45,7 +45,9 @@ type leavingPage struct {
 	// approve; Begin and Stay are the paths to what can be done now. Empty for what cannot.
 	New, Begin, Stay string
 	Waits            *leavingRequest
-	Closes, Erases   *moment
+	// Archive is the path to the authority's data, for those who may take it.
+	Archive        string
+	Closes, Erases *moment
 }
 
 type leavingRequest struct {
@@ -59,6 +61,9 @@ func (s *Server) showLeaving(v *visit) (answer, error) {
 		return answer{}, err
 	}
 	p := leavingPage{Lead: s.words.text("leaving.lead"), Days: strconv.Itoa(int(s.config.Leaving.CoolDown() / (24 * time.Hour)))}
+	if s.config.Archives != nil && v.may(authz.TenantArchive) {
+		p.Archive = v.path("/archive")
+	}
 	switch {
 	case standing.Leave != nil:
 		p.Lead, p.Stay = s.words.text("leaving.under_way"), v.path("/leaving/stay")

@@ -56,6 +56,7 @@ type world struct {
 	signIns   *adminuitest.SignIn
 	support   *adminuitest.Support
 	leaving   *adminuitest.Leaving
+	archives  *adminuitest.Archives
 	operators *adminuitest.Operators
 	desk      *adminuitest.Desk
 	audit     *adminuitest.Audit
@@ -121,6 +122,7 @@ func newWorld(t *testing.T, changes ...func(*adminui.Config)) *world {
 	w.sharing = &adminuitest.Sharing{Now: w.clock}
 	w.support, w.desk = &adminuitest.Support{Now: w.clock}, &adminuitest.Desk{}
 	w.leaving = &adminuitest.Leaving{Now: w.clock}
+	w.archives = &adminuitest.Archives{Now: w.clock, Body: "the archive"}
 	w.operators = &adminuitest.Operators{Roles: map[string]authz.Role{operator: authz.Operator, supporter: authz.Support}}
 	w.figures, w.exports = &adminuitest.Figures{Now: w.clock}, &adminuitest.Exports{Now: w.clock}
 	w.codes, w.audit = &adminuitest.Codes{Now: w.clock}, &adminuitest.Audit{}
@@ -131,7 +133,7 @@ func newWorld(t *testing.T, changes ...func(*adminui.Config)) *world {
 		Members: struct{ adminui.Members }{}, // with a database in the tests of the staff page
 		APIKeys: (*client.Staff)(nil), KeyUse: (*stats.Service)(nil), Figures: w.figures, Exports: w.exports, Keys: (*custody.Staff)(nil),
 		Signup: &adminuitest.Signup{}, SignupIssuer: "https://login.example",
-		Support: w.support, Leaving: w.leaving, Operators: w.operators, Desk: w.desk,
+		Support: w.support, Leaving: w.leaving, Archives: w.archives, Operators: w.operators, Desk: w.desk,
 		Policies: authz.NewPolicies(nil), Sessions: w.sessions, Log: slog.New(slog.NewTextHandler(w.log, nil)), Now: w.clock,
 	}
 	config.Roles = struct{ adminui.Roles }{} // whoever looks at roles brings some

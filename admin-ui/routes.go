@@ -53,6 +53,9 @@ func (s *Server) routes() []route {
 	if s.config.Staff != nil && s.config.Leaving != nil {
 		list = slices.Concat(list, s.leavingRoutes())
 	}
+	if s.config.Staff != nil && s.config.Archives != nil {
+		list = slices.Concat(list, s.archiveRoutes())
+	}
 	return list
 }
 

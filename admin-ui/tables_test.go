@@ -14,6 +14,7 @@ import (
 	"carillon/authz/oidc"
 	"carillon/tenant"
 	"carillon/tenant/approval"
+	"carillon/tenant/archive/shelf"
 	"carillon/tenant/client"
 	"carillon/tenant/idp"
 	"carillon/tenant/key/custody"
@@ -30,7 +31,7 @@ import (
 
 func TestEveryErrorOfTheDomainHasAnAnswer(t *testing.T) {
 	t.Parallel()
-	sentinels := slices.Concat(authz.Sentinels(), oidc.Sentinels(), member.Sentinels(), idp.Sentinels(), verification.Sentinels(), sharing.Sentinels(), client.Sentinels(), role.Sentinels(), platform.Sentinels(), support.Sentinels(), leaving.Sentinels(), signup.Sentinels(), pack.Sentinels(), custody.Sentinels(), approval.Sentinels(),
+	sentinels := slices.Concat(authz.Sentinels(), oidc.Sentinels(), member.Sentinels(), idp.Sentinels(), verification.Sentinels(), sharing.Sentinels(), client.Sentinels(), role.Sentinels(), platform.Sentinels(), support.Sentinels(), leaving.Sentinels(), shelf.Sentinels(), signup.Sentinels(), pack.Sentinels(), custody.Sentinels(), approval.Sentinels(),
 		[]error{tenant.ErrUnknown, errNoPage, errNoChange, errMethod, errCrossOrigin, errForm, errClosed, errOutside, errUnlinked})
 	for _, sentinel := range sentinels {
 		k, found := lookUp(sentinel)

@@ -45,7 +45,7 @@ var ErrSlug = errors.New("a slug has 2 to 40 lower-case letters, digits and sing
 
 // reservedSlugs would be mistaken for a part of the service, or for its operator.
 var reservedSlugs = map[string]bool{
-	"admin": true, "api": true, "assets": true, "carillon": true, "codes": true, "dev": true,
+	"admin": true, "api": true, "archives": true, "assets": true, "carillon": true, "codes": true, "dev": true,
 	"docs": true, "exports": true, "health": true, "help": true, "internal": true, "jobs": true,
 	"jwks": true, "login": true, "logout": true, "metrics": true, "new": true, "operator": true,
 	"platform": true, "portal": true, "public": true, "ready": true, "report": true, "root": true,

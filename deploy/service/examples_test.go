@@ -28,6 +28,8 @@ type example struct {
 // examples are the requests to those routes of a tenant that need more than their URL, by
 // method and path. The bodies of routes that take JSON are in bodies.
 var examples = map[string]example{
+	"POST /portal/:tenant/archive/new":                  {},
+	"GET /portal/:tenant/archive/:id/file":              {objects: []string{"archive"}},
 	"POST /portal/:tenant/leaving/new":                  {form: url.Values{"typed": {"north"}, "reason": {"It is over."}}},
 	"POST /portal/:tenant/leaving/begin":                {},
 	"POST /portal/:tenant/leaving/stay":                 {},

@@ -140,6 +140,12 @@ func (e *everybody) closedPages(t *testing.T, name, slug string) {
 			}
 			continue
 		}
+		if r.Action == authz.TenantArchive && name == string(authz.Owner) {
+			if got.status >= http.StatusBadRequest && got.status != http.StatusNotFound { // she takes its data, if she has asked for it
+				t.Errorf("%s %s, asked by a %s: %d", r.Method, r.Path, name, got.status)
+			}
+			continue
+		}
 		_, main, _ := strings.Cut(fmt.Sprint(got.comparable()["body"]), "<main")
 		if first == "" {
 			first = main

@@ -26,6 +26,7 @@ import (
 
 // objectSQL finds something that a tenant has.
 var objectSQL = map[string]string{
+	"archive":               `select archive_id from tenant_archive where tenant_id = $1 and shelved order by 1 limit 1`,
 	"pack":                  `select pack_id from pack where tenant_id = $1 order by 1 limit 1`,
 	"api-key":               `select api_key_id from api_key where tenant_id = $1 order by 1 limit 1`,
 	"approval":              `select approval_id from approval where tenant_id = $1 order by 1 limit 1`,
@@ -121,6 +122,9 @@ func (e *everybody) furnish(t *testing.T) {
 var furnishSQL = []string{
 	`insert into pack (tenant_id, pack_id, number, state, config, sms_keys, signed, asked_at, asked_by, asked_by_id, made_at, sha256, body)
 	 values ($1, gen_random_uuid(), 1, 'made', '{"languages": ["en"], "values": {}, "texts": {}}', '[]', false, now(), 'Robin', 'r', now(), sha256('zip'), 'zip')`,
+	`insert into tenant_archive (tenant_id, archive_id, shelved, recipient, asked_by, requester, state, asked_at, ended_at, size, sha256, expires_at)
+	 select tenant_id, gen_random_uuid(), true, '', member_id, name, 'made', now(), now(), 1, sha256('zip'), now() + interval '1 day'
+	   from member where tenant_id = $1 and 'owner' = any (roles) limit 1`,
 	`insert into key_rotation (tenant_id, rotation_id, purpose, step, requested_at, requested_by)
 	 values ($1, gen_random_uuid(), 'export', 'requested', now(), 'Robin')`,
 	`insert into support_grant (tenant_id, grant_id, email, role, granted_by, granted_at, expires_at)

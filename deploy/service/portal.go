@@ -12,6 +12,7 @@ import (
 	"carillon/authz"
 	"carillon/authz/oidc"
 	"carillon/tenant"
+	"carillon/tenant/archive/shelf"
 	"carillon/tenant/audit"
 	"carillon/tenant/client"
 	"carillon/tenant/idp"
@@ -75,6 +76,9 @@ func (s *Service) wirePortal(ctx context.Context, surface *api.Config, c *adminu
 	c.SelfTests = selftest.NewStaff(db, surface.Policies, s.config.Now)
 	if c.Leaving, err = leaving.NewDesk(db, surface.Policies, s.config.CoolDown, s.config.Now); err != nil {
 		return err
+	}
+	if s.config.Files != nil {
+		c.Archives = shelf.NewDesk(db, surface.Policies, key.NewRing(db, s.config.Root), s.config.Files, s.config.Now)
 	}
 	c.Staff, c.Codes, c.Audit = staff{db, desk}, s.verification(db, surface.Policies, post), auditLog{db}
 	c.Sharing = sharing.NewStaff(db, surface.Policies, s.config.Now)

@@ -79,7 +79,8 @@ type Config struct {
 	DSN func(databaseRole string) (string, error)
 	// Root unwraps the tenants' data keys.
 	Root signing.Custody
-	// Files are the published ones, shared by publish and jobs.
+	// Files are the published ones, and archives that staff asked for: shared by publish, jobs
+	// and portal.
 	Files export.Store
 	// CoolDown is how long authorities that leave can come back, 7 to 365 days; zero means 30.
 	CoolDown time.Duration

@@ -193,7 +193,7 @@ func (s *Service) wireJobs(ctx context.Context, surface *api.Config) error {
 		s.retentionJob(db, directory, exports), s.checkpointJob(db, keys, directory), s.keysJob(db, keys, directory))
 	s.schedule(db, s.outsideJobs(db, directory)...)
 	s.wireSelfTest(db, directory, keys, exports)
-	s.schedule(db, s.leavingJobs(db, directory)...)
+	s.schedule(db, s.leavingJobs(db, directory, keys)...)
 	s.jobs = append(s.jobs, guess.NewWatch(db, directory, s.recorder(db, "guessing"), s.metrics, s.config.Log, s.config.Now).Run)
 	return s.makePacks(db, keys, directory)
 }

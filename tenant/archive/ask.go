@@ -16,9 +16,9 @@ const (
 	askSQL = `
 insert into tenant_archive (tenant_id, archive_id, recipient, asked_by, asked_at)
 values (current_tenant(), $1, $2, $3, $4)
-    on conflict (tenant_id) where state = 'asked' do nothing`
+    on conflict (tenant_id, shelved) where state = 'asked' do nothing`
 
-	askedSQL = `select archive_id from tenant_archive where state = 'asked'`
+	askedSQL = `select archive_id from tenant_archive where state = 'asked' and not shelved`
 
 	endSQL = `
 update tenant_archive
@@ -32,7 +32,7 @@ update tenant_archive
 // [Maker.Write], and not otherwise. One that was asked for before and not made is gone on
 // with.
 func Ask(ctx context.Context, tx *tenant.Tx, by authz.Subject, recipient string, now time.Time) (id uuid.UUID, err error) {
-	if _, err := parseRecipient(recipient); err != nil {
+	if err := CheckRecipient(recipient); err != nil {
 		return id, err
 	}
 	now = now.UTC().Truncate(time.Second)
@@ -42,11 +42,22 @@ func Ask(ctx context.Context, tx *tenant.Tx, by authz.Subject, recipient string,
 	if err := tx.Get(ctx, &id, askedSQL); err != nil {
 		return id, fmt.Errorf("ask for archive: %w", err)
 	}
-	detail := map[string]string{"keys": "left out"}
-	if recipient != "" {
-		detail["keys"] = "sealed to " + recipient
+	return id, audit.Record(ctx, tx, now, by, string(authz.TenantArchive), id.String(), Detail(recipient))
+}
+
+// CheckRecipient is nil for an age public key, and for an empty text, which stands for an
+// archive without keys: [ErrRecipient] otherwise.
+func CheckRecipient(text string) error {
+	_, err := parseRecipient(text)
+	return err
+}
+
+// Detail is what the audit log says of an archive for a recipient.
+func Detail(recipient string) map[string]string {
+	if recipient == "" {
+		return map[string]string{"keys": "left out"}
 	}
-	return id, audit.Record(ctx, tx, now, by, string(authz.TenantArchive), id.String(), detail)
+	return map[string]string{"keys": "sealed to " + recipient}
 }
 
 // End notes what came of an archive: its size and SHA-256, or that it failed if sum is nil.
