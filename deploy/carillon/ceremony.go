@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"runtime/debug"
+	"sync"
 	"time"
 
 	"carillon/deploy/ceremony"
@@ -26,7 +27,8 @@ type ceremonyRunCommand struct {
 	Transcript string `required:"" type:"path" help:"File of the transcript: made, or gone on with." placeholder:"FILE"`
 	Rehearsal  bool   `help:"Rehearse: keys in a folder that is thrown away, no database, no audit log."`
 	Database   string `env:"CARILLON_DATABASE" help:"Connection string without a user; connects as carillon_operator." placeholder:"DSN"`
-	RootKey    string `env:"CARILLON_ROOT_KEY" type:"path" help:"File with the platform's root key, for steps that make a health authority's keys." placeholder:"FILE"`
+	RootKey    string `env:"CARILLON_ROOT_KEY" help:"The platform's root key, for steps that make a health authority's keys: a file, or a key of --key-services. It is opened when the first of them comes." placeholder:"KEY"`
+	outsideKeys
 }
 
 func (c ceremonyRunCommand) Run(ctx context.Context) error {
@@ -44,13 +46,19 @@ func (c ceremonyRunCommand) Run(ctx context.Context) error {
 	if c.Database == "" {
 		return errors.New("a ceremony needs --database, whose audit log tells of it; or rehearse it with --rehearsal")
 	}
-	if c.RootKey != "" {
-		root, err := signing.OpenRootFile(c.RootKey)
-		if err != nil {
-			return fmt.Errorf("root key: %w", err)
+	keys := &openKeys{}
+	defer func() { keys.Close() }()
+	config.Custody = sync.OnceValues(func() (signing.Custody, error) {
+		if c.RootKey == "" {
+			return signing.Custody{}, ceremony.ErrNoRoot
 		}
-		config.Custody.Root = root
-	}
+		opened, err := keyOptions{c.RootKey, c.outsideKeys}.open(ctx, false)
+		if err != nil {
+			return signing.Custody{}, err
+		}
+		keys = opened
+		return keys.Custody, nil
+	})
 	return onPlatform{Database: c.Database}.with(ctx, func(db *tenant.DB) error {
 		config.DB = db
 		return ceremony.Conduct(ctx, config, file, c.Transcript)

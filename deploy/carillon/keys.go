@@ -22,7 +22,12 @@ import (
 // keyOptions are where a command finds the platform's root key, and where private keys are
 // kept.
 type keyOptions struct {
-	RootKey     string   `required:"" env:"CARILLON_ROOT_KEY" help:"The platform's root key: a file that this user alone may read, or a key of --key-services: vault:NAME, aws-kms:ARN or pkcs11:ID." placeholder:"KEY"`
+	RootKey string `required:"" env:"CARILLON_ROOT_KEY" help:"The platform's root key: a file that this user alone may read, or a key of --key-services: vault:NAME, aws-kms:ARN or pkcs11:ID." placeholder:"KEY"`
+	outsideKeys
+}
+
+// outsideKeys are the services that keep keys, and what is kept there.
+type outsideKeys struct {
 	OldRootKey  []string `env:"CARILLON_OLD_ROOT_KEY" help:"Another root key, which opens what it wrapped but wraps nothing: while one takes the place of another. May be given several times, or with commas." placeholder:"KEY"`
 	KeyServices string   `env:"CARILLON_KEY_SERVICES" type:"path" help:"JSON file that says how to reach Vault, AWS KMS or a PKCS#11 module." placeholder:"FILE"`
 	KeyProvider string   `default:"sealed" enum:"sealed,vault,aws-kms,pkcs11" env:"CARILLON_KEY_PROVIDER" help:"Where new keys that sign certificates, exports and text messages are kept: sealed in the database, or in a service of --key-services. Those that are there stay where they are." placeholder:"PROVIDER"`

@@ -87,19 +87,19 @@ func TestKeyOptions(t *testing.T) {
 		o    keyOptions
 		want []string // names of providers; none is a refusal
 	}{
-		"a file":                  {keyOptions{RootKey: root, KeyProvider: "sealed"}, []string{"sealed"}},
-		"keys in Vault":           {keyOptions{RootKey: root, KeyServices: good, KeyProvider: "vault"}, []string{"sealed", "vault"}},
-		"the root key in Vault":   {keyOptions{RootKey: "vault:root", KeyServices: good, KeyProvider: "sealed"}, []string{"sealed", "vault"}},
-		"both root keys":          {keyOptions{RootKey: "vault:root", OldRootKey: []string{root}, KeyServices: good, KeyProvider: "sealed"}, []string{"sealed", "vault"}},
-		"a root key twice":        {keyOptions{RootKey: root, OldRootKey: []string{root}, KeyProvider: "sealed"}, nil},
-		"no such file":            {keyOptions{RootKey: root + "x", KeyProvider: "sealed"}, nil},
-		"a service without file":  {keyOptions{RootKey: "vault:root", KeyProvider: "sealed"}, nil},
-		"another service":         {keyOptions{RootKey: "aws-kms:arn", KeyServices: good, KeyProvider: "sealed"}, nil},
-		"keys in another service": {keyOptions{RootKey: root, KeyServices: good, KeyProvider: "aws-kms"}, nil},
-		"an unknown member":       {keyOptions{RootKey: root, KeyServices: services(`{"valt": {}}`), KeyProvider: "sealed"}, nil},
-		"an unknown setting":      {keyOptions{RootKey: root, KeyServices: services(`{"vault": {"token": "x"}}`), KeyProvider: "sealed"}, nil},
-		"two objects":             {keyOptions{RootKey: root, KeyServices: services(`{} {}`), KeyProvider: "sealed"}, nil},
-		"no TLS":                  {keyOptions{RootKey: root, KeyServices: services(`{"vault": {"address": "http://vault.example", "mount": "transit", "tokenFile": "/x"}}`), KeyProvider: "sealed"}, nil},
+		"a file":                  {keyOptions{RootKey: root, outsideKeys: outsideKeys{KeyProvider: "sealed"}}, []string{"sealed"}},
+		"keys in Vault":           {keyOptions{RootKey: root, outsideKeys: outsideKeys{KeyServices: good, KeyProvider: "vault"}}, []string{"sealed", "vault"}},
+		"the root key in Vault":   {keyOptions{RootKey: "vault:root", outsideKeys: outsideKeys{KeyServices: good, KeyProvider: "sealed"}}, []string{"sealed", "vault"}},
+		"both root keys":          {keyOptions{RootKey: "vault:root", outsideKeys: outsideKeys{OldRootKey: []string{root}, KeyServices: good, KeyProvider: "sealed"}}, []string{"sealed", "vault"}},
+		"a root key twice":        {keyOptions{RootKey: root, outsideKeys: outsideKeys{OldRootKey: []string{root}, KeyProvider: "sealed"}}, nil},
+		"no such file":            {keyOptions{RootKey: root + "x", outsideKeys: outsideKeys{KeyProvider: "sealed"}}, nil},
+		"a service without file":  {keyOptions{RootKey: "vault:root", outsideKeys: outsideKeys{KeyProvider: "sealed"}}, nil},
+		"another service":         {keyOptions{RootKey: "aws-kms:arn", outsideKeys: outsideKeys{KeyServices: good, KeyProvider: "sealed"}}, nil},
+		"keys in another service": {keyOptions{RootKey: root, outsideKeys: outsideKeys{KeyServices: good, KeyProvider: "aws-kms"}}, nil},
+		"an unknown member":       {keyOptions{RootKey: root, outsideKeys: outsideKeys{KeyServices: services(`{"valt": {}}`), KeyProvider: "sealed"}}, nil},
+		"an unknown setting":      {keyOptions{RootKey: root, outsideKeys: outsideKeys{KeyServices: services(`{"vault": {"token": "x"}}`), KeyProvider: "sealed"}}, nil},
+		"two objects":             {keyOptions{RootKey: root, outsideKeys: outsideKeys{KeyServices: services(`{} {}`), KeyProvider: "sealed"}}, nil},
+		"no TLS":                  {keyOptions{RootKey: root, outsideKeys: outsideKeys{KeyServices: services(`{"vault": {"address": "http://vault.example", "mount": "transit", "tokenFile": "/x"}}`), KeyProvider: "sealed"}}, nil},
 	} {
 		keys, err := c.o.open(t.Context(), false)
 		if (err == nil) != (c.want != nil) {

@@ -215,10 +215,11 @@ func (c *Ceremony) exportKey(ctx context.Context, tx *tenant.Tx, t *tenant.Tenan
 		der, err := signing.PublicDER(&k.PublicKey)
 		return outcome{"fingerprint": fingerprint(der)}, err
 	}
-	if c.Custody.Root == nil {
-		return nil, ErrNoRoot
+	custody, err := c.Custody()
+	if err != nil {
+		return nil, err
 	}
-	v, err := key.AddExport(ctx, tx, t.ID, c.Custody, c.by(), at)
+	v, err := key.AddExport(ctx, tx, t.ID, custody, c.by(), at)
 	if err != nil {
 		return nil, err
 	}

@@ -57,8 +57,10 @@ type Config struct {
 	// DB is a handle under the role carillon_operator; nil for a rehearsal, which has keys
 	// in a folder that is thrown away and writes to no audit log.
 	DB *tenant.DB
-	// Custody has the root key, for steps that make a tenant's keys.
-	Custody signing.Custody
+	// Custody opens the root key and the services that keep private keys, for steps that
+	// make a tenant's keys: [ErrNoRoot] if it was not said which. An earlier step may have
+	// made what it opens.
+	Custody func() (signing.Custody, error)
 	Console *Console
 	// Program is this program's version, Binary the SHA-256 digest of its file.
 	Program, Binary string
@@ -103,13 +105,15 @@ func (s *state) save() error {
 	return os.Rename(part, s.path)
 }
 
-// Conduct begins a ceremony by its file, or resumes it if there is a transcript.
+// Conduct begins a ceremony by its file, or resumes it if there is a transcript. When ctx
+// ends, it stops at the next question: [ErrPaused].
 func Conduct(ctx context.Context, c Config, file []byte, transcriptPath string) error {
 	plan, err := ReadPlan(file)
 	if err != nil {
 		return err
 	}
 	run := &Ceremony{Config: c, plan: plan, t: &transcript{path: transcriptPath}, state: &state{path: transcriptPath + ".state"}}
+	c.Console.stop = ctx.Done()
 	if c.Rounds > 0 {
 		c.Console.rounds = c.Rounds
 	}

@@ -66,8 +66,9 @@ func (r *room) plan(steps string) []byte {
 // conduct holds the ceremony with what both type, until they type no more.
 func (r *room) conduct(typed string) error {
 	r.t.Helper()
+	custody := func() (signing.Custody, error) { return signing.Custody{Root: r.roots}, nil }
 	return ceremony.Conduct(r.t.Context(), ceremony.Config{
-		DB: r.Operator, Custody: signing.Custody{Root: r.roots}, Console: ceremony.NewConsole(strings.NewReader(typed), &r.out),
+		DB: r.Operator, Custody: custody, Console: ceremony.NewConsole(strings.NewReader(typed), &r.out),
 		Program: "test", Binary: "none", Now: r.Now, Rounds: 1,
 	}, r.file, r.transcript)
 }

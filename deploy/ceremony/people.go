@@ -20,15 +20,21 @@ type Console struct {
 	in    *bufio.Reader
 	out   io.Writer
 	quiet func() (string, error) // reads a line that the terminal does not show
+	// stop ends waiting for a line; restore has the terminal show again what is typed.
+	stop    <-chan struct{}
+	restore func()
 	// rounds are the iterations of PBKDF2 for words that are chosen.
 	rounds int
 }
 
 // NewConsole talks through in and out. If in is a terminal, secret words are not shown.
 func NewConsole(in io.Reader, out io.Writer) *Console {
-	c := &Console{in: bufio.NewReader(in), out: out, rounds: iterations}
+	c := &Console{in: bufio.NewReader(in), out: out, rounds: iterations, restore: func() {}}
 	c.quiet = c.line
 	if f, ok := in.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
+		if before, err := term.GetState(int(f.Fd())); err == nil {
+			c.restore = func() { _ = term.Restore(int(f.Fd()), before) } // what more could be done?
+		}
 		c.quiet = func() (string, error) {
 			text, err := term.ReadPassword(int(f.Fd()))
 			fmt.Fprintln(out)
@@ -58,12 +64,34 @@ func (c *Console) say(format string, args ...any) { fmt.Fprintf(c.out, format+"\
 
 func (c *Console) ask(prompt string) (string, error) {
 	fmt.Fprint(c.out, prompt+" ")
-	return c.line()
+	return c.await(c.line)
+}
+
+// await reads a line, unless the ceremony is to stop before it has come: [ErrPaused].
+// Nothing is read after that.
+func (c *Console) await(read func() (string, error)) (string, error) {
+	type typed struct {
+		text string
+		err  error
+	}
+	got := make(chan typed, 1)
+	go func() {
+		text, err := read()
+		got <- typed{text, err}
+	}()
+	select {
+	case line := <-got:
+		return line.text, line.err
+	case <-c.stop:
+		c.restore()
+		fmt.Fprintln(c.out)
+		return "", ErrPaused
+	}
 }
 
 func (c *Console) secret(prompt string) (string, error) {
 	fmt.Fprint(c.out, prompt+" ")
-	text, err := c.quiet()
+	text, err := c.await(c.quiet)
 	if err != nil {
 		return "", ErrPaused
 	}

@@ -50,6 +50,29 @@ type signKey struct {
 // New starts a stand-in which has wrapping keys of the given names.
 func New(t testing.TB, roots ...string) *Server {
 	t.Helper()
+	s := build(t, roots)
+	server := httptest.NewServer(http.HandlerFunc(s.serve))
+	t.Cleanup(server.Close)
+	s.Config.Address, s.Config.Insecure = server.URL, true
+	return s
+}
+
+// NewTLS is [New] behind TLS, for programs of which only the settings can be chosen.
+func NewTLS(t testing.TB, roots ...string) *Server {
+	t.Helper()
+	s := build(t, roots)
+	server := httptest.NewTLSServer(http.HandlerFunc(s.serve))
+	t.Cleanup(server.Close)
+	s.Config.Address, s.Config.CAFile = server.URL, filepath.Join(t.TempDir(), "ca.pem")
+	authority := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw})
+	if err := os.WriteFile(s.Config.CAFile, authority, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func build(t testing.TB, roots []string) *Server {
+	t.Helper()
 	s := &Server{Switch: providertest.NewSwitch(), signs: map[string]*signKey{}, wraps: map[string]cipher.AEAD{}}
 	for _, name := range roots {
 		key := make([]byte, 32)
@@ -62,13 +85,11 @@ func New(t testing.TB, roots ...string) *Server {
 			t.Fatal(err)
 		}
 	}
-	server := httptest.NewServer(http.HandlerFunc(s.serve))
-	t.Cleanup(server.Close)
 	file := filepath.Join(t.TempDir(), "token")
 	if err := os.WriteFile(file, []byte(Token+"\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	s.Config = vault.Config{Address: server.URL, Mount: "transit", TokenFile: file, Insecure: true}
+	s.Config = vault.Config{Mount: "transit", TokenFile: file}
 	return s
 }
 
