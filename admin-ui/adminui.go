@@ -228,6 +228,8 @@ type Config struct {
 	Approvals Approvals
 	// Support lets those in who support the platform; nil leaves its pages out.
 	Support Support
+	// Options are what the authority chooses; nil leaves their pages out.
+	Options Options
 	// SelfTests shows how the tenant's servers tried themselves; nil leaves its page out.
 	SelfTests SelfTests
 	// Leaving lets staff have their authority leave the platform; nil leaves its pages out.

@@ -22,6 +22,7 @@ import (
 	"carillon/tenant/pack/enx"
 	"carillon/tenant/platform"
 	"carillon/tenant/role"
+	"carillon/tenant/setting"
 	"carillon/tenant/sharing"
 	"carillon/tenant/signup"
 	"carillon/tenant/support"
@@ -210,6 +211,13 @@ func knownErrors() []known {
 		{client.ErrReplaced, http.StatusConflict, "", "apikey.error.replaced", "apikey.error.replaced.advice"},
 		{client.ErrUnknownKey, http.StatusNotFound, "", "apikey.error.missing", "apikey.error.missing.advice"},
 
+		{setting.ErrValue, http.StatusUnprocessableEntity, fieldOptions, "options.error.form", ""},
+		{setting.ErrChanged, http.StatusConflict, fieldOptions, "options.error.changed", ""},
+		{setting.ErrLocked, http.StatusUnprocessableEntity, fieldOptions, "options.error.locked", ""},
+		{setting.ErrOperator, http.StatusUnprocessableEntity, fieldOptions, "options.error.operator", ""},
+		{setting.ErrSame, http.StatusUnprocessableEntity, fieldOptions, "options.error.same", ""},
+		{errShutOut, http.StatusUnprocessableEntity, fieldOptions, "options.error.shut_out.form", ""},
+
 		{pack.ErrStep, http.StatusNotFound, "", "error.missing", "error.missing.advice"},
 		{pack.ErrNoPack, http.StatusNotFound, "", "pack.error.missing", "pack.error.missing.advice"},
 		{pack.ErrChanged, http.StatusConflict, "", "pack.error.changed", "pack.error.changed.advice"},
@@ -251,7 +259,7 @@ func unmet() []error {
 		verification.ErrNothingToGenerate, verification.ErrTemplate, verification.ErrCodeInvalid,
 		verification.ErrCodeExpired, verification.ErrTokenInvalid, verification.ErrTokenExpired,
 		verification.ErrHMACInvalid, verification.ErrMissingNonce, verification.ErrBatchDisabled, verification.ErrBatchSize,
-		signup.ErrTaken, signup.ErrAuthorityID, signup.ErrReason, authz.ErrRule, authz.ErrRoute, member.ErrUserNameFixed, platform.ErrOperator,
+		setting.ErrUnknown, signup.ErrTaken, signup.ErrAuthorityID, signup.ErrReason, authz.ErrRule, authz.ErrRoute, member.ErrUserNameFixed, platform.ErrOperator,
 	}
 }
 

@@ -285,3 +285,30 @@ func elementFaults(n *html.Node, ids map[string]int, labelled map[string]bool) [
 	}
 	return faults
 }
+
+// form is what a browser would send of the form with an ID if somebody pressed its button.
+func (p *page) form(id string) url.Values {
+	p.t.Helper()
+	sent := url.Values{}
+	for f := range p.all("form") {
+		if attr(f, "id") != id {
+			continue
+		}
+		for n := range f.Descendants() {
+			if n.Type != html.ElementNode || n.Data != "input" && n.Data != "textarea" {
+				continue
+			}
+			kind, off := attr(n, "type"), !has(n, "checked")
+			switch {
+			case (kind == "checkbox" || kind == "radio") && off:
+			case n.Data == "textarea":
+				sent.Add(attr(n, "name"), textOf(n))
+			default:
+				sent.Add(attr(n, "name"), attr(n, "value"))
+			}
+		}
+		return sent
+	}
+	p.t.Errorf("%s has no form %q", p.url.Path, id)
+	return sent
+}

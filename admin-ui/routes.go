@@ -44,6 +44,9 @@ func (s *Server) routes() []route {
 	if s.config.Staff != nil && s.config.Approvals != nil {
 		list = slices.Concat(list, s.approvalRoutes())
 	}
+	if s.config.Staff != nil && s.config.Options != nil {
+		list = slices.Concat(list, s.optionRoutes())
+	}
 	if s.config.Staff != nil && s.config.SelfTests != nil {
 		list = slices.Concat(list, s.selfTestRoutes())
 	}
@@ -318,6 +321,21 @@ func (s *Server) providerRoutes() []route {
 		changes("GET /portal/:tenant/sign-in/domains", s.showDomains),
 		changes("POST /portal/:tenant/sign-in/domains", s.changeDomains),
 	}
+}
+
+// optionRoutes are for what the authority chooses: a page for each group.
+func (s *Server) optionRoutes() []route {
+	list := []route{staffed("GET /portal/:tenant/settings", authz.SettingsRead, limitPortal, s.showOptions)}
+	for _, g := range optionGroups() {
+		if g.fixed {
+			continue
+		}
+		path := " /portal/:tenant/settings/" + g.id
+		list = append(list,
+			fresh(staffed("GET"+path, authz.SettingsWrite, limitPortal, func(v *visit) (answer, error) { return s.editOptions(v, g) })),
+			fresh(staffed("POST"+path, authz.SettingsWrite, limitPortal, func(v *visit) (answer, error) { return s.changeOptions(v, g) })))
+	}
+	return list
 }
 
 // ofAuthority is a route for anybody, about a health authority that may not exist.

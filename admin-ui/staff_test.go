@@ -53,7 +53,12 @@ const (
 
 func newStaffWorld(t *testing.T) *staffWorld {
 	t.Helper()
-	w := &staffWorld{db: tenanttest.New(t)}
+	return staffWorldOf(t, tenanttest.New(t))
+}
+
+func staffWorldOf(t *testing.T, db *tenanttest.World, changes ...func(*adminui.Config)) *staffWorld {
+	t.Helper()
+	w := &staffWorld{db: db}
 	w.at = w.db.Create("north-shore", func(s *onboarding.Spec) { s.Name = "North Shore Department of Health" })
 	policies := authz.NewPolicies(nil)
 	w.world = newWorld(t, func(c *adminui.Config) {
@@ -66,6 +71,9 @@ func newStaffWorld(t *testing.T) *staffWorld {
 			DB: w.db.Portal, Policies: policies, Now: c.Now,
 			Acts: map[approval.Kind]approval.Act{approval.OwnerChange: c.Members.(*member.Staff).CarryOutOwner},
 		})
+		for _, change := range changes {
+			change(c)
+		}
 	})
 	w.hire(olga, "Olga", authz.Owner)
 	w.hire(alex, "Alex", authz.Administrator)

@@ -143,6 +143,7 @@ func (s *Server) settings(v *visit) []navItem {
 		action    authz.Action
 		key, path string
 	}{
+		{authz.SettingsRead, "nav.options", "/settings"},
 		{authz.MemberRead, "nav.roles", "/roles"},
 		{authz.MemberRead, "nav.staff", "/staff"},
 		{authz.SettingsRead, "nav.sign_in", "/sign-in"},

@@ -23,6 +23,7 @@ import (
 	"carillon/tenant/outbound"
 	"carillon/tenant/role"
 	"carillon/tenant/selftest"
+	"carillon/tenant/setting"
 	"carillon/tenant/sharing"
 	"carillon/tenant/stats"
 	"carillon/tenant/support"
@@ -73,6 +74,7 @@ func (s *Service) wirePortal(ctx context.Context, surface *api.Config, c *adminu
 	}
 	desk := support.NewDesk(db, surface.Policies, s.config.Now)
 	c.Support = desk
+	c.Options = setting.NewStaff(db, surface.Policies, s.config.Now)
 	c.SelfTests = selftest.NewStaff(db, surface.Policies, s.config.Now)
 	if c.Leaving, err = leaving.NewDesk(db, surface.Policies, s.config.CoolDown, s.config.Now); err != nil {
 		return err

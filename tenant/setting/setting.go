@@ -29,6 +29,8 @@ type Setting struct {
 	Name string
 	// Meaning is one line for people, with unit and bounds.
 	Meaning string
+	// Default is what a new authority has.
+	Default string
 
 	column string
 	kind   kind
@@ -52,7 +54,9 @@ var (
 )
 
 // Sentinels lists the errors that callers may tell apart.
-func Sentinels() []error { return []error{ErrUnknown, ErrValue} }
+func Sentinels() []error {
+	return []error{ErrUnknown, ErrValue, ErrChanged, ErrLocked, ErrOperator, ErrSame}
+}
 
 var (
 	text     = kind{parse: parseText, cast: "text", show: same}
@@ -70,40 +74,40 @@ var (
 // protocol §11.1, key server protocol §15).
 func List() []Setting {
 	return []Setting{
-		{"test-types", "report types that may be issued: some of confirmed, likely, negative, user-report", "test_types", words},
-		{"require-date", "whether a code needs a symptom date or a test date", "require_date", flag},
-		{"issue-user-report", "whether admin keys may issue codes of type user-report", "issue_user_report", flag},
-		{"batch-issue", "whether admin keys may issue codes in batches", "batch_issue", flag},
-		{"code-digits", "digits of the short code, 6 to 12; people are asked for 6 to 8", "code_digits", number},
-		{"code-life", "life of the short code, 1s to 2h", "code_seconds", length},
-		{"long-code-length", "characters of the code in messages, 12 to 16", "long_code_length", number},
-		{"long-code-life", "life of the code in messages, 1s to 24h", "long_code_seconds", length},
-		{"maintenance", "whether no codes are issued for now", "maintenance", flag},
-		{"enx", "whether messages carry links that Exposure Notifications Express opens", "enx", flag},
+		{"test-types", "report types that may be issued: some of confirmed, likely, negative, user-report", "confirmed,likely,negative", "test_types", words},
+		{"require-date", "whether a code needs a symptom date or a test date", "on", "require_date", flag},
+		{"issue-user-report", "whether admin keys may issue codes of type user-report", "off", "issue_user_report", flag},
+		{"batch-issue", "whether admin keys may issue codes in batches", "off", "batch_issue", flag},
+		{"code-digits", "digits of the short code, 6 to 12; people are asked for 6 to 8", "8", "code_digits", number},
+		{"code-life", "life of the short code, 1s to 2h", "15m0s", "code_seconds", length},
+		{"long-code-length", "characters of the code in messages, 12 to 16", "16", "long_code_length", number},
+		{"long-code-life", "life of the code in messages, 1s to 24h", "24h0m0s", "long_code_seconds", length},
+		{"maintenance", "whether no codes are issued for now", "off", "maintenance", flag},
+		{"enx", "whether messages carry links that Exposure Notifications Express opens", "off", "enx", flag},
 
-		{"self-report", "whether people may ask for codes themselves", "self_report", flag},
-		{"self-report-page", "whether they may do so on the hosted page; needs self-report", "self_report_page", flag},
-		{"self-report-block", "how long a used self-report blocks its telephone number, 720h to 2160h", "self_report_block_seconds", length},
-		{"self-report-free", "how long an unused one does, 60m to 90m", "self_report_free_seconds", length},
+		{"self-report", "whether people may ask for codes themselves", "off", "self_report", flag},
+		{"self-report-page", "whether they may do so on the hosted page; needs self-report", "off", "self_report_page", flag},
+		{"self-report-block", "how long a used self-report blocks its telephone number, 720h to 2160h", "2160h0m0s", "self_report_block_seconds", length},
+		{"self-report-free", "how long an unused one does, 60m to 90m", "1h0m0s", "self_report_free_seconds", length},
 
-		{"device-networks", "networks from which phones may come, separated by commas; none means all", "device_networks", networks},
-		{"admin-networks", "networks from which back ends may come", "admin_networks", networks},
-		{"portal-networks", "networks from which staff may come", "portal_networks", networks},
-		{"quota-enforced", "whether codes beyond the daily budget are refused", "quota_enforced", flag},
-		{"quota-factor", "what multiplies the forecast budget, 0.10 to 100", "quota_factor", factor},
+		{"device-networks", "networks from which phones may come, separated by commas; none means all", "", "device_networks", networks},
+		{"admin-networks", "networks from which back ends may come", "", "admin_networks", networks},
+		{"portal-networks", "networks from which staff may come", "", "portal_networks", networks},
+		{"quota-enforced", "whether codes beyond the daily budget are refused", "off", "quota_enforced", flag},
+		{"quota-factor", "what multiplies the forecast budget, 0.10 to 100", "1.00", "quota_factor", factor},
 
-		{"sms", "whether codes are sent by text message", "sms_enabled", flag},
-		{"sms-country", "country whose way of writing telephone numbers is understood, as US", "sms_country", text},
-		{"sms-template", "text of messages, up to 800 bytes, with the code's place marked", "sms_template", text},
-		{"generate-sms", "whether admin keys may take a message's text instead of having it sent", "generate_sms", flag},
-		{"sms-signing", "off; open: unsigned messages go out if signing fails; closed: none do", "sms_signing", text},
-		{"language", "the authority's own language, a tag such as en or es-419", "language", text},
-		{"time-zone", "the authority's time zone, such as America/Chicago", "time_zone", zone},
-		{"quiet-from", "local time from which no message goes out that nobody waits for, as 21:00", "quiet_from", minute},
-		{"quiet-until", "local time until which none goes out; the same as quiet-from means no quiet hours", "quiet_until", minute},
+		{"sms", "whether codes are sent by text message", "off", "sms_enabled", flag},
+		{"sms-country", "country whose way of writing telephone numbers is understood, as US", "US", "sms_country", text},
+		{"sms-template", "text of messages, up to 800 bytes, with the code's place marked", "Your exposure notification code: [longcode]. It expires in [longexpires] hours.", "sms_template", text},
+		{"generate-sms", "whether admin keys may take a message's text instead of having it sent", "off", "generate_sms", flag},
+		{"sms-signing", "off; open: unsigned messages go out if signing fails; closed: none do", "off", "sms_signing", text},
+		{"language", "the authority's own language, a tag such as en or es-419", "en", "language", text},
+		{"time-zone", "the authority's time zone, such as America/Chicago", "UTC", "time_zone", zone},
+		{"quiet-from", "local time from which no message goes out that nobody waits for, as 21:00", "00:00", "quiet_from", minute},
+		{"quiet-until", "local time until which none goes out; the same as quiet-from means no quiet hours", "00:00", "quiet_until", minute},
 
-		{"certificate-life", "life of a certificate, 1m to 60m", "certificate_seconds", length},
-		{"token-life", "life of a long-term token, 1m to 48h", "token_seconds", length},
+		{"certificate-life", "life of a certificate, 1m to 60m", "15m0s", "certificate_seconds", length},
+		{"token-life", "life of a long-term token, 1m to 48h", "24h0m0s", "token_seconds", length},
 	}
 }
 
@@ -117,42 +121,86 @@ func find(name string) (Setting, error) {
 }
 
 // Change sets settings of tx's tenant, given as texts by their names. All are set or
-// none. It is [ErrUnknown] or [ErrValue], with the meaning of the setting, if one
-// cannot be. tx is under the operator's role.
+// none. It is [ErrUnknown], or [ErrValue] with a [ValueError] for each setting that is
+// known to be wrong, if one cannot be set. tx is under carillon_operator, or under
+// carillon_portal for what staff may change.
 func Change(ctx context.Context, tx *tenant.Tx, by authz.Subject, values map[string]string, now time.Time) error {
-	assignments := make([]string, 0, len(values))
-	arguments := make([]any, 0, len(values))
-	changed := map[string]string{}
-	for name, value := range values {
-		s, err := find(name)
-		if err != nil {
-			return err
-		}
-		argument, err := s.kind.parse(value)
-		if err != nil {
-			return s.refuse(value)
-		}
-		arguments = append(arguments, argument)
-		assignments = append(assignments, fmt.Sprintf("%s = $%d::%s", s.column, len(arguments), s.kind.cast))
-		changed[name] = value
-	}
-	if len(arguments) == 0 {
+	if len(values) == 0 {
 		return nil
 	}
 	before, err := Read(ctx, tx)
 	if err != nil {
 		return err
 	}
-	_, err = tx.Exec(ctx, "update tenant_setting set "+strings.Join(assignments, ", "), arguments...)
-	if err != nil {
-		return explain(err, values)
+	if err := set(ctx, tx, values); err != nil {
+		return err
 	}
-	return audit.Record(ctx, tx, now, by, string(authz.SettingsWrite), "settings", differences(before, changed))
+	return audit.Record(ctx, tx, now, by, string(authz.SettingsWrite), "settings", differences(before, values))
 }
 
-func (s Setting) refuse(value string) error {
-	return fmt.Errorf("%w: %s=%q: %s", ErrValue, s.Name, value, s.Meaning)
+// set writes values, in the order of the list.
+func set(ctx context.Context, tx *tenant.Tx, values map[string]string) error {
+	for name := range values {
+		if _, err := find(name); err != nil {
+			return err
+		}
+	}
+	var assignments []string
+	var arguments []any
+	var faults []error
+	for _, s := range List() {
+		value, given := values[s.Name]
+		if !given {
+			continue
+		}
+		argument, err := s.kind.parse(value)
+		if err != nil {
+			faults = append(faults, s.refuse(value))
+			continue
+		}
+		arguments = append(arguments, argument)
+		assignments = append(assignments, fmt.Sprintf("%s = $%d::%s", s.column, len(arguments), s.kind.cast))
+	}
+	if len(faults) > 0 {
+		return errors.Join(faults...)
+	}
+	if _, err := tx.Exec(ctx, "update tenant_setting set "+strings.Join(assignments, ", "), arguments...); err != nil {
+		return explain(err, values)
+	}
+	return nil
 }
+
+// ValueError is an [ErrValue] about one setting.
+type ValueError struct {
+	// Name is the setting's, Value what it cannot have, Meaning what it can.
+	Name, Value, Meaning string
+}
+
+func (e *ValueError) Error() string {
+	return fmt.Sprintf("%v: %s=%q: %s", ErrValue, e.Name, e.Value, e.Meaning)
+}
+
+// Unwrap makes it an [ErrValue].
+func (*ValueError) Unwrap() error { return ErrValue }
+
+// Faults lists the settings that an error is about, in the order of the list.
+func Faults(err error) []string {
+	switch e := err.(type) { //nolint:errorlint // it looks into every branch of a tree
+	case nil:
+		return nil
+	case *ValueError:
+		return []string{e.Name}
+	case interface{ Unwrap() []error }:
+		var names []string
+		for _, one := range e.Unwrap() {
+			names = append(names, Faults(one)...)
+		}
+		return names
+	}
+	return Faults(errors.Unwrap(err))
+}
+
+func (s Setting) refuse(value string) error { return &ValueError{s.Name, value, s.Meaning} }
 
 // explain turns the schema's refusal into one that names the setting: constraints are
 // called after their columns.
@@ -228,9 +276,12 @@ func showFlag(s string) string {
 
 func parseNumber(s string) (any, error) { return strconv.ParseInt(s, 10, 32) }
 
+// mostFactor is beyond what the schema takes, within what its column can hold.
+const mostFactor = 1000
+
 func parseFactor(s string) (any, error) {
 	f, err := strconv.ParseFloat(s, 64)
-	if err != nil || math.IsNaN(f) || math.IsInf(f, 0) {
+	if err != nil || math.IsNaN(f) || math.Abs(f) > mostFactor {
 		return nil, ErrValue
 	}
 	return f, nil
@@ -265,9 +316,10 @@ func split(s string) []string {
 
 func parseWords(s string) (any, error) { return pq.StringArray(append([]string{}, split(s)...)), nil }
 
-// parseNetworks takes a bare address as the network of that address alone (§11.1).
-func parseNetworks(s string) (any, error) {
-	list := pq.StringArray{}
+// ParseNetworks reads a list of networks, separated by commas: [ErrValue] if it is none.
+// A bare address is the network of that address alone (§11.1).
+func ParseNetworks(s string) ([]netip.Prefix, error) {
+	var list []netip.Prefix
 	for _, part := range split(s) {
 		network, err := netip.ParsePrefix(part)
 		if err != nil {
@@ -277,9 +329,18 @@ func parseNetworks(s string) (any, error) {
 			}
 			network = netip.PrefixFrom(address, address.BitLen())
 		}
-		list = append(list, network.Masked().String())
+		list = append(list, network.Masked())
 	}
 	return list, nil
+}
+
+func parseNetworks(s string) (any, error) {
+	list, err := ParseNetworks(s)
+	texts := make(pq.StringArray, len(list))
+	for i, network := range list {
+		texts[i] = network.String()
+	}
+	return texts, err
 }
 
 func showList(s string) string { return strings.Trim(s, "{}") }
