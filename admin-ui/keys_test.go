@@ -55,7 +55,7 @@ func newCustodyWorld(t *testing.T) *custodyWorld {
 	k := &custodyWorld{db: tenanttest.New(t), as: map[string]authz.Subject{}}
 	k.north = k.db.Create("north-shore")
 	k.world = newWorld(t, func(c *adminui.Config) {
-		c.Keys, c.Staff = custody.NewStaff(k.db.Portal, c.Policies, c.Now), memberStaff{c.Staff, k.as}
+		c.Keys, c.Staff = custody.NewStaff(k.db.Portal, c.Policies, nil, c.Now), memberStaff{c.Staff, k.as}
 	})
 	k.staff.Tenants = []*tenant.Tenant{k.north}
 	k.keeper = keeping.New(keeping.Config{

@@ -59,7 +59,7 @@ func newPackWorld(t *testing.T) *packWorld {
 	})
 	w.world = newWorld(t, func(c *adminui.Config) {
 		c.Policies = role.NewPolicies(db.Portal)
-		c.Keys = custody.NewStaff(db.Portal, c.Policies, db.Now)
+		c.Keys = custody.NewStaff(db.Portal, c.Policies, nil, db.Now)
 		c.Packs = pack.NewStaff(pack.StaffConfig{
 			DB: db.Portal, Keys: key.NewRing(db.Portal, db.Root), Policies: c.Policies, Place: place, Push: true, Now: db.Now,
 		})

@@ -58,7 +58,7 @@ func newReplaced(t *testing.T) *replaced {
 	r.issuer[0].AdminKey = w.Key(r.tenant, client.Admin)
 	r.config = config(t, w, Device, Issuer, Publish, Report)
 	r.config.NoLimits, r.config.Now, r.config.Sender = true, w.Now, &r.sent
-	r.staff = custody.NewStaff(w.Portal, role.NewPolicies(w.Portal), w.Now)
+	r.staff = custody.NewStaff(w.Portal, role.NewPolicies(w.Portal), nil, w.Now)
 	r.ann = r.custodian("ann")
 	r.keeper = keeping.New(keeping.Config{
 		DB: w.Jobs, Keys: key.NewRing(w.Jobs, w.Root), Directory: tenant.NewDirectory(w.Jobs), Policies: role.NewPolicies(w.Jobs),

@@ -12,6 +12,7 @@ import (
 	"carillon/authz"
 	"carillon/authz/oidc"
 	"carillon/tenant"
+	"carillon/tenant/approval"
 	"carillon/tenant/archive/shelf"
 	"carillon/tenant/audit"
 	"carillon/tenant/client"
@@ -75,8 +76,9 @@ func (s *Service) wirePortal(ctx context.Context, surface *api.Config, c *adminu
 	desk := support.NewDesk(db, surface.Policies, s.config.Now)
 	c.Support = desk
 	c.Options = setting.NewStaff(db, surface.Policies, s.config.Now)
+	tells := approval.NewPost(db, s.config.Mail, s.config.BaseURL)
 	c.SelfTests = selftest.NewStaff(db, surface.Policies, s.config.Now)
-	if c.Leaving, err = leaving.NewDesk(db, surface.Policies, s.config.CoolDown, s.config.Now); err != nil {
+	if c.Leaving, err = leaving.NewDesk(db, surface.Policies, tells, s.config.CoolDown, s.config.Now); err != nil {
 		return err
 	}
 	if s.config.Files != nil {
@@ -86,7 +88,7 @@ func (s *Service) wirePortal(ctx context.Context, surface *api.Config, c *adminu
 	c.Sharing = sharing.NewStaff(db, surface.Policies, s.config.Now)
 	c.Packs = s.packStaff(db, surface.Policies)
 	c.Roles = role.NewStaff(db, s.config.Now)
-	c.Keys = custody.NewStaff(db, surface.Policies, s.config.Now)
+	c.Keys = custody.NewStaff(db, surface.Policies, tells, s.config.Now)
 	surface.Provisioner = member.NewProvisioner(db, surface.Policies, s.config.Login.Issuer, s.config.Now)
 	s.countThrough(db)
 	surface.StaffKeys = client.NewAuthenticator(db, s.counter, s.config.Now)

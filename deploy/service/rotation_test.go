@@ -89,7 +89,7 @@ func newRotating(t *testing.T) *rotating {
 		}
 		r.issuer[i] = phone.Issuer{Base: r.base(i), AdminKey: admin, HTTP: r.servers[i].Client()}
 	}
-	r.staff = custody.NewStaff(r.world.Portal, role.NewPolicies(r.world.Portal), r.now)
+	r.staff = custody.NewStaff(r.world.Portal, role.NewPolicies(r.world.Portal), nil, r.now)
 	r.ann, r.bob = r.custodian("ann"), r.custodian("bob")
 	return r
 }

@@ -16,7 +16,8 @@ import (
 	"carillon/tenant/role"
 )
 
-// Post tells those by e-mail who may decide a request. It is safe for concurrent use.
+// Post tells those by e-mail who may decide a request. It is safe for concurrent use. A nil
+// one tells nobody.
 type Post struct {
 	db      *tenant.DB
 	mail    mail.Sender
@@ -109,6 +110,9 @@ const (
 // asked for. Letters do not say what it is about. A letter that does not go out is missed
 // by nobody: the portal shows the same.
 func (p *Post) Tell(ctx context.Context, t *tenant.Tenant, r Request) {
+	if p == nil {
+		return
+	}
 	var to []string
 	err := p.db.In(ctx, t.ID, func(tx *tenant.Tx) (err error) {
 		to, err = deciders(ctx, tx, r.Kind, r.RequestedBy)

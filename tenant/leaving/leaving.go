@@ -91,20 +91,22 @@ func Want(t *tenant.Tenant) approval.Want {
 type Desk struct {
 	db       *tenant.DB
 	policies *authz.Policies
+	post     *approval.Post
 	coolDown time.Duration
 	now      func() time.Time
 }
 
-// NewDesk returns the desk as reached through db, under the portal's role. A coolDown of
+// NewDesk returns the desk as reached through db, under the portal's role. post tells those
+// who may agree that an authority leaves. A coolDown of
 // zero means [CoolDown]; one that is out of bounds is an error.
-func NewDesk(db *tenant.DB, policies *authz.Policies, coolDown time.Duration, now func() time.Time) (*Desk, error) {
+func NewDesk(db *tenant.DB, policies *authz.Policies, post *approval.Post, coolDown time.Duration, now func() time.Time) (*Desk, error) {
 	if coolDown == 0 {
 		coolDown = CoolDown
 	}
 	if coolDown < MinCoolDown || coolDown > MaxCoolDown {
 		return nil, fmt.Errorf("health authorities cool down for %v to %v, not %v", MinCoolDown, MaxCoolDown, coolDown)
 	}
-	return &Desk{db: db, policies: policies, coolDown: coolDown, now: now}, nil
+	return &Desk{db: db, policies: policies, post: post, coolDown: coolDown, now: now}, nil
 }
 
 // CoolDown is how long the authorities of this platform can come back.
@@ -153,7 +155,8 @@ func (d *Desk) allowed(ctx context.Context, t *tenant.Tenant, by authz.Subject, 
 	return authz.ErrForbidden
 }
 
-// Ask asks that the authority leave; somebody else approves. typed is the authority's slug,
+// Ask asks that the authority leave; somebody else approves, and those who may get a letter.
+// typed is the authority's slug,
 // as whoever asks has typed it: [ErrTyped] if it is not. Errors are also those of
 // [approval.Ask], and [ErrState].
 func (d *Desk) Ask(ctx context.Context, by authz.Subject, t *tenant.Tenant, typed, reason string) error {
@@ -163,10 +166,15 @@ func (d *Desk) Ask(ctx context.Context, by authz.Subject, t *tenant.Tenant, type
 	if t.State != tenant.Active {
 		return ErrState
 	}
-	return d.db.In(ctx, t.ID, func(tx *tenant.Tx) error {
-		_, err := approval.Ask(ctx, tx, by, Want(t), reason, d.now())
+	var asked approval.Request
+	err := d.db.In(ctx, t.ID, func(tx *tenant.Tx) (err error) {
+		asked, err = approval.Ask(ctx, tx, by, Want(t), reason, d.now())
 		return err
 	})
+	if err == nil {
+		d.post.Tell(ctx, t, asked)
+	}
+	return err
 }
 
 const (

@@ -55,7 +55,7 @@ func setUp(t *testing.T) *fixture {
 	f := &fixture{World: w, north: w.Create("north"), box: mail.NewBox(w.Now), keys: &backups{}}
 	f.ada, f.bea = f.hire(t, "ada", authz.Owner), f.hire(t, "bea", authz.Owner)
 	var err error
-	if f.desk, err = leaving.NewDesk(w.Portal, role.NewPolicies(w.Portal), 0, w.Now); err != nil {
+	if f.desk, err = leaving.NewDesk(w.Portal, role.NewPolicies(w.Portal), approval.NewPost(w.Portal, f.box, "https://platform.example"), 0, w.Now); err != nil {
 		t.Fatal(err)
 	}
 	if f.files, err = export.NewFileStore(t.TempDir()); err != nil {
@@ -138,8 +138,14 @@ func TestTwoPeopleBeginOneEnds(t *testing.T) {
 	if err := f.desk.Ask(ctx, clerk, f.north, "north", "It is over."); !errors.Is(err, authz.ErrForbidden) {
 		t.Errorf("a caseworker asks: %v", err)
 	}
+	if letters := f.box.List(); len(letters) != 0 {
+		t.Errorf("told of what was not asked for: %+v", letters)
+	}
 	if err := f.desk.Ask(ctx, f.ada, f.north, "north", "It is over."); err != nil {
 		t.Fatal(err)
+	}
+	if letters := f.box.List(); len(letters) != 1 || letters[0].To != "bea@north.example" || !strings.Contains(letters[0].Text, "https://platform.example/portal/north/approvals") {
+		t.Errorf("who may agree is told by %+v", letters)
 	}
 	if _, err := f.desk.Begin(ctx, f.ada, f.north); !errors.Is(err, approval.ErrNotApproved) {
 		t.Errorf("before a second person approves: %v", err)
@@ -203,7 +209,7 @@ func (f *fixture) run(t *testing.T) {
 func TestCoolDownHasBounds(t *testing.T) {
 	t.Parallel()
 	for _, d := range []time.Duration{leaving.MinCoolDown - 1, leaving.MaxCoolDown + 1, -1} {
-		if _, err := leaving.NewDesk(nil, nil, d, time.Now); err == nil {
+		if _, err := leaving.NewDesk(nil, nil, nil, d, time.Now); err == nil {
 			t.Errorf("%v is taken", d)
 		}
 	}
@@ -216,6 +222,7 @@ func TestReminders(t *testing.T) {
 	f := setUp(t)
 	f.hire(t, "clerk", authz.Caseworker)
 	l := f.leave(t)
+	before := len(f.box.List()) // to the other owner, when it was asked for
 	for _, step := range []struct {
 		at   time.Time
 		want int
@@ -229,7 +236,7 @@ func TestReminders(t *testing.T) {
 	} {
 		f.SetNow(step.at)
 		f.run(t)
-		if got := len(f.box.List()); got != step.want {
+		if got := len(f.box.List()) - before; got != step.want {
 			t.Errorf("%v after the beginning: %d letters, want %d", step.at.Sub(l.Begun), got, step.want)
 		}
 	}

@@ -423,7 +423,7 @@ func (f *fixture) rotating() custody.Rotation {
 
 func (f *fixture) book() *custody.Book {
 	f.t.Helper()
-	b, err := custody.NewStaff(f.Portal, role.NewPolicies(f.Portal), f.Now).Book(f.t.Context(), f.tenant, owner)
+	b, err := custody.NewStaff(f.Portal, role.NewPolicies(f.Portal), nil, f.Now).Book(f.t.Context(), f.tenant, owner)
 	if err != nil {
 		f.t.Fatal(err)
 	}
@@ -488,7 +488,7 @@ func TestHandingOverTooLateCountsForNothing(t *testing.T) {
 	f := newFixture(t)
 	r := f.rotating()
 	with := f.made(false)
-	if err := custody.NewStaff(f.Portal, role.NewPolicies(f.Portal), f.Now).Cancel(t.Context(), f.tenant, owner, r.ID); err != nil {
+	if err := custody.NewStaff(f.Portal, role.NewPolicies(f.Portal), nil, f.Now).Cancel(t.Context(), f.tenant, owner, r.ID); err != nil {
 		t.Fatal(err)
 	}
 	if err := f.staff.HandOver(t.Context(), f.tenant, admin, with.ID, pack.Apple, "Alex"); err != nil {

@@ -51,7 +51,8 @@ func (s *Staff) guided(ctx context.Context, t *tenant.Tenant, by authz.Subject, 
 }
 
 // AskActivation asks a second person to agree that a rotation's version is put to use, and
-// says why; what the checks find missing is part of what she agrees to. [ErrUnready],
+// says why; what the checks find missing is part of what she agrees to. Those who may agree
+// get a letter. [ErrUnready],
 // [ErrStep], [ErrReason], [approval.ErrAsked]. It asks for
 // [authz.KeyRequestRotation].
 func (s *Staff) AskActivation(ctx context.Context, t *tenant.Tenant, by authz.Subject, id uuid.UUID, reason string) error {
@@ -63,10 +64,15 @@ func (s *Staff) AskActivation(ctx context.Context, t *tenant.Tenant, by authz.Su
 	if err != nil {
 		return err
 	}
-	return s.act(ctx, t, by, authz.KeyRequestRotation, func(tx *tenant.Tx, now time.Time) error {
-		_, err := approval.Ask(ctx, tx, by, want, reason, now)
+	var asked approval.Request
+	err = s.act(ctx, t, by, authz.KeyRequestRotation, func(tx *tenant.Tx, now time.Time) (err error) {
+		asked, err = approval.Ask(ctx, tx, by, want, reason, now)
 		return err
 	})
+	if err == nil {
+		s.post.Tell(ctx, t, asked)
+	}
+	return err
 }
 
 const activatingSQL = `

@@ -16,6 +16,7 @@ import (
 	"carillon/authz"
 	"carillon/signing"
 	"carillon/tenant"
+	"carillon/tenant/approval"
 	"carillon/tenant/audit"
 	"carillon/tenant/job"
 	"carillon/tenant/key"
@@ -50,12 +51,14 @@ func Sentinels() []error {
 type Staff struct {
 	db       *tenant.DB
 	policies *authz.Policies
+	post     *approval.Post
 	now      func() time.Time
 }
 
-// NewStaff works through db, a handle under the role carillon_portal.
-func NewStaff(db *tenant.DB, policies *authz.Policies, now func() time.Time) *Staff {
-	return &Staff{db: db, policies: policies, now: now}
+// NewStaff works through db, a handle under the role carillon_portal. post tells those who
+// may agree to a key's activation.
+func NewStaff(db *tenant.DB, policies *authz.Policies, post *approval.Post, now func() time.Time) *Staff {
+	return &Staff{db: db, policies: policies, post: post, now: now}
 }
 
 // Book reads what is known of the tenant's keys. It asks for [authz.KeyRead].

@@ -46,7 +46,7 @@ func setUp(t *testing.T) *fixture {
 	w := tenanttest.New(t)
 	f := &fixture{World: w, t: t, north: w.Create("north"), mail: &mailtest.Recorder{}}
 	f.keeper = f.keeperOn(w.Jobs)
-	f.staff = custody.NewStaff(w.Portal, role.NewPolicies(w.Portal), w.Now)
+	f.staff = custody.NewStaff(w.Portal, role.NewPolicies(w.Portal), approval.NewPost(w.Portal, f.mail, "https://portal.example"), w.Now)
 	f.ann, f.bob = f.custodian("ann"), f.custodian("bob")
 	return f
 }
@@ -311,7 +311,15 @@ func TestGuided(t *testing.T) {
 	want("confirmed by nobody", f.staff.Confirm(ctx, f.north, f.ann, id, custody.Apple, " "), custody.ErrContact)
 	want("confirmed", f.staff.Confirm(ctx, f.north, f.ann, id, custody.Apple, "en-support@apple.example"), nil)
 	want("confirmed", f.staff.Confirm(ctx, f.north, f.ann, id, custody.Google, "a letter"), nil)
+	before := len(f.mail.Letters()) // of alarms
 	want("ask", f.staff.AskActivation(ctx, f.north, f.ann, id, "Both have it."), nil)
+	if letters := f.mail.Letters()[before:]; len(letters) != 1 || letters[0].To != "bob@north.example" || !strings.HasSuffix(mailtest.Link(letters[0]), "/portal/north/approvals") {
+		t.Errorf("who may agree is told by %+v", letters)
+	}
+	want("ask again", f.staff.AskActivation(ctx, f.north, f.ann, id, "Both have it."), approval.ErrAsked)
+	if letters := f.mail.Letters()[before:]; len(letters) != 1 {
+		t.Errorf("told by %d letters of one request", len(letters))
+	}
 	want("activate unapproved", f.staff.Activate(ctx, f.north, f.ann, id), approval.ErrNotApproved)
 	b := f.book()
 	r, err := b.Rotation(id)
