@@ -14,6 +14,7 @@ import (
 type benchCommand struct {
 	Requests benchRequests     `cmd:"" default:"withargs" help:"Requests per second beside a floor, delays, costs."`
 	Exports  benchExports      `cmd:"" help:"Export files of many keys: time beside a floor, memory."`
+	Backups  benchBackups      `cmd:"" help:"A backup and a drill with many keys: time beside a floor, memory."`
 	Policy   benchPolicy       `cmd:"" help:"Decisions by rules of many tenants: time, memory, and how fast a change is seen."`
 	Changes  benchChanges      `cmd:"" help:"How long changes to tenants are not seen by another process."`
 	Worker   benchExportWorker `cmd:"" hidden:"" name:"export-worker"`
@@ -67,6 +68,25 @@ func (c benchExports) Run(ctx context.Context) error {
 		return errReported
 	}
 	return err
+}
+
+type benchBackups struct {
+	Keys        int    `default:"1000000" help:"How many exposure keys there are in all."`
+	Tenants     int    `default:"5" help:"How many health authorities have them."`
+	Dir         string `default:"/var/tmp" type:"existingdir" help:"Folder, on a real disk, for the data of the run, which is removed." placeholder:"DIR"`
+	PostgresBin string `env:"CARILLON_POSTGRES_BIN" help:"Folder of Postgres's programs (default: look for them)." placeholder:"DIR"`
+}
+
+// Run measures this very program, as other processes.
+func (c benchBackups) Run(ctx context.Context) error {
+	program, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	return bench.RunBackups(ctx, bench.BackupOptions{
+		Dir: c.Dir, PostgresBin: c.PostgresBin, Program: program, Worker: []string{program, "bench", "export-worker"},
+		Keys: c.Keys, Tenants: c.Tenants, Out: os.Stdout,
+	})
 }
 
 type benchPolicy struct {
