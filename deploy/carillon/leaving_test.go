@@ -64,7 +64,7 @@ func TestLeavingCommands(t *testing.T) {
 		return append([]string{"tenant", "archive", slug, "--out", file(to), "--recipient", recipient}, atHome...)
 	}
 	carillon("not an age public key", archive("north", "none.zip", "age1nobody")...)
-	carillon("no tenant", archive("nowhere", "none.zip", "")...)
+	carillon("unknown tenant", archive("nowhere", "none.zip", "")...)
 	if _, err := os.Stat(file("none.zip")); err == nil {
 		t.Error("what failed has left a file")
 	}
@@ -98,8 +98,9 @@ func TestLeavingCommands(t *testing.T) {
 	at := len(text) / 2
 	text[at] = map[bool]byte{true: 'B', false: 'A'}[text[at] == 'A']
 	carillon("not a certificate of erasure", "tenant", "verify-erasure", write(t, dir, "changed.txt", text), "--key", file("platform.pem"))
-	carillon("unknown key", "tenant", "verify-erasure", file("certificate.txt"), "--key", keyFile(t, dir, "other.pem", newKey(t)))
-	carillon("no tenant", append([]string{"tenant", "archive", "north", "--out", file("late.zip")}, atHome...)...)
+	another := write(t, dir, "other.pem", []byte(carillon("", "audit", "key", "north", "--database", there.DSN(""))))
+	carillon("unknown key", "tenant", "verify-erasure", file("certificate.txt"), "--key", another)
+	carillon("unknown tenant", append([]string{"tenant", "archive", "north", "--out", file("late.zip")}, atHome...)...)
 	carillon("", "tenant", "show", "north", "--database", there.DSN(""))
 }
 

@@ -37,3 +37,7 @@ grant update (attempts, parts, expires_at, removed_at) on tenant_archive to cari
 
 -- Staff who ask have the job begin now.
 create policy own_archives on job_run to carillon_portal using (job = 'archives' and tenant = current_tenant());
+
+-- A tenant that leaves shares no keys once its phones can publish none.
+grant select (recipient), update (withdrawn_at) on share_offer to carillon_jobs;
+grant select (tenant_id, donor, offer_id, accepted, ended_at), update (ended_at) on share_answer to carillon_jobs;

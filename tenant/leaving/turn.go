@@ -15,6 +15,7 @@ import (
 	"carillon/tenant/key"
 	"carillon/tenant/mail"
 	"carillon/tenant/platform"
+	"carillon/tenant/sharing"
 )
 
 // BackupKeys is where data keys are kept for backups, which have none themselves.
@@ -93,6 +94,11 @@ func (s *Service) Turn(ctx context.Context, id tenant.ID) error {
 	}
 	if err != nil {
 		return err
+	}
+	if !now.Before(l.Closes) {
+		if err := sharing.EndAll(ctx, s.DB, t, system, now); err != nil {
+			return fmt.Errorf("end shares: %w", err)
+		}
 	}
 	if now.Before(l.Erases) {
 		return s.remind(ctx, t, l, now)

@@ -204,6 +204,44 @@ func End(ctx context.Context, tx *tenant.Tx, us *tenant.Tenant, by authz.Subject
 	return change(ctx, tx, us, by, act{"sharing:end", nil, now}, endSQL, offer, now.UTC())
 }
 
+const standingSQL = `
+  select offer_id, true as ours
+    from share_offer
+   where tenant_id = current_tenant()
+     and withdrawn_at is null
+   union all
+  select offer_id, false
+    from share_answer
+   where tenant_id = current_tenant()
+     and accepted
+     and ended_at is null
+order by 1`
+
+// EndAll takes back all offers of ours and all our acceptances, each in a transaction of
+// its own with its entries. It may be interrupted, and repeated. db is a handle under
+// carillon_jobs.
+func EndAll(ctx context.Context, db *tenant.DB, us *tenant.Tenant, by authz.Subject, now time.Time) error {
+	var standing []struct {
+		Offer uuid.UUID `db:"offer_id"`
+		Ours  bool
+	}
+	if err := db.In(ctx, us.ID, func(tx *tenant.Tx) error { return tx.Select(ctx, &standing, standingSQL) }); err != nil {
+		return fmt.Errorf("find shares: %w", err)
+	}
+	for _, s := range standing {
+		err := db.In(ctx, us.ID, func(tx *tenant.Tx) error {
+			if s.Ours {
+				return Withdraw(ctx, tx, us, by, s.Offer, now)
+			}
+			return End(ctx, tx, us, by, s.Offer, now)
+		})
+		if err != nil && !errors.Is(err, ErrNoOffer) { // somebody was faster
+			return err
+		}
+	}
+	return nil
+}
+
 // act is what the audit log says was done.
 type act struct {
 	action string
