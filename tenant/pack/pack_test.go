@@ -3,6 +3,7 @@ package pack_test
 import (
 	"bytes"
 	"crypto/sha256"
+	"encoding/base64"
 	"encoding/csv"
 	"encoding/hex"
 	"encoding/json"
@@ -185,6 +186,7 @@ func TestAPackHasEverything(t *testing.T) {
 		"README.md", "apple-config.json", "abr-form.csv", "apple-override-staging.json", "apple-override-staging.plist",
 		"google-config.json", "translations.csv", "endpoints.json", "export-signing-public-key.pem", "export-signing-public-key.txt",
 		"sample-export.zip", "sample-export-expected.txt", "apple-update-request.json", "sms-templates.csv", "test-protocol.md",
+		"letter-apple.md", "letter-google.md", "privacy-draft.md", "statistics-note.md", "launch-plan.md",
 	} {
 		body, found := files[name]
 		if !found || len(body) == 0 {
@@ -203,6 +205,17 @@ func TestAPackHasEverything(t *testing.T) {
 	line, _ := apple["publicKey"].(string)
 	if strings.ContainsAny(line, "\n -") || !strings.Contains(string(files["export-signing-public-key.txt"]), line) || !bytes.Contains(files["export-signing-public-key.pem"], []byte(line[:60])) {
 		t.Errorf("public key %q", line)
+	}
+	sum := sha256.Sum256(mustDER(t, line))
+	for _, name := range []string{"letter-apple.md", "letter-google.md"} {
+		for _, want := range []string{f.tenant.Region, "Health of north", "310", "v1", hex.EncodeToString(sum[:]), line, "2027-01-11"} {
+			if !strings.Contains(string(files[name]), want) {
+				t.Errorf("%s does not say %q", name, want)
+			}
+		}
+	}
+	if plan := string(files["launch-plan.md"]); !strings.Contains(plan, "2027-01-11") || !strings.Contains(plan, "https://health.north-shore.example/notify") {
+		t.Errorf("launch plan:\n%s", plan)
 	}
 	sample, err := exportfile.Verify(files["sample-export.zip"], "310", "v1", public)
 	if err != nil || apple["publicKeyVersion"] != "v1" || sample.Region != f.tenant.Region || len(sample.Keys) == 0 {
@@ -224,6 +237,15 @@ func TestAPackHasEverything(t *testing.T) {
 	if err != nil || len(rows) != 2 || rows[1][5] == "0" {
 		t.Errorf("messages %q, %v", rows, err)
 	}
+}
+
+func mustDER(t *testing.T, line string) []byte {
+	t.Helper()
+	der, err := base64.StdEncoding.DecodeString(line)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return der
 }
 
 // The same wish gives the same bytes, whichever process makes it; the readme's date is

@@ -239,6 +239,7 @@ func messages(m Material) ([]file, error) {
 // papers are for people.
 func papers(m Material) ([]file, error) {
 	files := []file{{"test-protocol.md", "what to try on phones before the region goes live, to be signed", testProtocol(m)}}
+	files = append(files, drafts(m)...)
 	if m.Last != nil {
 		files = append(files, file{"changes.csv", "what is different from pack " + strconv.Itoa(m.LastNumber), changes(m)})
 	}
