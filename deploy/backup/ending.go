@@ -78,12 +78,70 @@ update support_grant
  where tenant_id = current_tenant()
    and revoked_at is null
    and expires_at > $1`},
+	// Whoever asked may have taken the archive; its parts may not be there.
+	{name: "archives", sql: `
+update tenant_archive
+   set state = 'failed', ended_at = greatest(asked_at, $1)
+ where tenant_id = current_tenant()
+   and state = 'asked'`},
 	{name: "api-keys", unlessKept: true, sql: `
 update api_key
    set disabled_at = $1
  where tenant_id = current_tenant()
    and kind <> 'device'
    and disabled_at is null`},
+}
+
+// A restore cannot end what would shut everybody out: these are listed for people.
+const reviewSQL = `
+   select 'device-key' as kind, name, 'made ' || to_char(created_at at time zone 'UTC', 'YYYY-MM-DD') as detail
+     from api_key
+    where tenant_id = current_tenant()
+      and kind = 'device'
+      and disabled_at is null
+    union all
+   select 'member', email, array_to_string(roles, ', ')
+     from member
+    where tenant_id = current_tenant()
+      and state = 'active'
+    union all
+   select 'signing-key', purpose || ' ' || key_id || ' ' || label, state
+     from signing_key
+    where tenant_id = current_tenant()
+      and state in ('next', 'verify-only')
+ order by 1, 2, 3`
+
+// review lists what may have been taken away after the recovery point.
+func (r *restoring) review(ctx context.Context) error {
+	for i := range r.report.Tenants {
+		t := &r.report.Tenants[i]
+		if t.Erased {
+			continue
+		}
+		if err := bind(ctx, r.tx, t.ID); err != nil {
+			return err
+		}
+		if err := r.reviewOf(ctx, t); err != nil {
+			return fmt.Errorf("tenant %s: list what to look through: %w", t.Slug, err)
+		}
+	}
+	return nil
+}
+
+func (r *restoring) reviewOf(ctx context.Context, t *RestoredTenant) error {
+	rows, err := r.tx.QueryContext(ctx, reviewSQL)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var v Review
+		if err := rows.Scan(&v.Kind, &v.Name, &v.Detail); err != nil {
+			return err
+		}
+		t.Review = append(t.Review, v)
+	}
+	return rows.Err()
 }
 
 // restorer is whom the entries about a restore name.

@@ -61,6 +61,17 @@ type RestoredTenant struct {
 	FilesBroughtBack, FilesAdopted int
 	// FilesLost are in no store: they are not listed any more.
 	FilesLost []string
+	// Review is what was taken away after the recovery point, if it was, and is there again:
+	// somebody who knows has to look through it.
+	Review []Review
+}
+
+// Review is one thing that a restore may have given back.
+type Review struct {
+	// Kind is device-key, member or signing-key.
+	Kind string
+	// Name says which, and Detail what it can do.
+	Name, Detail string
 }
 
 // Restore puts a backup into an empty database, whole or not at all: [ErrNotEmpty] if it is
@@ -170,7 +181,7 @@ func (r *restoring) everything(ctx context.Context) error {
 		return err
 	}
 	for _, step := range []func(context.Context) error{
-		r.open, r.platform, r.tenants, r.compare, r.sequences, r.shut, r.files, r.end,
+		r.open, r.platform, r.tenants, r.compare, r.sequences, r.shut, r.files, r.end, r.review,
 	} {
 		if err := step(ctx); err != nil {
 			return err

@@ -140,6 +140,41 @@ func printRestored(to io.Writer, r *backup.Restored, keptAPIKeys bool, now time.
 	if !keptAPIKeys {
 		fmt.Fprintln(to, "API keys of back ends are revoked: their owners make new ones in the portal.")
 	}
+	return printReview(to, r)
+}
+
+// reviewed says what has to be done about each kind of thing that may be there again.
+var reviewed = []struct{ kind, heading string }{
+	{"member", "People who can sign in. Suspend again who was suspended, and take roles again that were taken:"},
+	{"device-key", "Device keys that are good. Revoke again what was revoked:"},
+	{"signing-key", "Signing keys beside the active ones. Destroy again what was destroyed:"},
+}
+
+func printReview(to io.Writer, r *backup.Restored) error {
+	fmt.Fprintf(to, "\nBefore you start anything: a restore cannot know what was taken away after %s.\nLook through this with somebody of each health authority.\n", r.Manifest.RecoveryPoint.Format(time.RFC3339))
+	for _, t := range r.Tenants {
+		if t.Erased {
+			continue
+		}
+		fmt.Fprintf(to, "\n%s\n", t.Slug)
+		for _, kind := range reviewed {
+			table := tabwriter.NewWriter(to, 0, 0, 2, ' ', 0)
+			fmt.Fprintln(table, "  "+kind.heading)
+			n := 0
+			for _, v := range t.Review {
+				if v.Kind == kind.kind {
+					fmt.Fprintf(table, "    [ ] %q\t%s\n", v.Name, v.Detail)
+					n++
+				}
+			}
+			if n == 0 {
+				fmt.Fprintln(table, "    none")
+			}
+			if err := table.Flush(); err != nil {
+				return err
+			}
+		}
+	}
 	return nil
 }
 
