@@ -17,6 +17,7 @@ package backup
 
 import (
 	"context"
+	"crypto"
 	"database/sql"
 	"encoding/json"
 	"errors"
@@ -48,8 +49,11 @@ type Config struct {
 	Tenant string
 	// Recipients can read the backup; none leaves it unencrypted.
 	Recipients []age.Recipient
-	Log        *slog.Logger
-	Now        func() time.Time
+	// Signer, on P-256, signs the manifest, so that whoever restores knows who has made it;
+	// nil leaves it unsigned.
+	Signer crypto.Signer
+	Log    *slog.Logger
+	Now    func() time.Time
 }
 
 // ErrUnknownTenant means that there is no tenant of that name.
@@ -292,6 +296,11 @@ func (w *writing) finish() (string, error) {
 	w.manifest.FinishedAt = w.Now().UTC()
 	if err := w.manifest.write(w.dir); err != nil {
 		return "", fmt.Errorf("manifest: %w", err)
+	}
+	if w.Signer != nil {
+		if err := sign(w.dir, w.Signer, w.manifest.FinishedAt); err != nil {
+			return "", fmt.Errorf("sign manifest: %w", err)
+		}
 	}
 	dir := w.dir[:len(w.dir)-len(".part")]
 	err := errors.Join(syncFolder(filepath.Join(w.dir, "tenants")), syncFolder(w.dir))

@@ -3,6 +3,7 @@ package backup
 import (
 	"bytes"
 	"context"
+	"crypto/ecdsa"
 	"crypto/sha256"
 	"database/sql"
 	"encoding/json"
@@ -38,8 +39,11 @@ type RestoreConfig struct {
 	KeepAPIKeys bool
 	// Identities open an encrypted backup.
 	Identities []age.Identity
-	Log        *slog.Logger
-	Now        func() time.Time
+	// SignedBy is the public key of whoever makes the backups: one that is not signed by it
+	// is refused. Nil takes any backup.
+	SignedBy *ecdsa.PublicKey
+	Log      *slog.Logger
+	Now      func() time.Time
 }
 
 // Restored tells what was restored.
@@ -75,7 +79,8 @@ type Review struct {
 }
 
 // Restore puts a backup into an empty database, whole or not at all: [ErrNotEmpty] if it is
-// not empty, [ErrAltered], [ErrNewer], [ErrNoManifest], [ErrEncrypted], [ErrNoBackupKey].
+// not empty, [ErrAltered], [ErrNewer], [ErrNoManifest], [ErrEncrypted], [ErrUnsigned],
+// [ErrNoBackupKey].
 // What fails can be repeated with the same database.
 //
 // Every row that was written is read back, and the sums must be those of the manifest. In
@@ -85,6 +90,11 @@ func Restore(ctx context.Context, c RestoreConfig) (*Restored, error) {
 	m, err := ReadManifest(c.Dir)
 	if err != nil {
 		return nil, err
+	}
+	if c.SignedBy != nil {
+		if err := verifySignature(c.Dir, c.SignedBy); err != nil {
+			return nil, err
+		}
 	}
 	for _, p := range m.parts() {
 		if err := p.check(c.Dir); err != nil {

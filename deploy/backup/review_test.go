@@ -14,7 +14,8 @@ func TestWhatMayBeBackIsListed(t *testing.T) {
 		w.exec(t, `insert into member (tenant_id, member_id, issuer, email, name, roles, state)
 		 values ($1, gen_random_uuid(), 'https://idp.example', $2 || '@north.example', $2, '{administrator,caseworker}', $3)`, w.north.ID, name, state)
 	}
-	device := query[string](t, w.Database.DSN(""), `select name from api_key where tenant_id = $1 and kind = 'device'`, w.north.ID)
+	const deviceSQL = `select name from api_key where tenant_id = $1 and kind = 'device'`
+	norths, souths := query[string](t, w.Database.DSN(""), deviceSQL, w.north.ID), query[string](t, w.Database.DSN(""), deviceSQL, w.south.ID)
 	dir := w.backup(t)
 	w.exec(t, `update member set state = 'suspended' where tenant_id = $1`, w.north.ID)
 	w.exec(t, `update api_key set disabled_at = now() where tenant_id = $1 and kind = 'device'`, w.north.ID)
@@ -36,9 +37,9 @@ func TestWhatMayBeBackIsListed(t *testing.T) {
 				t.Errorf("%+v", v)
 			}
 		}
-		want := []string{"device-key " + device, "member robin@north.example"}
+		want := []string{"device-key " + norths, "member robin@north.example"}
 		if of.ID == w.south.ID {
-			want = []string{"device-key " + device}
+			want = []string{"device-key " + souths}
 		}
 		if !slices.Equal(got, want) {
 			t.Errorf("%s: %q, want %q", of.Slug, got, want)

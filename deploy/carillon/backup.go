@@ -2,7 +2,12 @@ package main
 
 import (
 	"context"
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/x509"
 	"encoding/json"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
@@ -37,6 +42,7 @@ type backupCommand struct {
 	Folder    string   `required:"" type:"path" env:"CARILLON_BACKUPS" help:"Folder of backups; each gets a folder of its own in it, readable by this user alone." placeholder:"FOLDER"`
 	Exports   string   `env:"CARILLON_EXPORTS" help:"Where export files are published: those that no backup has yet are copied. Without it they are left out." placeholder:"PLACE"`
 	Tenant    string   `help:"Back up this health authority alone." placeholder:"SLUG"`
+	SignKey   string   `name:"sign-key" type:"path" env:"CARILLON_BACKUP_SIGN_KEY" help:"File with a private key on P-256 (PEM, PKCS #8) that signs the manifest. Without it the manifest is unsigned." placeholder:"FILE"`
 	Recipient []string `env:"CARILLON_BACKUP_RECIPIENT" help:"Encrypt to this age recipient (age1…). May be given several times." placeholder:"RECIPIENT"`
 }
 
@@ -60,6 +66,11 @@ func (c backupCommand) Run(ctx context.Context) error {
 			return fmt.Errorf("recipient: %w", err)
 		}
 	}
+	if c.SignKey != "" {
+		if config.Signer, err = readSignKey(c.SignKey); err != nil {
+			return err
+		}
+	}
 	dir, m, err := backup.Make(ctx, config)
 	if err != nil && !errors.Is(err, backup.ErrFilesMissing) {
 		return fmt.Errorf("backup: %w", err)
@@ -71,12 +82,33 @@ func (c backupCommand) Run(ctx context.Context) error {
 	return nil
 }
 
+// readSignKey reads a private key. Its errors do not quote what is in the file.
+func readSignKey(name string) (crypto.Signer, error) {
+	text, err := os.ReadFile(name)
+	if err != nil {
+		return nil, err
+	}
+	defer clear(text)
+	block, _ := pem.Decode(text)
+	if block == nil || block.Type != "PRIVATE KEY" {
+		return nil, fmt.Errorf("%s: not a private key in PEM, PKCS #8", name)
+	}
+	defer clear(block.Bytes)
+	parsed, err := x509.ParsePKCS8PrivateKey(block.Bytes)
+	key, ok := parsed.(*ecdsa.PrivateKey)
+	if err != nil || !ok || key.Curve != elliptic.P256() {
+		return nil, fmt.Errorf("%s: not a private key on P-256", name)
+	}
+	return key, nil
+}
+
 // restoreSource is a backup and what opens it.
 type restoreSource struct {
 	backupPlaces
 	Dir      string   `arg:"" type:"existingdir" help:"The backup's own folder."`
 	Database string   `required:"" env:"CARILLON_OWNER_DATABASE" help:"Connection string of the database's owner, who may also create roles." placeholder:"DSN"`
 	Tenant   string   `help:"Restore this health authority alone." placeholder:"SLUG"`
+	SignedBy string   `name:"signed-by" type:"existingfile" env:"CARILLON_BACKUP_SIGNED_BY" help:"File with the public key (PEM) of whoever makes the backups: one that is not signed by it is refused." placeholder:"FILE"`
 	Identity []string `type:"existingfile" help:"File with an age identity that opens an encrypted backup. May be given several times." placeholder:"FILE"`
 }
 
@@ -85,6 +117,15 @@ func (s restoreSource) config(ctx context.Context) (backup.RestoreConfig, error)
 	var err error
 	if c.Keys, err = s.open(ctx); err != nil {
 		return c, err
+	}
+	if s.SignedBy != "" {
+		text, err := os.ReadFile(s.SignedBy)
+		if err != nil {
+			return c, err
+		}
+		if c.SignedBy, err = signing.ParsePublicPEM(text); err != nil {
+			return c, fmt.Errorf("%s: %w", s.SignedBy, err)
+		}
 	}
 	for _, name := range s.Identity {
 		f, err := os.Open(name)
