@@ -239,6 +239,44 @@ func TestAPackHasEverything(t *testing.T) {
 	}
 }
 
+// A sandbox is the authority's staging: its pack has an override with a key pair and
+// addresses of its own, none of which are the production's.
+func TestASandboxHasAPackOfItsOwnForStaging(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	production := f.files(f.made(false).ID)
+	f.tenant = f.Create("north-sandbox", func(s *onboarding.Spec) {
+		s.Kind, s.Region, s.ExportPeriod, s.Truncate = tenant.Sandbox, "ZZ-N1", 4*time.Hour, time.Hour
+	})
+	f.fill(f.tenant, f.Key(f.tenant, client.Device))
+	staging := f.files(f.made(false).ID)
+	override := func(files map[string][]byte) (app, config map[string]any) {
+		t.Helper()
+		list, _ := document(t, files["apple-override-staging.json"])["appConfigs"].([]any)
+		app, _ = list[0].(map[string]any)
+		config, _ = app["config"].(map[string]any)
+		return app, config
+	}
+	liveApp, live := override(production)
+	app, config := override(staging)
+	if app["publicKey"] == liveApp["publicKey"] || app["publicKey"] == "" || !bytes.Contains(staging["export-signing-public-key.txt"], []byte(app["publicKey"].(string))) {
+		t.Errorf("the key of staging is %v, that of production %v", app["publicKey"], liveApp["publicKey"])
+	}
+	for _, key := range []string{"tekLocalDownloadIndexFile", "tekLocalDownloadBasePath", "tekUploadURL", "testVerificationURL", "testVerificationCertificateURL"} {
+		if at, _ := config[key].(string); !strings.Contains(at, "/t/north-sandbox/") || at == live[key] {
+			t.Errorf("%s of staging is %q", key, at)
+		}
+	}
+	if config["testVerificationAPIKey"] == live["testVerificationAPIKey"] {
+		t.Error("staging has production's API key")
+	}
+	for name, body := range staging {
+		if bytes.Contains(body, []byte("/t/north/")) {
+			t.Errorf("%s of staging leads to production", name)
+		}
+	}
+}
+
 func mustDER(t *testing.T, line string) []byte {
 	t.Helper()
 	der, err := base64.StdEncoding.DecodeString(line)
