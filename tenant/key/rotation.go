@@ -86,8 +86,9 @@ values (current_tenant(), $1, 'export', 'made', $2, $3, $4)`
 // AddExport makes the next version of the tenant's export key (key server protocol §11),
 // with which a guided rotation begins: [ErrRotating] if there is one. The version signs
 // nothing yet: its public half goes to Apple and Google first. tx is under the operator's
-// role.
-func AddExport(ctx context.Context, tx *tenant.Tx, id tenant.ID, root signing.Custody, by authz.Subject, now time.Time) (Version, error) {
+// role. A key that a provider has made outside is destroyed there if what follows fails; it
+// stays if the transaction fails afterwards.
+func AddExport(ctx context.Context, tx *tenant.Tx, id tenant.ID, root signing.Custody, by authz.Subject, now time.Time) (_ Version, err error) {
 	list, err := ExportVersions(ctx, tx)
 	if err != nil {
 		return Version{}, err
@@ -102,20 +103,26 @@ func AddExport(ctx context.Context, tx *tenant.Tx, id tenant.ID, root signing.Cu
 	last := list[len(list)-1]
 	v := Version{Purpose: signing.Export, No: last.No + 1, State: Next, Created: now}
 	v.KeyID, v.Label = NextName(last)
-	k, err := generate(ctx, root.Providers, dk, binding(id, signing.Export, v.KeyID, v.Label))
-	if err != nil {
-		return Version{}, err
-	}
-	v.DER = k.PublicDER
-	if _, err := tx.Exec(ctx, nextExportKeySQL, v.No, v.KeyID, v.Label, k.Provider, k.Sealed, k.PublicDER, now); err != nil {
-		return Version{}, fmt.Errorf("store export key: %w", err)
-	}
 	_, err = tx.Exec(ctx, madeRotationSQL, uuid.New(), v.No, now, by.Name)
 	if tenant.Violates(err, oneBegun) {
 		return Version{}, ErrRotating
 	}
 	if err != nil {
 		return Version{}, fmt.Errorf("begin rotation: %w", err)
+	}
+	names := binding(id, signing.Export, v.KeyID, v.Label)
+	k, err := generate(ctx, root.Providers, dk, names)
+	if err != nil {
+		return Version{}, err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, root.Providers.Destroy(context.WithoutCancel(ctx), dk, names, k))
+		}
+	}()
+	v.DER = k.PublicDER
+	if _, err := tx.Exec(ctx, nextExportKeySQL, v.No, v.KeyID, v.Label, k.Provider, k.Sealed, k.PublicDER, now); err != nil {
+		return Version{}, fmt.Errorf("store export key: %w", err)
 	}
 	return v, audit.Record(ctx, tx, now, by, string(authz.KeyRequestRotation), v.Target(), nil)
 }

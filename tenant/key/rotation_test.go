@@ -9,6 +9,8 @@ import (
 
 	"carillon/authz"
 	"carillon/signing"
+	"carillon/signing/provider/vault"
+	"carillon/signing/provider/vault/vaulttest"
 	"carillon/tenant"
 	"carillon/tenant/audit"
 	"carillon/tenant/key"
@@ -118,5 +120,42 @@ func TestRetiringAtOnce(t *testing.T) {
 	first, second := <-results, <-results
 	if (first == nil) == (second == nil) || !errors.Is(errors.Join(first, second), key.ErrLastKey) {
 		t.Errorf("%v and %v, want one success", first, second)
+	}
+}
+
+// A key that a provider made for a rotation that does not come about is not left there.
+func TestNoKeyIsLeftAtAProvider(t *testing.T) {
+	t.Parallel()
+	w, server := tenanttest.New(t), vaulttest.New(t)
+	north := w.Create("north")
+	outside, err := vault.New(server.Config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	custody := signing.Custody{Root: w.Root.Root}
+	if custody.Providers, err = signing.NewProviders(vault.Name, outside); err != nil {
+		t.Fatal(err)
+	}
+	add := func() error {
+		return w.Operator.In(t.Context(), north.ID, func(tx *tenant.Tx) error {
+			_, err := key.AddExport(t.Context(), tx, north.ID, custody, custodian, w.Now())
+			return err
+		})
+	}
+	super := w.Database.Super()
+	if _, err := super.ExecContext(t.Context(), `alter table signing_key add constraint broken check (version < 2) not valid`); err != nil {
+		t.Fatal(err)
+	}
+	if err := add(); err == nil || server.Keys() != 0 {
+		t.Errorf("what cannot be stored: %v, and %d keys at the provider", err, server.Keys())
+	}
+	if _, err := super.ExecContext(t.Context(), `alter table signing_key drop constraint broken`); err != nil {
+		t.Fatal(err)
+	}
+	if err := add(); err != nil || server.Keys() != 1 {
+		t.Errorf("the first: %v, and %d keys at the provider", err, server.Keys())
+	}
+	if err := add(); !errors.Is(err, key.ErrRotating) || server.Keys() != 1 {
+		t.Errorf("while it is rotated: %v, and %d keys at the provider", err, server.Keys())
 	}
 }

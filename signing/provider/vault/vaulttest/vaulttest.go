@@ -100,6 +100,13 @@ func (s *Server) Deny(denied bool) {
 	s.denied = denied
 }
 
+// Keys counts the keys that sign.
+func (s *Server) Keys() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.signs)
+}
+
 // AddKey makes a key that Carillon did not make.
 func (s *Server) AddKey(name string) {
 	s.mu.Lock()
