@@ -230,6 +230,8 @@ type Config struct {
 	Support Support
 	// Options are what the authority chooses; nil leaves their pages out.
 	Options Options
+	// Wording is the texts of its messages; nil leaves their pages out.
+	Wording Wording
 	// SelfTests shows how the tenant's servers tried themselves; nil leaves its page out.
 	SelfTests SelfTests
 	// Leaving lets staff have their authority leave the platform; nil leaves its pages out.

@@ -18,6 +18,8 @@ import (
 	"carillon/tenant/key/custody"
 	"carillon/tenant/leaving"
 	"carillon/tenant/member"
+	"carillon/tenant/message"
+	"carillon/tenant/message/template"
 	"carillon/tenant/pack"
 	"carillon/tenant/pack/enx"
 	"carillon/tenant/platform"
@@ -218,6 +220,11 @@ func knownErrors() []known {
 		{setting.ErrSame, http.StatusUnprocessableEntity, fieldOptions, "options.error.same", ""},
 		{errShutOut, http.StatusUnprocessableEntity, fieldOptions, "options.error.shut_out.form", ""},
 
+		{template.ErrRules, http.StatusUnprocessableEntity, fieldBody, "texts.error.rules", ""},
+		{template.ErrChanged, http.StatusConflict, fieldBody, "texts.error.changed", ""},
+		{template.ErrUnknown, http.StatusNotFound, "", "texts.error.missing", "texts.error.missing.advice"},
+		{template.ErrTests, http.StatusTooManyRequests, fieldPhone, "texts.error.tests", ""},
+
 		{pack.ErrStep, http.StatusNotFound, "", "error.missing", "error.missing.advice"},
 		{pack.ErrNoPack, http.StatusNotFound, "", "pack.error.missing", "pack.error.missing.advice"},
 		{pack.ErrChanged, http.StatusConflict, "", "pack.error.changed", "pack.error.changed.advice"},
@@ -248,6 +255,11 @@ func knownErrors() []known {
 		{verification.ErrMaintenance, http.StatusTooManyRequests, "", "error.maintenance", "error.maintenance.advice"},
 		{verification.ErrQuota, http.StatusTooManyRequests, "", "error.quota", "error.quota.advice"},
 		{verification.ErrNoFreeCode, http.StatusServiceUnavailable, "", "error.busy", "error.busy.advice"},
+
+		{message.ErrPhone, http.StatusUnprocessableEntity, fieldPhone, "issue.error.phone", ""},
+		{message.ErrNoProvider, http.StatusUnprocessableEntity, fieldPhone, "texts.error.provider", ""},
+		{message.ErrQueueFull, http.StatusUnprocessableEntity, fieldPhone, "texts.error.sms", ""},
+		{message.ErrFailed, http.StatusUnprocessableEntity, fieldPhone, "texts.error.sms", ""},
 	}
 }
 
@@ -259,7 +271,7 @@ func unmet() []error {
 		verification.ErrNothingToGenerate, verification.ErrTemplate, verification.ErrCodeInvalid,
 		verification.ErrCodeExpired, verification.ErrTokenInvalid, verification.ErrTokenExpired,
 		verification.ErrHMACInvalid, verification.ErrMissingNonce, verification.ErrBatchDisabled, verification.ErrBatchSize,
-		setting.ErrUnknown, signup.ErrTaken, signup.ErrAuthorityID, signup.ErrReason, authz.ErrRule, authz.ErrRoute, member.ErrUserNameFixed, platform.ErrOperator,
+		setting.ErrUnknown, message.ErrTemplate, signup.ErrTaken, signup.ErrAuthorityID, signup.ErrReason, authz.ErrRule, authz.ErrRoute, member.ErrUserNameFixed, platform.ErrOperator,
 	}
 }
 

@@ -47,6 +47,9 @@ func (s *Server) routes() []route {
 	if s.config.Staff != nil && s.config.Options != nil {
 		list = slices.Concat(list, s.optionRoutes())
 	}
+	if s.config.Staff != nil && s.config.Wording != nil {
+		list = slices.Concat(list, s.wordingRoutes())
+	}
 	if s.config.Staff != nil && s.config.SelfTests != nil {
 		list = slices.Concat(list, s.selfTestRoutes())
 	}
@@ -336,6 +339,20 @@ func (s *Server) optionRoutes() []route {
 			fresh(staffed("POST"+path, authz.SettingsWrite, limitPortal, func(v *visit) (answer, error) { return s.changeOptions(v, g) })))
 	}
 	return list
+}
+
+// wordingRoutes are for the texts of messages.
+func (s *Server) wordingRoutes() []route {
+	return []route{
+		staffed("GET /portal/:tenant/texts", authz.SettingsRead, limitPortal, s.showWording),
+		staffed("GET /portal/:tenant/texts/edit", authz.SettingsWrite, limitPortal, s.editText),
+		staffed("POST /portal/:tenant/texts/edit", authz.SettingsWrite, limitPortal, s.saveText),
+		staffed("POST /portal/:tenant/texts/measure", authz.SettingsWrite, limitPortal, s.measureText),
+		staffed("GET /portal/:tenant/texts/remove", authz.SettingsWrite, limitPortal, s.askTextRemoval),
+		staffed("POST /portal/:tenant/texts/remove", authz.SettingsWrite, limitPortal, s.removeText),
+		staffed("GET /portal/:tenant/texts/test", authz.SettingsWrite, limitPortal, s.askTest),
+		staffed("POST /portal/:tenant/texts/test", authz.SettingsWrite, limitPortal, s.testText),
+	}
 }
 
 // ofAuthority is a route for anybody, about a health authority that may not exist.

@@ -20,6 +20,8 @@ import (
 	"carillon/tenant/key/custody"
 	"carillon/tenant/leaving"
 	"carillon/tenant/member"
+	"carillon/tenant/message"
+	"carillon/tenant/message/template"
 	"carillon/tenant/pack"
 	"carillon/tenant/platform"
 	"carillon/tenant/role"
@@ -32,7 +34,7 @@ import (
 
 func TestEveryErrorOfTheDomainHasAnAnswer(t *testing.T) {
 	t.Parallel()
-	sentinels := slices.Concat(authz.Sentinels(), oidc.Sentinels(), member.Sentinels(), idp.Sentinels(), verification.Sentinels(), sharing.Sentinels(), client.Sentinels(), role.Sentinels(), setting.Sentinels(), platform.Sentinels(), support.Sentinels(), leaving.Sentinels(), shelf.Sentinels(), signup.Sentinels(), pack.Sentinels(), custody.Sentinels(), approval.Sentinels(),
+	sentinels := slices.Concat(authz.Sentinels(), oidc.Sentinels(), member.Sentinels(), idp.Sentinels(), verification.Sentinels(), sharing.Sentinels(), client.Sentinels(), role.Sentinels(), setting.Sentinels(), template.Sentinels(), message.Sentinels(), platform.Sentinels(), support.Sentinels(), leaving.Sentinels(), shelf.Sentinels(), signup.Sentinels(), pack.Sentinels(), custody.Sentinels(), approval.Sentinels(),
 		[]error{tenant.ErrUnknown, errNoPage, errNoChange, errMethod, errCrossOrigin, errForm, errClosed, errOutside, errUnlinked, errShutOut})
 	for _, sentinel := range sentinels {
 		k, found := lookUp(sentinel)

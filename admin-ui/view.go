@@ -144,6 +144,7 @@ func (s *Server) settings(v *visit) []navItem {
 		key, path string
 	}{
 		{authz.SettingsRead, "nav.options", "/settings"},
+		{authz.SettingsRead, "nav.texts", "/texts"},
 		{authz.MemberRead, "nav.roles", "/roles"},
 		{authz.MemberRead, "nav.staff", "/staff"},
 		{authz.SettingsRead, "nav.sign_in", "/sign-in"},

@@ -6,6 +6,7 @@ import { LocalTime } from "../components/local-time/local-time.js";
 import { MessageText } from "../components/message-text/message-text.js";
 import { SendOnce } from "../components/send-once/send-once.js";
 import { TextCount } from "../components/text-count/text-count.js";
+import { TextSize } from "../components/text-size/text-size.js";
 import { TimeZone } from "../components/time-zone/time-zone.js";
 
 // Inner elements are defined last, so that what they send finds a listener.
@@ -16,4 +17,5 @@ customElements.define("message-text", MessageText);
 customElements.define("local-time", LocalTime);
 customElements.define("send-once", SendOnce);
 customElements.define("text-count", TextCount);
+customElements.define("text-size", TextSize);
 customElements.define("time-zone", TimeZone);

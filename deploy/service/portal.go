@@ -21,6 +21,7 @@ import (
 	"carillon/tenant/key/custody"
 	"carillon/tenant/leaving"
 	"carillon/tenant/member"
+	"carillon/tenant/message/template"
 	"carillon/tenant/outbound"
 	"carillon/tenant/role"
 	"carillon/tenant/selftest"
@@ -77,6 +78,9 @@ func (s *Service) wirePortal(ctx context.Context, surface *api.Config, c *adminu
 	c.Support = desk
 	c.Options = setting.NewStaff(db, surface.Policies, s.config.Now)
 	tells := approval.NewPost(db, s.config.Mail, s.config.BaseURL)
+	c.Wording = template.NewStaff(template.StaffConfig{
+		DB: db, Policies: surface.Policies, Sender: post.sender(), RedirectDomain: s.messageDomain(), Now: s.config.Now,
+	})
 	c.SelfTests = selftest.NewStaff(db, surface.Policies, s.config.Now)
 	if c.Leaving, err = leaving.NewDesk(db, surface.Policies, tells, s.config.CoolDown, s.config.Now); err != nil {
 		return err

@@ -17,6 +17,7 @@ import (
 	"strings"
 	"time"
 	"unicode"
+	"unicode/utf8"
 
 	"carillon/authz"
 	"carillon/tenant"
@@ -161,21 +162,24 @@ var (
 )
 
 // Sentinels lists the errors that callers may tell apart.
-func Sentinels() []error { return []error{ErrRules, ErrUnknown} }
+func Sentinels() []error { return []error{ErrRules, ErrUnknown, ErrChanged, ErrTests} }
 
 const maxLabel = 100 // characters
 
 var languageForm = regexp.MustCompile(`^[a-z]{2,3}(-[a-z0-9]{2,8})*$`)
+
+// unseen characters have no place in a label: it goes into lists and the audit log.
+func unseen(r rune) bool { return unicode.IsControl(r) || unicode.Is(unicode.Cf, r) }
 
 // name checks and completes what a text is filed under.
 func (t *Text) name() error {
 	t.Label = cmp.Or(strings.TrimSpace(t.Label), MainLabel)
 	t.Language = strings.ToLower(strings.TrimSpace(t.Language))
 	switch {
-	case len([]rune(t.Label)) > maxLabel || strings.ContainsFunc(t.Label, unicode.IsControl):
-		return fmt.Errorf("%w: a label has up to %d characters", ErrRules, maxLabel)
+	case len([]rune(t.Label)) > maxLabel || !utf8.ValidString(t.Label) || strings.ContainsFunc(t.Label, unseen):
+		return broken(LabelForm, "a label has up to %d characters", maxLabel)
 	case !languageForm.MatchString(t.Language):
-		return fmt.Errorf("%w: language: want a tag such as es or es-MX", ErrRules)
+		return broken(LanguageForm, "language: want a tag such as es or es-MX")
 	}
 	return nil
 }
@@ -189,7 +193,7 @@ select current_tenant(), $1, $2, $3, $4
 
 // Set saves a template, in its normal form, under its label and language; empty ones
 // mean [MainLabel] and the tenant's own. [ErrRules] if it breaks a rule. tx is one of
-// carillon_operator. The act is audited.
+// carillon_operator or carillon_portal. The act is audited.
 func Set(ctx context.Context, tx *tenant.Tx, of *tenant.Tenant, by authz.Subject, t Text, redirectDomain string, now time.Time) (Measure, error) {
 	t.Language = cmp.Or(t.Language, of.Settings.Language)
 	if err := t.name(); err != nil {
@@ -205,7 +209,7 @@ func Set(ctx context.Context, tx *tenant.Tx, of *tenant.Tenant, by authz.Subject
 		return m, fmt.Errorf("save template: %w", err)
 	}
 	if rows == 0 {
-		return m, fmt.Errorf("%w: there are %d already", ErrRules, maxTexts)
+		return m, broken(Number, "there are %d already", maxTexts)
 	}
 	return m, record(ctx, tx, by, "message-template:set", t, now)
 }
