@@ -111,6 +111,10 @@ func Restore(ctx context.Context, c RestoreConfig) (*Restored, error) {
 	if err := migrations.Up(ctx, c.Database); err != nil {
 		return nil, fmt.Errorf("the rows are restored; bring the schema up to date with \"carillon migrate\": %w", err)
 	}
+	if err := r.dropArchives(ctx); err != nil {
+		// What is left is sealed, and the rows are restored: that is no reason to fail.
+		c.Log.WarnContext(ctx, "parts of archives are left in the store", slog.Any("error", err))
+	}
 	r.report.Took = c.Now().Sub(began)
 	return r.report, nil
 }
