@@ -25,7 +25,6 @@ import (
 	"github.com/gin-gonic/gin"
 	"github.com/google/uuid"
 
-	"carillon/admin-ui/assets"
 	"carillon/authz"
 	"carillon/authz/oidc"
 	"carillon/tenant"
@@ -276,44 +275,17 @@ func (c Config) validate() error {
 	return nil
 }
 
-// Server is the portal. It is safe for concurrent use.
+// Server is an edition of the portal: all of it, in one language. It is safe for
+// concurrent use.
 type Server struct {
 	config    Config
 	sessions  sessions
 	limits    map[string]*limit.Limiter
-	downloads downloads
+	downloads *downloads
 	words     *catalogue
 	pages     *pages
 	handler   http.Handler
 }
-
-// New returns a portal. An error means that the configuration makes no sense, or
-// that a part of the program is inconsistent.
-func New(c Config) (*Server, error) {
-	if err := c.validate(); err != nil {
-		return nil, err
-	}
-	s := &Server{config: c, sessions: newSessions(c.Sessions, c.Now), limits: newLimits(c.NoLimits, c.Now)}
-	var err error
-	if s.words, err = loadCatalogue(); err != nil {
-		return nil, err
-	}
-	files, err := assets.Load(assetsPath)
-	if err != nil {
-		return nil, err
-	}
-	if s.pages, err = loadPages(s.words, files); err != nil {
-		return nil, err
-	}
-	if err := authz.ValidateRoutes(s.Routes()); err != nil {
-		return nil, err
-	}
-	s.handler = s.protect(s.engine())
-	return s, nil
-}
-
-// Handler serves the portal.
-func (s *Server) Handler() http.Handler { return s.handler }
 
 // Routes declares every URL of the portal and its guard.
 func (s *Server) Routes() []authz.Route {

@@ -9,6 +9,9 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/text/language"
+	"golang.org/x/text/language/display"
+
 	"carillon/authz"
 	"carillon/tenant"
 	"carillon/tenant/idp"
@@ -17,27 +20,36 @@ import (
 	"carillon/tenant/sharing"
 )
 
-// english is a file for each area, so that what a page says stands together.
+// messageFiles has a folder for each language, and in it a file for each area, so that
+// what a page says stands together.
 //
-//go:embed messages/en/*.json
-var english embed.FS
+//go:embed messages/*/*.json
+var messageFiles embed.FS
 
-// catalogue holds every word that people read, and formats dates, times and numbers
-// for them. It is the only place that does.
+// catalogue holds every word that people read in one language, and formats dates, times
+// and numbers for them. It is the only place that does.
 type catalogue struct {
 	lang     string
 	messages map[string]string
 	// spoken has the words for digits by language.
 	spoken map[string][]string
+	// months are the names of the months, in full and short.
+	months, shortMonths []string
+	countries           display.Namer
+	languages           display.Namer
 }
 
-func loadCatalogue() (*catalogue, error) {
-	c := &catalogue{lang: "en", messages: map[string]string{}}
-	var err error
+// loadCatalogue reads the messages of a language, a BCP 47 tag.
+func loadCatalogue(lang string) (*catalogue, error) {
+	tag, err := language.Parse(lang)
+	if err != nil {
+		return nil, fmt.Errorf("messages: %w", err)
+	}
+	c := &catalogue{lang: lang, messages: map[string]string{}, countries: display.Regions(tag), languages: display.Tags(tag)}
 	if c.spoken, err = loadSpoken(); err != nil {
 		return nil, err
 	}
-	files, err := fs.Glob(english, "messages/en/*.json")
+	files, err := fs.Glob(messageFiles, "messages/"+lang+"/*.json")
 	if err != nil {
 		return nil, fmt.Errorf("messages: %w", err)
 	}
@@ -46,12 +58,16 @@ func loadCatalogue() (*catalogue, error) {
 			return nil, fmt.Errorf("%s: %w", file, err)
 		}
 	}
+	c.months, c.shortMonths = strings.Fields(c.text("months")), strings.Fields(c.text("months.short"))
+	if len(c.months) != 12 || len(c.shortMonths) != 12 {
+		return nil, fmt.Errorf("messages of %s: a year has twelve months", lang)
+	}
 	return c, nil
 }
 
 // add takes the messages of one file. Each key stands in one file only.
 func (c *catalogue) add(file string) error {
-	text, err := english.ReadFile(file)
+	text, err := messageFiles.ReadFile(file)
 	if err != nil {
 		return err
 	}
@@ -100,7 +116,9 @@ func (c *catalogue) withCount(text string, n int) string {
 func (c *catalogue) number(n int) string { return strconv.Itoa(n) }
 
 // date formats a day.
-func (c *catalogue) date(t time.Time) string { return t.Format("January 2, 2006") }
+func (c *catalogue) date(t time.Time) string {
+	return c.text("date", "day", c.number(t.Day()), "month", c.months[t.Month()-1], "year", t.Format("2006"))
+}
 
 // moment is a point in time, for people and for scripts that know the time zone.
 type moment struct {

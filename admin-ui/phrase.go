@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"golang.org/x/text/language"
-	"golang.org/x/text/language/display"
 
 	"carillon/tenant/message"
 	"carillon/tenant/message/delivery"
@@ -20,7 +19,7 @@ func (c *catalogue) country(code string) string {
 	if err != nil {
 		return code
 	}
-	return display.English.Regions().Name(region)
+	return c.countries.Name(region)
 }
 
 // language names a language, a BCP 47 tag.
@@ -29,7 +28,7 @@ func (c *catalogue) language(tag string) string {
 	if err != nil {
 		return tag
 	}
-	return display.English.Tags().Name(parsed)
+	return c.languages.Name(parsed)
 }
 
 // digitWords is a language for each line: the words for 0 to 9 as they are said to
@@ -66,7 +65,9 @@ func (c *catalogue) spokenIn(tag string, groups []string) spoken {
 }
 
 // day names a day in a plot or a table.
-func (c *catalogue) day(t time.Time) string { return t.Format("Jan 2") }
+func (c *catalogue) day(t time.Time) string {
+	return c.text("date.short", "day", c.number(t.Day()), "month", c.shortMonths[t.Month()-1])
+}
 
 // span names a class of delays by its upper bound.
 func (c *catalogue) span(d time.Duration) string {

@@ -50,7 +50,7 @@ var noon = time.Date(2026, time.November, 26, 12, 0, 0, 0, time.UTC)
 type world struct {
 	*browser
 	server    *httptest.Server
-	portal    *adminui.Server
+	portal    *adminui.Portal
 	codes     *adminuitest.Codes
 	sharing   *adminuitest.Sharing
 	signIns   *adminuitest.SignIn
@@ -669,7 +669,7 @@ func TestNoRouteForgetsItsGuard(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, func(c *adminui.Config) { c.NoLimits = true }) // there are more routes than one may ask for in a minute
 	open := []string{
-		"/", "/assets/:name", "/login", "/login/start", "/login/callback", "/logout",
+		"/", "/assets/:name", "/language", "/login", "/login/start", "/login/callback", "/logout",
 		// Of health authorities' own providers: nobody has signed in yet, or a provider speaks.
 		"/login/find", "/login/callback/:provider", "/portal/:tenant/login", "/portal/:tenant/login/start", "/portal/:tenant/login/keys/:provider",
 		"/login/back-channel-logout", "/portal/:tenant/login/back-channel-logout/:provider",

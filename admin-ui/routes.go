@@ -70,6 +70,7 @@ func (s *Server) doorRoutes() []route {
 	return []route{
 		public("GET /", limitNone, s.root),
 		public("GET /assets/:name", limitNone, s.asset),
+		public("POST /language", limitNone, s.chooseLanguage),
 		public("GET /login", limitSignIn, s.showLogin),
 		public("GET /login/start", limitSignIn, s.startLogin),
 		public("GET /login/callback", limitSignIn, s.finishLogin),

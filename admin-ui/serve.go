@@ -241,6 +241,9 @@ func (s *Server) send(ctx context.Context, w http.ResponseWriter, v *visit, a an
 	switch {
 	case a.redirect != "":
 		w.Header().Set("Cache-Control", "no-store")
+		if a.cookie != nil {
+			http.SetCookie(w, a.cookie)
+		}
 		http.Redirect(w, v.r, a.redirect, a.code())
 	case a.file != nil:
 		a.file.Send(w)

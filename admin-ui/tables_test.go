@@ -45,7 +45,7 @@ func TestEveryErrorOfTheDomainHasAnAnswer(t *testing.T) {
 			t.Errorf("%v is answered as %v", sentinel, k.cause)
 		}
 	}
-	words, err := loadCatalogue()
+	words, err := loadCatalogue("en")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -67,7 +67,7 @@ var (
 // A key is used if it stands in quotes in a template or in the source.
 func TestEveryMessageIsUsedAndEveryUseHasAMessage(t *testing.T) {
 	t.Parallel()
-	words, err := loadCatalogue()
+	words, err := loadCatalogue("en")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -96,7 +96,7 @@ func TestEveryMessageIsUsedAndEveryUseHasAMessage(t *testing.T) {
 // Every action has words, and the form for roles a place for it.
 func TestEveryActionHasWords(t *testing.T) {
 	t.Parallel()
-	words, err := loadCatalogue()
+	words, err := loadCatalogue("en")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -152,7 +152,7 @@ func TestTemplatesHaveNoWordsOfTheirOwn(t *testing.T) {
 
 func TestPlaceholdersAreFilledIn(t *testing.T) {
 	t.Parallel()
-	words, err := loadCatalogue()
+	words, err := loadCatalogue("en")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -64,7 +64,8 @@ type shell struct {
 	Notice   string
 	// Authority is whose part of the portal this is; empty outside of it.
 	Authority, Region, Home string
-	Sandbox                 bool   // it is one for trying out
+	Sandbox                 bool // it is one for trying out
+	Languages               []otherLanguage
 	Person                  string // who is signed in
 	Account                 string // where she sees her account; empty outside of an authority
 	Nav                     []navItem
@@ -79,7 +80,7 @@ type navItem struct {
 }
 
 func (s *Server) shell(v *visit, a answer) shell {
-	sh := shell{Lang: s.words.lang, Heading: a.heading, Problems: a.problems, Notice: a.notice, Data: a.data}
+	sh := shell{Lang: s.words.lang, Languages: s.otherLanguages(v, a), Heading: a.heading, Problems: a.problems, Notice: a.notice, Data: a.data}
 	title := []string{a.heading}
 	if v.who != nil {
 		sh.Person = v.who.Name

@@ -85,6 +85,8 @@ type answer struct {
 	notice string
 	// redirect sends the browser elsewhere instead.
 	redirect string
+	// cookie is set beside a redirect.
+	cookie *http.Cookie
 	// file is sent as it is instead.
 	file *assets.File
 	// json is sent as such instead, with status.
