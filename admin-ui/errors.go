@@ -23,6 +23,7 @@ import (
 	"carillon/tenant/pack"
 	"carillon/tenant/pack/enx"
 	"carillon/tenant/platform"
+	"carillon/tenant/quota"
 	"carillon/tenant/role"
 	"carillon/tenant/setting"
 	"carillon/tenant/sharing"
@@ -220,6 +221,7 @@ func knownErrors() []known {
 		{setting.ErrSame, http.StatusUnprocessableEntity, fieldOptions, "options.error.same", ""},
 		{errShutOut, http.StatusUnprocessableEntity, fieldOptions, "options.error.shut_out.form", ""},
 
+		{quota.ErrBurst, http.StatusUnprocessableEntity, fieldCodes, "headroom.error.codes", ""},
 		{template.ErrRules, http.StatusUnprocessableEntity, fieldBody, "texts.error.rules", ""},
 		{template.ErrChanged, http.StatusConflict, fieldBody, "texts.error.changed", ""},
 		{template.ErrUnknown, http.StatusNotFound, "", "texts.error.missing", "texts.error.missing.advice"},

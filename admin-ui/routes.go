@@ -50,6 +50,11 @@ func (s *Server) routes() []route {
 	if s.config.Staff != nil && s.config.Wording != nil {
 		list = slices.Concat(list, s.wordingRoutes())
 	}
+	if s.config.Staff != nil && s.config.Budget != nil {
+		list = append(list,
+			staffed("GET /portal/:tenant/limits", authz.SettingsRead, limitPortal, s.showHeadroom),
+			staffed("POST /portal/:tenant/limits", authz.SettingsWrite, limitPortal, s.addCodes))
+	}
 	if s.config.Staff != nil && s.config.SelfTests != nil {
 		list = slices.Concat(list, s.selfTestRoutes())
 	}

@@ -146,6 +146,7 @@ func (s *Server) settings(v *visit) []navItem {
 	}{
 		{authz.SettingsRead, "nav.options", "/settings"},
 		{authz.SettingsRead, "nav.texts", "/texts"},
+		{authz.SettingsRead, "nav.limits", "/limits"},
 		{authz.MemberRead, "nav.roles", "/roles"},
 		{authz.MemberRead, "nav.staff", "/staff"},
 		{authz.SettingsRead, "nav.sign_in", "/sign-in"},

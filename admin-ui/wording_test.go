@@ -29,7 +29,7 @@ func TestATextIsWrittenInTwoSteps(t *testing.T) {
 	w, _ := newWordingWorld(t)
 	w.signIn(alex)
 	w.get(textsPath).wants(200, "Message texts").contains("There from the start").lacks("By your authority")
-	form := w.get(textsPath + "/edit").wants(200, "A message text").form("text")
+	form := w.get(textsPath+"/edit").wants(200, "A message text").form("text")
 	form.Set("language", "es")
 	form.Set("body", "Su código: [code] [Nombre]")
 	w.post(textsPath+"/edit", form).wants(200, "Use this text?").contains("Su código: 12345678 [Nombre]").contains("1 segment:").contains("stay as they are").contains("Spanish")
@@ -38,7 +38,7 @@ func TestATextIsWrittenInTwoSteps(t *testing.T) {
 	w.post(textsPath+"/edit", with(form, "confirm", "yes")).wants(200, "Message texts").contains("The text was saved").contains("Su código: [code]").contains("By your authority")
 
 	w.post(textsPath+"/edit", with(form, "confirm", "yes")).wants(409, "A message text").contains("Somebody else changed")
-	p := w.get(textsPath + "/remove?" + url.Values{"label": {template.MainLabel}, "language": {"es"}}.Encode()).wants(200, "Remove this text?").contains("The text is lost")
+	p := w.get(textsPath+"/remove?"+url.Values{"label": {template.MainLabel}, "language": {"es"}}.Encode()).wants(200, "Remove this text?").contains("The text is lost")
 	w.post(textsPath+"/remove", url.Values{"label": {template.MainLabel}, "language": {"es"}, "body": {p.value("body")}}).wants(200, "Message texts").contains("The text was removed").lacks("Su código")
 	w.get(textsPath+"/remove?"+url.Values{"label": {template.MainLabel}, "language": {"en"}}.Encode()).wants(404, "There is no such text")
 }

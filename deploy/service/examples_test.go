@@ -36,6 +36,8 @@ var examples = map[string]example{
 	"GET /portal/:tenant/codes":                         {form: url.Values{"id": {"5f2b1c4e-4f5f-4b6a-9d4b-0d7a6c1e2f3a"}}, named: map[string]string{"id": "code"}},
 	"GET /portal/:tenant/audit":                         {form: url.Values{"who": {"r"}, "action": {"code"}, "target": {"t"}, "from": {"2026-11-01"}, "until": {"2026-11-30"}, "before": {"7"}}},
 	"GET /portal/:tenant/audit/log":                     {},
+	"GET /portal/:tenant/limits":                        {form: url.Values{"factor": {"1.5"}}},
+	"POST /portal/:tenant/limits":                       {form: url.Values{"codes": {"5"}}},
 	"GET /portal/:tenant/texts/edit":                    {form: url.Values{"label": {"Default SMS template"}, "language": {"en"}}},
 	"POST /portal/:tenant/texts/edit":                   {form: url.Values{"label": {""}, "language": {"fr"}, "body": {"Votre code : [longcode]"}, "confirm": {"yes"}}, before: `delete from message_template where language = 'fr'`},
 	"POST /portal/:tenant/texts/measure":                {form: url.Values{"label": {""}, "language": {"fr"}, "body": {"Votre code : [longcode]"}}},

@@ -23,6 +23,7 @@ import (
 	"carillon/tenant/member"
 	"carillon/tenant/message/template"
 	"carillon/tenant/outbound"
+	"carillon/tenant/quota"
 	"carillon/tenant/role"
 	"carillon/tenant/selftest"
 	"carillon/tenant/setting"
@@ -81,6 +82,7 @@ func (s *Service) wirePortal(ctx context.Context, surface *api.Config, c *adminu
 	c.Wording = template.NewStaff(template.StaffConfig{
 		DB: db, Policies: surface.Policies, Sender: post.sender(), RedirectDomain: s.messageDomain(), Now: s.config.Now,
 	})
+	c.Budget = quota.NewStaff(db, surface.Policies, s.config.Now)
 	c.SelfTests = selftest.NewStaff(db, surface.Policies, s.config.Now)
 	if c.Leaving, err = leaving.NewDesk(db, surface.Policies, tells, s.config.CoolDown, s.config.Now); err != nil {
 		return err

@@ -78,6 +78,9 @@ func History(ctx context.Context, tx *tenant.Tx, now time.Time) ([]Day, error) {
 // ErrBurst means that no such number of codes can be added.
 var ErrBurst = errors.New("a burst has 1 to 20,000 codes")
 
+// Sentinels lists the errors that callers may tell apart.
+func Sentinels() []error { return []error{ErrBurst} }
+
 // BurstAction is how the audit log names a burst.
 const BurstAction = "quota:burst"
 
