@@ -33,6 +33,7 @@ type terminal struct {
 	mu         sync.Mutex
 	shown      strings.Builder
 	seen       int // of what was shown, how much was waited for
+	env        []string
 	more, done chan struct{}
 }
 
@@ -149,7 +150,7 @@ func (x *terminal) both() {
 func (x *terminal) start(args ...string) *exec.Cmd {
 	x.t.Helper()
 	c := exec.CommandContext(x.t.Context(), os.Args[0], args...)
-	c.Env = []string{asCarillon + "=1"}
+	c.Env = append(x.env, asCarillon+"=1")
 	c.Stdin, c.Stdout, c.Stderr = x.its, x.its, x.its
 	c.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
 	if err := c.Start(); err != nil {
@@ -169,25 +170,20 @@ func (x *terminal) ends(c *exec.Cmd, want int) {
 	}
 }
 
-// hall is where a ceremony is held: a deployment whose new keys are kept in Vault.
+// hall is where a ceremony is held: a deployment whose new keys are kept outside, in Vault.
 type hall struct {
 	*terminal
 	world                    *tenanttest.World
-	vault                    *vaulttest.Server
 	folder, plan, transcript string
-	services                 string
+	services, provider       string
 }
 
 func newHall(t *testing.T) *hall {
 	t.Helper()
-	h := &hall{terminal: newTerminal(t), world: tenanttest.New(t), vault: vaulttest.NewTLS(t), folder: t.TempDir()}
+	h := &hall{terminal: newTerminal(t), world: tenanttest.New(t), folder: t.TempDir()}
 	h.world.Create("north")
 	h.transcript = filepath.Join(h.folder, "transcript.jsonl")
-	services, err := json.Marshal(map[string]any{"vault": h.vault.Config})
-	if err != nil {
-		t.Fatal(err)
-	}
-	h.services = write(t, h.folder, "services.json", services)
+	h.keepIn("vault", "vault", vaulttest.NewTLS(t).Config)
 	h.plan = write(t, h.folder, "plan.yaml", []byte(strings.ReplaceAll(`
 title: A new export key
 participants: [Ada Marsh, Bo Lind]
@@ -206,11 +202,21 @@ steps:
 	return h
 }
 
+// keepIn has new keys kept by a provider, which the file of services knows by a name.
+func (h *hall) keepIn(provider, name string, config any) {
+	h.t.Helper()
+	services, err := json.Marshal(map[string]any{name: config})
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	h.services, h.provider = write(h.t, h.folder, "services.json", services), provider
+}
+
 // begin starts the ceremony, or goes on with it.
 func (h *hall) begin() *exec.Cmd {
 	h.t.Helper()
 	return h.start("ceremony", "run", h.plan, "--transcript", h.transcript, "--database", h.world.Database.DSN(""),
-		"--root-key", h.world.RootFile, "--key-services", h.services, "--key-provider", "vault")
+		"--root-key", h.world.RootFile, "--key-services", h.services, "--key-provider", h.provider)
 }
 
 func (h *hall) choose() {
