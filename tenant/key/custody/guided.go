@@ -12,6 +12,7 @@ import (
 	"carillon/authz/oidc"
 	"carillon/signing"
 	"carillon/tenant"
+	"carillon/tenant/approval"
 	"carillon/tenant/job"
 	"carillon/tenant/key"
 	"carillon/tenant/member"
@@ -245,13 +246,38 @@ func (s *Staff) Retire(ctx context.Context, t *tenant.Tenant, by authz.Subject, 
 	})
 }
 
-// Cancel ends a guided rotation whose version is not in use; the version is destroyed:
-// [ErrStep]. It asks for [authz.KeyRequestRotation].
+// Cancel ends a guided rotation whose version is not in use; the version is destroyed, and
+// nobody is asked any more to agree to its use: [ErrStep]. It asks for
+// [authz.KeyRequestRotation].
 func (s *Staff) Cancel(ctx context.Context, t *tenant.Tenant, by authz.Subject, id uuid.UUID) error {
+	book, err := s.Book(ctx, t, by)
+	if err != nil {
+		return err
+	}
+	r, err := book.Rotation(id)
+	if err != nil {
+		return err
+	}
 	return s.act(ctx, t, by, authz.KeyRequestRotation, func(tx *tenant.Tx, now time.Time) error {
 		if err := job.Hasten(ctx, tx, Job, now, now); err != nil {
 			return err
 		}
-		return s.change(ctx, tx, by, authz.KeyRequestRotation, id, map[string]string{"step": "cancel"}, now, cancelSQL, now)
+		if err := s.change(ctx, tx, by, authz.KeyRequestRotation, id, map[string]string{"step": "cancel"}, now, cancelSQL, now); err != nil {
+			return err
+		}
+		return withdraw(ctx, tx, by, book.ofRotation(r), now)
 	})
+}
+
+// withdraw ends what waits for a second person of a version's use; the version is nil if it
+// was not made.
+func withdraw(ctx context.Context, tx *tenant.Tx, by authz.Subject, v *key.Version, now time.Time) error {
+	if v == nil {
+		return nil
+	}
+	asked, found, err := approval.OpenOf(ctx, tx, approval.KeyActivate, v.Target(), now)
+	if err == nil && found {
+		_, err = approval.Withdraw(ctx, tx, by, asked.ID, now)
+	}
+	return err
 }

@@ -363,11 +363,21 @@ func TestCancel(t *testing.T) {
 	f := setUp(t)
 	id := f.rotate(signing.Export, false)
 	f.run()
-	if err := f.staff.Cancel(t.Context(), f.north, f.ann, id); err != nil {
+	if err := f.staff.AskActivation(t.Context(), f.north, f.ann, id, "Soon."); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.staff.Cancel(t.Context(), f.north, f.bob, id); err != nil {
 		t.Fatal(err)
 	}
 	f.run()
 	f.wants("cancelled", signing.Export, "active destroyed")
+	var waiting int
+	if err := f.Database.Super().QueryRowContext(t.Context(), `select count(*) from approval where state in ('pending', 'approved')`).Scan(&waiting); err != nil || waiting != 0 {
+		t.Errorf("%d requests still wait for a second person, %v", waiting, err)
+	}
+	if err := f.staff.Cancel(t.Context(), f.north, f.ann, id); !errors.Is(err, custody.ErrStep) {
+		t.Errorf("cancel again: %v", err)
+	}
 	f.rotate(signing.Export, false)
 	f.run()
 	f.wants("another", signing.Export, "active destroyed next")
