@@ -229,6 +229,8 @@ type Config struct {
 	Support Support
 	// Options are what the authority chooses; nil leaves their pages out.
 	Options Options
+	// Alerts tell people of figures beyond bounds; nil leaves their pages out.
+	Alerts Alerts
 	// Budget is how many codes may be issued in a day; nil leaves its page out.
 	Budget Budget
 	// Wording is the texts of its messages; nil leaves their pages out.

@@ -9,6 +9,7 @@ import (
 	"carillon/authz"
 	"carillon/authz/oidc"
 	"carillon/tenant"
+	"carillon/tenant/alert"
 	"carillon/tenant/approval"
 	"carillon/tenant/archive"
 	"carillon/tenant/archive/shelf"
@@ -221,6 +222,14 @@ func knownErrors() []known {
 		{setting.ErrSame, http.StatusUnprocessableEntity, fieldOptions, "options.error.same", ""},
 		{errShutOut, http.StatusUnprocessableEntity, fieldOptions, "options.error.shut_out.form", ""},
 
+		{alert.ErrFigure, http.StatusUnprocessableEntity, fieldFigure, "alerts.error.figure", ""},
+		{alert.ErrThreshold, http.StatusUnprocessableEntity, fieldThreshold, "alerts.error.threshold", ""},
+		{alert.ErrEmails, http.StatusUnprocessableEntity, fieldEmails, "alerts.error.emails", ""},
+		{alert.ErrNobody, http.StatusUnprocessableEntity, fieldEmails, "alerts.error.nobody", ""},
+		{alert.ErrWebhook, http.StatusUnprocessableEntity, fieldWebhook, "alerts.error.webhook", ""},
+		{alert.ErrSecret, http.StatusUnprocessableEntity, fieldHookKey, "alerts.error.secret", ""},
+		{alert.ErrFull, http.StatusConflict, "", "alerts.error.full", "alerts.error.full.advice"},
+		{alert.ErrUnknown, http.StatusNotFound, "", "alerts.error.missing", "alerts.error.missing.advice"},
 		{quota.ErrBurst, http.StatusUnprocessableEntity, fieldCodes, "headroom.error.codes", ""},
 		{template.ErrRules, http.StatusUnprocessableEntity, fieldBody, "texts.error.rules", ""},
 		{template.ErrChanged, http.StatusConflict, fieldBody, "texts.error.changed", ""},

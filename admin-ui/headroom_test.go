@@ -26,7 +26,7 @@ func TestLimits(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.get(limitsPath).wants(200, "Limits").contains("it would have refused 20 codes, with a budget of 100")
-	w.get(limitsPath + "?factor=1.5").wants(200, "Limits").contains("would have refused nothing").contains("would have been 150")
+	w.get(limitsPath+"?factor=1.5").wants(200, "Limits").contains("would have refused nothing").contains("would have been 150")
 	w.get(limitsPath+"?factor=junk").wants(422, "Limits").contains("Write a factor").marks(`value="junk"`)
 	w.get(limitsPath+"?factor=NaN").wants(422, "Limits").contains("Write a factor")
 	w.post(limitsPath, url.Values{"codes": {"1e9"}}).wants(422, "Limits").contains("Write a number").marks(`value="1e9"`)

@@ -50,6 +50,9 @@ func (s *Server) routes() []route {
 	if s.config.Staff != nil && s.config.Wording != nil {
 		list = slices.Concat(list, s.wordingRoutes())
 	}
+	if s.config.Staff != nil && s.config.Alerts != nil {
+		list = slices.Concat(list, s.alertRoutes())
+	}
 	if s.config.Staff != nil && s.config.Budget != nil {
 		list = append(list,
 			staffed("GET /portal/:tenant/limits", authz.SettingsRead, limitPortal, s.showHeadroom),
@@ -358,6 +361,17 @@ func (s *Server) wordingRoutes() []route {
 		staffed("POST /portal/:tenant/texts/remove", authz.SettingsWrite, limitPortal, s.removeText),
 		staffed("GET /portal/:tenant/texts/test", authz.SettingsWrite, limitPortal, s.askTest),
 		staffed("POST /portal/:tenant/texts/test", authz.SettingsWrite, limitPortal, s.testText),
+	}
+}
+
+// alertRoutes are for alerts about figures. A webhook's secret is typed, so the form is fresh.
+func (s *Server) alertRoutes() []route {
+	return []route{
+		staffed("GET /portal/:tenant/alerts", authz.SettingsRead, limitPortal, s.showAlerts),
+		fresh(staffed("GET /portal/:tenant/alerts/new", authz.SettingsWrite, limitPortal, s.newAlert)),
+		fresh(staffed("POST /portal/:tenant/alerts/new", authz.SettingsWrite, limitPortal, s.addAlert)),
+		staffed("GET /portal/:tenant/alerts/:id/remove", authz.SettingsWrite, limitPortal, s.askAlertRemoval),
+		staffed("POST /portal/:tenant/alerts/:id/remove", authz.SettingsWrite, limitPortal, s.removeAlert),
 	}
 }
 

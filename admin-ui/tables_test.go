@@ -13,6 +13,7 @@ import (
 	"carillon/authz"
 	"carillon/authz/oidc"
 	"carillon/tenant"
+	"carillon/tenant/alert"
 	"carillon/tenant/approval"
 	"carillon/tenant/archive/shelf"
 	"carillon/tenant/client"
@@ -35,7 +36,7 @@ import (
 
 func TestEveryErrorOfTheDomainHasAnAnswer(t *testing.T) {
 	t.Parallel()
-	sentinels := slices.Concat(authz.Sentinels(), oidc.Sentinels(), member.Sentinels(), idp.Sentinels(), verification.Sentinels(), sharing.Sentinels(), client.Sentinels(), role.Sentinels(), setting.Sentinels(), quota.Sentinels(), template.Sentinels(), message.Sentinels(), platform.Sentinels(), support.Sentinels(), leaving.Sentinels(), shelf.Sentinels(), signup.Sentinels(), pack.Sentinels(), custody.Sentinels(), approval.Sentinels(),
+	sentinels := slices.Concat(authz.Sentinels(), oidc.Sentinels(), member.Sentinels(), idp.Sentinels(), verification.Sentinels(), sharing.Sentinels(), client.Sentinels(), role.Sentinels(), setting.Sentinels(), alert.Sentinels(), quota.Sentinels(), template.Sentinels(), message.Sentinels(), platform.Sentinels(), support.Sentinels(), leaving.Sentinels(), shelf.Sentinels(), signup.Sentinels(), pack.Sentinels(), custody.Sentinels(), approval.Sentinels(),
 		[]error{tenant.ErrUnknown, errNoPage, errNoChange, errMethod, errCrossOrigin, errForm, errClosed, errOutside, errUnlinked, errShutOut})
 	for _, sentinel := range sentinels {
 		k, found := lookUp(sentinel)

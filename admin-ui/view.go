@@ -123,7 +123,7 @@ func (s *Server) nav(v *visit) []navItem {
 	}
 	issuing := strings.HasSuffix(v.route.Path, "/codes/new")
 	add(authz.CodeIssue, "nav.issue", "/codes/new", issuing)
-	add(authz.CodeRead, "nav.lookup", "/codes", !issuing && strings.Contains(v.route.Path, "/codes"))
+	add(authz.CodeRead, "nav.lookup", "/codes", !issuing && v.within("/codes"))
 	add(authz.StatsRead, "nav.statistics", "/statistics", v.within("/statistics"))
 	add(authz.ExportRead, "nav.exports", "/exports", v.within("/exports"))
 	add(authz.AuditRead, "nav.audit", "/audit", v.within("/audit"))
@@ -147,6 +147,7 @@ func (s *Server) settings(v *visit) []navItem {
 		{authz.SettingsRead, "nav.options", "/settings"},
 		{authz.SettingsRead, "nav.texts", "/texts"},
 		{authz.SettingsRead, "nav.limits", "/limits"},
+		{authz.SettingsRead, "nav.alerts", "/alerts"},
 		{authz.MemberRead, "nav.roles", "/roles"},
 		{authz.MemberRead, "nav.staff", "/staff"},
 		{authz.SettingsRead, "nav.sign_in", "/sign-in"},

@@ -52,6 +52,10 @@ var fillSQL = []string{
 	`insert into guessing_alarm (tenant_id, day, wrong, digits) values ($1, current_date, 1000, 9)`,
 	`insert into quota_day (tenant_id, day, issued, base) values ($1, current_date, 10, 10)`,
 	`insert into quota_entry (tenant_id, day, entry_id, kind, codes) values ($1, current_date, gen_random_uuid(), 'share', 1)`,
+	`insert into alert_rule (tenant_id, rule_id, figure, threshold, emails, changed_at, checked_day)
+	 values ($1, gen_random_uuid(), 'issued-above', 1, '{a@health.example}', now(), current_date)`,
+	`insert into alert_notice (tenant_id, rule_id, day, channel, figure, threshold, value, raised_at)
+	 select tenant_id, rule_id, current_date, 'a@health.example', figure, threshold, 2, now() from alert_rule where tenant_id = $1`,
 	`insert into pack_section (tenant_id, section, version, content, changed_at, changed_by) values ($1, 'region', 1, '{}', now(), 'Robin')`,
 	`insert into pack (tenant_id, pack_id, number, config, sms_keys, signed, asked_at, asked_by, asked_by_id)
 	 values ($1, gen_random_uuid(), 1, '{}', '[]', false, now(), 'Robin', 'p')`,

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"carillon/tenant"
+	"carillon/tenant/alert"
 	"carillon/tenant/approval"
 	"carillon/tenant/audit/checkpoint"
 	"carillon/tenant/batch"
@@ -109,6 +110,7 @@ func (s *Service) retentionJob(db *tenant.DB, directory *tenant.Directory, expor
 			stats.Forget(ctx, db, id, s.config.StatisticsRetention, now),
 			delivery.Cleanup(ctx, db, id, now),
 			guess.Cleanup(ctx, db, id, now),
+			alert.Cleanup(ctx, db, id, now),
 			quota.Cleanup(ctx, db, id, now),
 			batch.Cleanup(ctx, db, id, now),
 			sharing.Cleanup(ctx, db, id, now),

@@ -30,6 +30,7 @@ var objectSQL = map[string]string{
 	"pack":                  `select pack_id from pack where tenant_id = $1 order by 1 limit 1`,
 	"api-key":               `select api_key_id from api_key where tenant_id = $1 order by 1 limit 1`,
 	"approval":              `select approval_id from approval where tenant_id = $1 order by 1 limit 1`,
+	"alert":                 `select rule_id from alert_rule where tenant_id = $1 order by 1 limit 1`,
 	"grant":                 `select grant_id from support_grant where tenant_id = $1 order by 1 limit 1`,
 	"code":                  `select code_id from verification_code where tenant_id = $1 order by 1 limit 1`,
 	"role":                  `select name from staff_role where tenant_id = $1 order by 1 limit 1`,

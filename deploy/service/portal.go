@@ -12,6 +12,7 @@ import (
 	"carillon/authz"
 	"carillon/authz/oidc"
 	"carillon/tenant"
+	"carillon/tenant/alert"
 	"carillon/tenant/approval"
 	"carillon/tenant/archive/shelf"
 	"carillon/tenant/audit"
@@ -82,6 +83,7 @@ func (s *Service) wirePortal(ctx context.Context, surface *api.Config, c *adminu
 	c.Wording = template.NewStaff(template.StaffConfig{
 		DB: db, Policies: surface.Policies, Sender: post.sender(), RedirectDomain: s.messageDomain(), Now: s.config.Now,
 	})
+	c.Alerts = alert.NewStaff(db, surface.Policies, key.NewRing(db, s.config.Root), s.alertNetwork(), s.config.Now)
 	c.Budget = quota.NewStaff(db, surface.Policies, s.config.Now)
 	c.SelfTests = selftest.NewStaff(db, surface.Policies, s.config.Now)
 	if c.Leaving, err = leaving.NewDesk(db, surface.Policies, tells, s.config.CoolDown, s.config.Now); err != nil {
