@@ -61,6 +61,41 @@ func TestEveryErrorOfTheDomainHasAnAnswer(t *testing.T) {
 	}
 }
 
+// Every language has each message of the first, with the same placeholders, and dates of
+// its own.
+func TestEveryLanguageHasEveryMessage(t *testing.T) {
+	t.Parallel()
+	first, err := loadCatalogue(spokenHere[0].tag)
+	if err != nil {
+		t.Fatal(err)
+	}
+	placeholder := regexp.MustCompile(`\{[a-z_]+\}`)
+	placeholders := func(message string) []string {
+		found := placeholder.FindAllString(message, -1)
+		slices.Sort(found)
+		return slices.Compact(found)
+	}
+	for _, l := range spokenHere[1:] {
+		words, err := loadCatalogue(l.tag)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for key, message := range first.messages {
+			if want, got := placeholders(message), placeholders(words.messages[key]); words.messages[key] == "" || !slices.Equal(want, got) {
+				t.Errorf("%s: %q has placeholders %v, want %v", l.tag, key, got, want)
+			}
+		}
+		for key := range words.messages {
+			if first.messages[key] == "" {
+				t.Errorf("%s: %q is in no other language", l.tag, key)
+			}
+		}
+		if words.date(time.Date(2026, time.March, 4, 0, 0, 0, 0, time.UTC)) == first.date(time.Date(2026, time.March, 4, 0, 0, 0, 0, time.UTC)) {
+			t.Errorf("%s: dates are those of %s", l.tag, first.lang)
+		}
+	}
+}
+
 var (
 	inTemplate = regexp.MustCompile(`\bt "([^"]+)"`)
 	inSource   = regexp.MustCompile(`"([a-z][a-z0-9_.]*)"`)

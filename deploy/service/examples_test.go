@@ -99,6 +99,7 @@ var examples = map[string]example{
 	"POST /portal/:tenant/sign-in/:id/off":              {objects: []string{"provider"}},
 	"POST /portal/:tenant/sign-in/domains":              {form: url.Values{"domain": {"south.example"}, "act": {"add"}}},
 	"POST /logout":                                      {},
+	"POST /language":                                    {form: url.Values{"language": {"es"}, "back": {"/portal"}}},
 	"POST /portal/:tenant/codes/new":                    {form: url.Values{"code_id": {"0c7f1f4e-31a5-4b6a-9d4b-0d7a6c1e2f3a"}, "test_type": {"confirmed"}, "tz_offset": {"0"}}},
 	"GET /portal/:tenant/exports":                       {form: url.Values{"before": {"2026-11-26T00:00:00Z"}}},
 	"GET /portal/:tenant/statistics":                    {form: url.Values{"period": {"month"}}},
