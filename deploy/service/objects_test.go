@@ -128,6 +128,8 @@ var furnishSQL = []string{
 	   from member where tenant_id = $1 and 'owner' = any (roles) limit 1`,
 	`insert into key_rotation (tenant_id, rotation_id, purpose, step, requested_at, requested_by)
 	 values ($1, gen_random_uuid(), 'export', 'requested', now(), 'Robin')`,
+	`insert into alert_rule (tenant_id, rule_id, figure, threshold, emails, changed_at, checked_day)
+	 values ($1, gen_random_uuid(), 'issued-above', 1, '{a@health.example}', now(), current_date)`,
 	`insert into support_grant (tenant_id, grant_id, email, role, granted_by, granted_at, expires_at)
 	 select tenant_id, gen_random_uuid(), 'help@people.example', 'auditor', member_id, now(), now() + interval '1 day' from member where tenant_id = $1 limit 1`,
 	`insert into approval (tenant_id, approval_id, kind, target, reason, requested_by, requester, requested_at, expires_at)
