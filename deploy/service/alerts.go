@@ -16,6 +16,6 @@ func (s *Service) alertNetwork() *outbound.Network { return outbound.New(s.confi
 func (s *Service) alertJob(db *tenant.DB, keys *key.Ring, directory *tenant.Directory) job.Job {
 	return upkeep("alerts", alert.New(alert.Config{
 		DB: db, Directory: directory, Figures: stats.New(db, s.config.Now), Keys: keys, Mail: s.config.Mail,
-		Network: s.alertNetwork(), BaseURL: s.config.BaseURL, Log: s.config.Log, Now: s.config.Now,
+		Hooks: outbound.NewFetcher(s.alertNetwork()), BaseURL: s.config.BaseURL, Log: s.config.Log, Now: s.config.Now,
 	}).Turn)
 }

@@ -91,7 +91,7 @@ func newFixture(t *testing.T) *fixture {
 	f.staff = alert.NewStaff(w.Portal, authz.NewPolicies(nil), key.NewRing(w.Portal, w.Root), network, w.Now)
 	f.service = alert.New(alert.Config{
 		DB: w.Jobs, Directory: tenant.NewDirectory(w.Jobs), Figures: stats.New(w.Jobs, w.Now), Keys: key.NewRing(w.Jobs, w.Root),
-		Mail: f.post, Network: network, BaseURL: "https://carillon.example", Log: slog.New(slog.DiscardHandler), Now: w.Now,
+		Mail: f.post, Hooks: outbound.NewFetcher(network), BaseURL: "https://carillon.example", Log: slog.New(slog.DiscardHandler), Now: w.Now,
 	})
 	return f
 }

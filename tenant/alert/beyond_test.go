@@ -47,9 +47,12 @@ func TestBeyond(t *testing.T) {
 		day       stats.RealmDay
 		want      bool
 	}{
-		{IssuedAbove, 9, day, true}, {IssuedAbove, 10, day, false},
-		{IssuedBelow, 11, day, true}, {IssuedBelow, 10, day, false},
-		{ClaimedBelow, 41, day, true}, {ClaimedBelow, 40, day, false},
+		{IssuedAbove, 9, day, true},
+		{IssuedAbove, 10, day, false},
+		{IssuedBelow, 11, day, true},
+		{IssuedBelow, 10, day, false},
+		{ClaimedBelow, 41, day, true},
+		{ClaimedBelow, 40, day, false},
 		{ClaimedBelow, 90, stats.RealmDay{CodesIssued: 9}, false},
 	} {
 		if _, got := (Rule{Figure: c.figure, Threshold: c.threshold}).beyond([]stats.RealmDay{c.day}); got != c.want {

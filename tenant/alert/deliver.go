@@ -1,7 +1,6 @@
 package alert
 
 import (
-	"bytes"
 	"context"
 	"crypto/hmac"
 	"crypto/sha256"
@@ -9,9 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
-	"net/http"
 	"strconv"
 	"time"
 
@@ -33,7 +30,8 @@ type Config struct {
 	Figures   *stats.Service
 	Keys      *key.Ring
 	Mail      mail.Sender
-	Network   *outbound.Network
+	// Hooks reaches webhooks.
+	Hooks *outbound.Fetcher
 	// BaseURL is how browsers reach the portal, without a trailing slash.
 	BaseURL string
 	Log     *slog.Logger
@@ -41,13 +39,10 @@ type Config struct {
 }
 
 // Service looks at figures and delivers notices.
-type Service struct {
-	Config
-	client *http.Client
-}
+type Service struct{ Config }
 
 // New returns a service.
-func New(c Config) *Service { return &Service{Config: c, client: c.Network.Client()} }
+func New(c Config) *Service { return &Service{c} }
 
 const (
 	dueSQL = `
@@ -160,14 +155,8 @@ func Sign(secret, body []byte, at time.Time) string {
 	return "t=" + seconds + ",v1=" + hex.EncodeToString(mac.Sum(nil))
 }
 
-var errAnswer = errors.New("webhook did not take the alert")
-
 // call gives a notice to the webhook. Its errors do not repeat the address.
 func (s *Service) call(ctx context.Context, t *tenant.Tenant, r Rule, n Notice, now time.Time) error {
-	u, err := s.Network.ParseURL(r.Webhook)
-	if err != nil {
-		return err
-	}
 	dk, err := s.Keys.DataKey(ctx, t.ID)
 	if err != nil {
 		return err
@@ -183,23 +172,7 @@ func (s *Service) call(ctx context.Context, t *tenant.Tenant, r Rule, n Notice, 
 	if err != nil {
 		return err
 	}
-	request, err := http.NewRequestWithContext(ctx, http.MethodPost, u.String(), bytes.NewReader(text))
-	if err != nil {
-		return outbound.ErrAddress // the cause repeats the address
-	}
-	request.Header.Set("Content-Type", "application/json")
-	request.Header.Set("User-Agent", "carillon")
-	request.Header.Set(SignatureHeader, Sign(secret, text, now))
-	response, err := s.client.Do(request)
-	if err != nil {
-		return fmt.Errorf("%w: it was not reached", errAnswer)
-	}
-	defer response.Body.Close()
-	_, _ = io.Copy(io.Discard, io.LimitReader(response.Body, 1<<16)) // so that the connection can be used again
-	if response.StatusCode < 200 || response.StatusCode > 299 {
-		return fmt.Errorf("%w: status %d", errAnswer, response.StatusCode)
-	}
-	return nil
+	return s.Hooks.Post(ctx, r.Webhook, SignatureHeader, Sign(secret, text, now), text)
 }
 
 // binding binds the secret to its rule.

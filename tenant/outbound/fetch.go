@@ -1,6 +1,7 @@
 package outbound
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -66,6 +67,36 @@ func (f *Fetcher) Get(ctx context.Context, address string, limit int64) ([]byte,
 	}
 	return body, nil
 }
+
+// Post gives a JSON document to a server, with a header that signs it: [ErrAddress],
+// [ErrUnreachable] or [ErrAnswer] if the server did not take it, which any status of 200 to
+// 299 says it did. The error's text does not repeat the address.
+func (f *Fetcher) Post(ctx context.Context, address, header, signature string, document []byte) error {
+	u, err := f.network.ParseURL(address)
+	if err != nil {
+		return err
+	}
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, u.String(), bytes.NewReader(document))
+	if err != nil {
+		return ErrAddress // the cause repeats the address
+	}
+	request.Header.Set("User-Agent", "carillon")
+	request.Header.Set("Content-Type", "application/json")
+	request.Header.Set(header, signature)
+	response, err := f.client.Do(request)
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrUnreachable, withoutURL(err))
+	}
+	defer response.Body.Close()
+	_, _ = io.CopyN(io.Discard, response.Body, drained) // so that the connection can be used again
+	if response.StatusCode < http.StatusOK || response.StatusCode >= http.StatusMultipleChoices {
+		return fmt.Errorf("%w: status %d", ErrAnswer, response.StatusCode)
+	}
+	return nil
+}
+
+// drained is how much of an answer that nobody reads is taken off the line.
+const drained = 64 << 10
 
 func usable(r *http.Response, limit int64) error {
 	encoding := r.Header.Get("Content-Encoding")

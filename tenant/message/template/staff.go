@@ -206,4 +206,3 @@ func (s *Staff) noteTest(ctx context.Context, t *tenant.Tenant, by authz.Subject
 		return nil
 	})
 }
-

@@ -138,7 +138,7 @@ func TestTestMessages(t *testing.T) {
 		t.Errorf("one more: %v, want ErrTests", err)
 	}
 	sent := sender.Delivered()
-	if len(sent) != template.TestsAnHour || sent[0].Message.To != "+12065550100" || !strings.Contains(sent[0].Message.Body, "123456789") {
+	if len(sent) != template.TestsAnHour || sent[0].To != "+12065550100" || !strings.Contains(sent[0].Body, "123456789") {
 		t.Errorf("sent %d messages", len(sent))
 	}
 	var log string
