@@ -56,8 +56,8 @@ func TestASettingIsChangedInTwoSteps(t *testing.T) {
 	if got := w.option("code-life"); got != "15m0s" {
 		t.Errorf("before she confirms it is %s", got)
 	}
-	w.post(optionsPath+"/codes", with(form, "again", "yes")).wants(200, "Change: Codes").marks(`value="20"`)
-	w.post(optionsPath+"/codes", with(form, "confirm", "yes")).wants(200, "What your authority chooses").contains("1 setting was changed").contains("20 minutes").contains("Alex")
+	w.post(optionsPath+"/codes", pressing(form, "again")).wants(200, "Change: Codes").marks(`value="20"`)
+	w.post(optionsPath+"/codes", pressing(form, "confirm")).wants(200, "What your authority chooses").contains("1 setting was changed").contains("20 minutes").contains("Alex")
 	if got := w.option("code-life"); got != "20m0s" {
 		t.Errorf("after she has confirmed it is %s", got)
 	}
@@ -95,10 +95,10 @@ func TestTwoPeopleChangeASetting(t *testing.T) {
 	t.Parallel()
 	w := newOptionsWorld(t)
 	w.signIn(alex)
-	form := with(w.filled("codes", url.Values{"code_life": {"20"}}), "confirm", "yes")
+	form := pressing(w.filled("codes", url.Values{"code_life": {"20"}}), "confirm")
 	other := w.another()
 	other.signIn(olga)
-	otherForm := with(other.get(optionsPath+"/codes").form("options"), "confirm", "yes")
+	otherForm := pressing(other.get(optionsPath+"/codes").form("options"), "confirm")
 	otherForm.Set("code_life", "30")
 	otherForm.Set("code_digits", "7")
 	other.post(optionsPath+"/codes", otherForm).wants(200, "What your authority chooses")
@@ -107,7 +107,7 @@ func TestTwoPeopleChangeASetting(t *testing.T) {
 	if got := w.option("code-life"); got != "30m0s" {
 		t.Errorf("it is %s", got)
 	}
-	again := with(p.form("options"), "confirm", "yes")
+	again := pressing(p.form("options"), "confirm")
 	w.post(optionsPath+"/codes", again).wants(200, "What your authority chooses")
 	if got := w.option("code-life"); got != "20m0s" {
 		t.Errorf("once she knows it is %s", got)
@@ -130,11 +130,12 @@ func TestWhoMayChangeSettings(t *testing.T) {
 	w.post(optionsPath+"/codes", url.Values{"code_life": {"20"}, "confirm": {"yes"}}).wants(403, "You may not do this")
 }
 
-func with(form url.Values, name, value string) url.Values {
+// pressing is a form as its button of this name sends it.
+func pressing(form url.Values, button string) url.Values {
 	more := url.Values{}
 	for n, v := range form {
 		more[n] = v
 	}
-	more.Set(name, value)
+	more.Set(button, "yes")
 	return more
 }

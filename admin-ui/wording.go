@@ -219,8 +219,10 @@ func (s *Server) wordingForm(v *visit, text template.Text, seen string, err erro
 func (s *Server) variables(t *tenant.Tenant) []fact {
 	if t.Settings.ENX {
 		return []fact{
-			{"[enslink]", s.words.text("texts.variable.link")}, {"[longexpires]", s.words.text("texts.variable.long_expires")},
-			{"[code]", s.words.text("texts.variable.code")}, {"[expires]", s.words.text("texts.variable.expires")},
+			{"[enslink]", s.words.text("texts.variable.link")},
+			{"[longexpires]", s.words.text("texts.variable.long_expires")},
+			{"[code]", s.words.text("texts.variable.code")},
+			{"[expires]", s.words.text("texts.variable.expires")},
 		}
 	}
 	return []fact{

@@ -34,10 +34,10 @@ func TestATextIsWrittenInTwoSteps(t *testing.T) {
 	form.Set("body", "Su código: [code] [Nombre]")
 	w.post(textsPath+"/edit", form).wants(200, "Use this text?").contains("Su código: 12345678 [Nombre]").contains("1 segment:").contains("stay as they are").contains("Spanish")
 	w.get(textsPath).lacks("By your authority")
-	w.post(textsPath+"/edit", with(form, "again", "yes")).wants(200, "A message text").contains("Su código: [code] [Nombre]")
-	w.post(textsPath+"/edit", with(form, "confirm", "yes")).wants(200, "Message texts").contains("The text was saved").contains("Su código: [code]").contains("By your authority")
+	w.post(textsPath+"/edit", pressing(form, "again")).wants(200, "A message text").contains("Su código: [code] [Nombre]")
+	w.post(textsPath+"/edit", pressing(form, "confirm")).wants(200, "Message texts").contains("The text was saved").contains("Su código: [code]").contains("By your authority")
 
-	w.post(textsPath+"/edit", with(form, "confirm", "yes")).wants(409, "A message text").contains("Somebody else changed")
+	w.post(textsPath+"/edit", pressing(form, "confirm")).wants(409, "A message text").contains("Somebody else changed")
 	p := w.get(textsPath+"/remove?"+url.Values{"label": {template.MainLabel}, "language": {"es"}}.Encode()).wants(200, "Remove this text?").contains("The text is lost")
 	w.post(textsPath+"/remove", url.Values{"label": {template.MainLabel}, "language": {"es"}, "body": {p.value("body")}}).wants(200, "Message texts").contains("The text was removed").lacks("Su código")
 	w.get(textsPath+"/remove?"+url.Values{"label": {template.MainLabel}, "language": {"en"}}.Encode()).wants(404, "There is no such text")
@@ -48,7 +48,7 @@ func TestWrongTextsAreNamed(t *testing.T) {
 	t.Parallel()
 	w, _ := newWordingWorld(t)
 	w.signIn(alex)
-	form := url.Values{"label": {"At night"}, "language": {"klingon!"}, "body": {"[enslink] ‮junk😀"}}
+	form := url.Values{"label": {"At night"}, "language": {"klingon!"}, "body": {"[enslink] \u202ejunk😀"}}
 	w.post(textsPath+"/edit", form).wants(422, "A message text").contains("exactly one of [code]").contains("Leave [enslink] out").
 		contains("Write a language tag").contains("junk😀").marks(`value="At night"`)
 }
