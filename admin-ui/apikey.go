@@ -66,7 +66,7 @@ func (s *Server) apiKeyView(v *visit, k client.Key, use stats.LastUse) apiKeyVie
 		end = k.RevokedAt
 	}
 	if end != nil {
-		m := s.words.moment(*end, time.Time{})
+		m := s.words.moment(*end, v.anyDay())
 		w.Ends = &m
 	}
 	return w

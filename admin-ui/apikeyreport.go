@@ -48,7 +48,7 @@ func (s *Server) showAPIKey(v *visit) (answer, error) {
 		return answer{}, err
 	}
 	p := apiKeyPage{
-		Key: s.apiKeyView(v, k, uses[k.ID]), ID: k.ID.String(), Created: s.words.moment(k.CreatedAt, time.Time{}),
+		Key: s.apiKeyView(v, k, uses[k.ID]), ID: k.ID.String(), Created: s.words.moment(k.CreatedAt, v.anyDay()),
 		Networks: k.Networks, Phones: k.Kind == client.Device, Live: s.words.number(live),
 		CSV: keyPath(v, k) + "/report", Back: v.path("/api-keys"),
 	}

@@ -57,7 +57,7 @@ type requestView struct {
 
 func (s *Server) requestView(v *visit, r approval.Request) requestView {
 	what, _ := s.words.act(r, v.tenant)
-	now := s.config.Now()
+	now := s.now(v)
 	return requestView{
 		Path: requestPath(v, r.ID, ""), What: what, Who: r.Requester, Why: r.Reason, State: s.words.outcome(r, r.Open(now)),
 		Asked: s.words.moment(r.RequestedAt, now), Until: s.words.moment(r.ExpiresAt, now),

@@ -71,7 +71,7 @@ func (s *Server) showArchives(v *visit) (answer, error) {
 }
 
 func (s *Server) archiveView(v *visit, a shelf.Archive) archiveView {
-	now := s.config.Now()
+	now := s.now(v)
 	w := archiveView{
 		By: a.Requester, Asked: s.words.moment(a.AskedAt, now), Size: s.words.size(a.Size), SHA256: hex.EncodeToString(a.SHA256),
 		Keys: s.words.text("archive.keys.none"),
@@ -87,9 +87,9 @@ func (s *Server) archiveView(v *visit, a shelf.Archive) archiveView {
 	case a.State == shelf.Failed:
 		w.State = s.words.text("archive.state.failed")
 	case a.Ready(v.by, now):
-		w.State, w.File, w.Expires = s.words.text("archive.state.ready"), v.path("/archive/"+a.ID.String()+"/file"), s.momentOf(a.Expires)
+		w.State, w.File, w.Expires = s.words.text("archive.state.ready"), v.path("/archive/"+a.ID.String()+"/file"), s.momentOf(v, a.Expires)
 	case a.Removed == nil && a.Expires.After(now):
-		w.State, w.Expires = s.words.text("archive.state.others"), s.momentOf(a.Expires)
+		w.State, w.Expires = s.words.text("archive.state.others"), s.momentOf(v, a.Expires)
 	default:
 		w.State = s.words.text("archive.state.expired")
 	}

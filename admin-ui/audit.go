@@ -121,7 +121,7 @@ func (s *Server) showAudit(v *visit) (answer, error) {
 		page.Older = withQuery(page.Action, older)
 	}
 	for _, e := range entries {
-		page.Entries = append(page.Entries, s.auditRow(e))
+		page.Entries = append(page.Entries, s.auditRow(v, e))
 	}
 	return a, nil
 }
@@ -166,9 +166,9 @@ func withQuery(path string, q url.Values) string {
 	return path + "?" + q.Encode()
 }
 
-func (s *Server) auditRow(e audit.Entry) auditRow {
+func (s *Server) auditRow(v *visit, e audit.Entry) auditRow {
 	return auditRow{
-		No: e.No, At: s.words.moment(e.At, time.Time{}), Who: cmp.Or(e.ActorName, e.ActorID), WhoID: e.ActorID,
+		No: e.No, At: s.words.moment(e.At, v.anyDay()), Who: cmp.Or(e.ActorName, e.ActorID), WhoID: e.ActorID,
 		Action: e.Action, Target: e.Target, Details: details(e.Detail),
 		Request: e.Request, Because: e.Because, Via: s.words.actorKind(e.ActorKind),
 	}

@@ -39,7 +39,7 @@ func TestAuditLogIsShownPageByPage(t *testing.T) {
 	w := auditWorld(t, 120)
 	w.signIn(auditor).wants(200, "Choose a health authority")
 	p := w.get("/portal/north-shore/audit").wants(200, "Audit log").contains("Robin <Doe>").
-		contains("role owner allows code:issue (built in)").contains("November 26, 2026, 12:00 UTC")
+		contains("role owner allows code:issue (built in)").contains("November 26, 2026, 04:00 PST")
 	rows := 0
 	for older := 2; older > 0; older-- {
 		rows += strings.Count(p.body, "<tr>") - 1

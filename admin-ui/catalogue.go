@@ -120,20 +120,22 @@ func (c *catalogue) date(t time.Time) string {
 	return c.text("date", "day", c.number(t.Day()), "month", c.months[t.Month()-1], "year", t.Format("2006"))
 }
 
-// moment is a point in time, for people and for scripts that know the time zone.
+// moment is a point in time, for people and for programs.
 type moment struct {
 	Machine string // RFC 3339
-	Text    string // in UTC
+	Text    string // in a zone that stands with it
+	UTC     string // the same in UTC
 }
 
-// moment formats a time; the day is left out if it is the day of now.
+// moment formats a time in the zone of now; the day is left out if it is the day of now.
 func (c *catalogue) moment(t, now time.Time) moment {
-	t = t.UTC()
-	text := t.Format("15:04") + " UTC"
-	if t.Format(time.DateOnly) != now.UTC().Format(time.DateOnly) {
-		text = c.text("moment.day", "day", c.date(t), "time", text)
+	m := moment{Machine: t.UTC().Format(time.RFC3339), UTC: t.UTC().Format("2006-01-02 15:04") + " UTC"}
+	t = t.In(now.Location())
+	m.Text = t.Format("15:04 MST")
+	if t.Format(time.DateOnly) != now.Format(time.DateOnly) {
+		m.Text = c.text("moment.day", "day", c.date(t), "time", m.Text)
 	}
-	return moment{Machine: t.Format(time.RFC3339), Text: text}
+	return m
 }
 
 // minutes gives a span in whole minutes, rounded to the nearest.

@@ -25,7 +25,7 @@ func (s *Server) closed(v *visit, k known) answer {
 		heading, p.Advice = "closed.leaving", s.words.text("closed.leaving.advice")
 	}
 	if !v.tenant.StateSince.IsZero() {
-		since := s.words.moment(v.tenant.StateSince, s.config.Now())
+		since := s.words.moment(v.tenant.StateSince, s.now(v))
 		p.Since = &since
 	}
 	if v.may(authz.AuditRead) {

@@ -68,7 +68,7 @@ func (s *Server) showExports(v *visit) (answer, error) {
 }
 
 func (s *Server) fillExports(v *visit, p *exportsPage, plan shelf.Plan) error {
-	now := s.config.Now()
+	now := s.now(v)
 	before := now.Add(24 * time.Hour)
 	if t, err := time.Parse(time.RFC3339, v.r.URL.Query().Get("before")); err == nil {
 		before = t

@@ -13,7 +13,7 @@ func TestExports(t *testing.T) {
 	w.get(exportsPath).wants(200, "Export files").contains("Nothing has been published yet.").lacks("late")
 
 	w.exports.Windows, w.exports.Late = 50, true
-	p := w.get(exportsPath).wants(200, "Export files").contains("A file is late").contains("It was due at 11:00 UTC").
+	p := w.get(exportsPath).wants(200, "Export files").contains("A file is late").contains("It was due at 03:00 PST").
 		contains("https://carillon.example/t/north-shore/exports/index.txt").
 		contains("Being made").contains("Nothing new: no file").
 		marks("<td>In the index</td>").marks("<td>1</td><td>1000</td><td>3</td><td>21 KB</td>")

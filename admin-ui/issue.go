@@ -80,11 +80,7 @@ func (s *Server) newCode(v *visit) (answer, error) {
 
 // ownOffset is the authority's distance from UTC now, in minutes.
 func (s *Server) ownOffset(v *visit) float64 {
-	zone, err := time.LoadLocation(v.tenant.Settings.TimeZone)
-	if err != nil {
-		return 0
-	}
-	_, seconds := s.config.Now().In(zone).Zone()
+	_, seconds := s.now(v).Zone()
 	return float64(seconds) / 60
 }
 

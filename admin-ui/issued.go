@@ -35,7 +35,7 @@ type issuedPage struct {
 }
 
 func (s *Server) issuedPage(v *visit, in issueInput, issued *verification.Issued) issuedPage {
-	now := s.config.Now().UTC()
+	now := s.now(v)
 	p := issuedPage{
 		Groups: groups(issued.Code), Spelt: s.words.spell(groups(issued.Code)), Code: issued.Code,
 		Expires: s.words.moment(issued.ExpiresAt, now), Life: s.words.minutes(issued.ExpiresAt.Sub(now)),

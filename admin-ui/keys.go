@@ -110,29 +110,29 @@ func (s *Server) keyRow(v *visit, b *custody.Book, p signing.Purpose) keyRow {
 			began = *active.Activated
 		}
 		w.Age = s.span(s.config.Now().Sub(began))
-		w.Since = s.momentOf(&began)
+		w.Since = s.momentOf(v, &began)
 	}
-	w.Next, w.At = s.keyNext(b, p)
+	w.Next, w.At = s.keyNext(v, b, p)
 	return w
 }
 
 // keyNext is what comes next for a key, and when; nil if that is for people to say.
-func (s *Server) keyNext(b *custody.Book, p signing.Purpose) (string, *moment) {
+func (s *Server) keyNext(v *visit, b *custody.Book, p signing.Purpose) (string, *moment) {
 	if r, running := b.Running(p); running && key.Rule(p).Guided {
 		return s.words.rotationStep(r.Step), nil
 	}
 	due := b.Due(p)
 	switch due.Act {
 	case key.Make:
-		return s.words.text("keys.next.make"), s.momentOf(&due.At)
+		return s.words.text("keys.next.make"), s.momentOf(v, &due.At)
 	case key.Activate:
-		return s.words.text("keys.next.activate", "version", versionName(*due.Version)), s.momentOf(&due.At)
+		return s.words.text("keys.next.activate", "version", versionName(*due.Version)), s.momentOf(v, &due.At)
 	case key.Destroy:
-		return s.words.text("keys.next.destroy", "version", versionName(*due.Version)), s.momentOf(&due.At)
+		return s.words.text("keys.next.destroy", "version", versionName(*due.Version)), s.momentOf(v, &due.At)
 	}
 	if active := b.In(p, key.Active); active != nil {
 		end := active.Ends(b.Period(p))
-		return s.words.text("keys.next.people"), s.momentOf(&end)
+		return s.words.text("keys.next.people"), s.momentOf(v, &end)
 	}
 	return s.words.text("keys.next.none"), nil
 }
@@ -198,7 +198,7 @@ func (s *Server) showKey(v *visit) (answer, error) {
 		page.Change = v.path("/keys/" + string(p) + "/period")
 	}
 	for _, ver := range slices.Backward(b.Versions[p]) {
-		page.Versions = append(page.Versions, s.versionView(ver))
+		page.Versions = append(page.Versions, s.versionView(v, ver))
 		if ver.DER != nil {
 			page.Publics = append(page.Publics, s.publicView(v, ver))
 		}
@@ -231,16 +231,16 @@ func (s *Server) short(d time.Duration) string {
 	return s.span(d)
 }
 
-func (s *Server) versionView(ver key.Version) versionView {
+func (s *Server) versionView(v *visit, ver key.Version) versionView {
 	w := versionView{
 		Name: versionName(ver), State: s.words.keyState(ver.State),
-		Created: s.momentOf(&ver.Created), Activated: s.momentOf(ver.Activated), Retired: s.momentOf(ver.Retired), Destroyed: s.momentOf(ver.Destroyed),
+		Created: s.momentOf(v, &ver.Created), Activated: s.momentOf(v, ver.Activated), Retired: s.momentOf(v, ver.Retired), Destroyed: s.momentOf(v, ver.Destroyed),
 	}
 	if ver.State == key.Next {
-		w.Activated = s.momentOf(ver.ActivateAt)
+		w.Activated = s.momentOf(v, ver.ActivateAt)
 	}
 	if ver.State == key.VerifyOnly {
-		w.Destroyed = s.momentOf(ver.DestroyAt)
+		w.Destroyed = s.momentOf(v, ver.DestroyAt)
 	}
 	return w
 }

@@ -67,10 +67,10 @@ func (s *Server) showLeaving(v *visit) (answer, error) {
 	switch {
 	case standing.Leave != nil:
 		p.Lead, p.Stay = s.words.text("leaving.under_way"), v.path("/leaving/stay")
-		p.Closes, p.Erases = s.momentOf(&standing.Leave.Closes), s.momentOf(&standing.Leave.Erases)
+		p.Closes, p.Erases = s.momentOf(v, &standing.Leave.Closes), s.momentOf(v, &standing.Leave.Erases)
 	case standing.Request != nil:
 		r := standing.Request
-		p.Waits = &leavingRequest{By: r.Requester, Reason: r.Reason, At: s.words.moment(r.RequestedAt, s.config.Now())}
+		p.Waits = &leavingRequest{By: r.Requester, Reason: r.Reason, At: s.words.moment(r.RequestedAt, s.now(v))}
 		if p.Lead = s.words.text("leaving.waits"); r.State == approval.Approved {
 			p.Lead, p.Begin = s.words.text("leaving.approved"), v.path("/leaving/begin")
 		}

@@ -115,7 +115,7 @@ func (s *Server) lookupProblem(v *visit, id string, k known) answer {
 }
 
 func (s *Server) found(v *visit, code verification.Progress) *foundCode {
-	now := s.config.Now()
+	now := s.now(v)
 	f := &foundCode{progress: s.progressOf(code, now), ID: code.ID.String(), Expires: s.words.moment(code.ExpiresAt, now)}
 	if code.LongExpiresAt.After(code.ExpiresAt) {
 		m := s.words.moment(code.LongExpiresAt, now)

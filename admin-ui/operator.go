@@ -114,7 +114,7 @@ func (s *Server) showPlatform(v *visit) (answer, error) {
 		p.Lines = append(p.Lines, s.lineView(l))
 	}
 	for _, place := range places {
-		p.Invited = append(p.Invited, placeView{Name: place.Name, Path: "/portal/" + string(place.Slug) + "/", Until: s.words.moment(place.Until, s.config.Now())})
+		p.Invited = append(p.Invited, placeView{Name: place.Name, Path: "/portal/" + string(place.Slug) + "/", Until: s.words.moment(place.Until, s.now(v))})
 	}
 	return answer{page: "operator", heading: s.words.text("operator.heading"), data: p}, nil
 }
@@ -208,7 +208,7 @@ func (s *Server) showTenant(v *visit) (answer, error) {
 		return answer{}, err
 	}
 	p := sheetPage{
-		lineView: s.lineView(sheet.Line), Reason: sheet.Reason, Since: s.momentOf(sheet.Since),
+		lineView: s.lineView(sheet.Line), Reason: sheet.Reason, Since: s.momentOf(v, sheet.Since),
 		Erased: sheet.State == tenant.Erased, Back: "/operator",
 		Quota: quotaView{
 			Limit: s.words.number(sheet.Quota.Effective), Burst: s.words.number(sheet.Quota.Burst), Taken: s.words.number(sheet.Quota.Taken),
@@ -226,27 +226,27 @@ func (s *Server) showTenant(v *visit) (answer, error) {
 	}
 	for _, j := range sheet.Jobs {
 		if j.Job == exportJob {
-			p.LastExport = s.momentOf(j.SucceededAt)
+			p.LastExport = s.momentOf(v, j.SucceededAt)
 		}
 		p.Jobs = append(p.Jobs, jobView{
 			Name: j.Job, Lag: s.words.minutes(time.Duration(j.LagSeconds * float64(time.Second))), Late: j.Late,
-			Failures: s.words.number(j.Failures), Succeeded: s.momentOf(j.SucceededAt),
+			Failures: s.words.number(j.Failures), Succeeded: s.momentOf(v, j.SucceededAt),
 		})
 	}
 	for _, d := range sheet.Days {
 		p.Days = append(p.Days, usageDay{Day: s.words.date(d.Day), Codes: s.rounded(d.Codes), Keys: s.rounded(d.Keys), Failures: s.rounded(d.Failures)})
 	}
 	for _, a := range acts {
-		p.Acts = append(p.Acts, s.actView(a))
+		p.Acts = append(p.Acts, s.actView(v, a))
 	}
 	return answer{page: "operator_tenant", heading: sheet.Name, data: p}, nil
 }
 
-func (s *Server) momentOf(t *time.Time) *moment {
+func (s *Server) momentOf(v *visit, t *time.Time) *moment {
 	if t == nil {
 		return nil
 	}
-	m := s.words.moment(*t, s.config.Now())
+	m := s.words.moment(*t, s.now(v))
 	return &m
 }
 
@@ -258,8 +258,8 @@ func (s *Server) rounded(c platform.Count) string {
 	return s.words.number(c.Shown())
 }
 
-func (s *Server) actView(a platform.Act) actView {
-	return actView{At: s.words.moment(a.At, time.Time{}), By: a.By, Action: a.Action, Target: a.Target, Reason: a.Reason}
+func (s *Server) actView(v *visit, a platform.Act) actView {
+	return actView{At: s.words.moment(a.At, v.anyDay()), By: a.By, Action: a.Action, Target: a.Target, Reason: a.Reason}
 }
 
 // platformStep asks for a reason, before something is done that others will notice.
@@ -389,7 +389,7 @@ func (s *Server) showActs(v *visit) (answer, error) {
 		p.Older = withQuery("/operator/log", url.Values{fieldBefore: {strconv.FormatInt(acts[linesPerPage-1].No, 10)}})
 	}
 	for _, a := range acts {
-		p.Acts = append(p.Acts, s.actView(a))
+		p.Acts = append(p.Acts, s.actView(v, a))
 	}
 	return answer{page: "operator_log", heading: s.words.text("operator.log"), data: p}, nil
 }

@@ -64,20 +64,20 @@ func (s *Server) showOptions(v *visit) (answer, error) {
 			view.Change = v.path("/settings/" + g.id)
 		}
 		for _, o := range g.options {
-			view.Options = append(view.Options, s.optionView(o, board, defaults[o.name]))
+			view.Options = append(view.Options, s.optionView(v, o, board, defaults[o.name]))
 		}
 		p.Groups = append(p.Groups, view)
 	}
 	return answer{page: "options", heading: s.words.text("options.heading"), data: p}, nil
 }
 
-func (s *Server) optionView(o option, b setting.Board, usual string) optionView {
+func (s *Server) optionView(v *visit, o option, b setting.Board, usual string) optionView {
 	w := optionView{
 		Name: s.words.text(o.label), Meaning: s.words.text(o.meaning),
 		Value: s.words.option(o, b.Values[o.name]), Default: s.words.option(o, usual),
 	}
 	if last, changed := b.Last[o.name]; changed {
-		w.By, w.At = last.By, s.words.moment(last.At, s.config.Now())
+		w.By, w.At = last.By, s.words.moment(last.At, s.now(v))
 	}
 	return w
 }

@@ -8,7 +8,6 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/google/uuid"
 
@@ -116,7 +115,7 @@ func (s *Server) packName(p pack.Pack) string {
 func (s *Server) packView(v *visit, p pack.Pack) packView {
 	w := packView{
 		Path: packPath(v, p.ID), Name: s.packName(p), State: s.words.packState(p.State), By: p.AskedBy,
-		Asked: s.words.moment(p.AskedAt, time.Time{}),
+		Asked: s.words.moment(p.AskedAt, v.anyDay()),
 	}
 	for _, h := range p.HandOvers {
 		w.HandOvers = append(w.HandOvers, s.words.recipient(h.Recipient)+": "+h.Person+", "+s.words.date(h.At))
@@ -311,7 +310,7 @@ func (s *Server) packAnswer(v *visit, p pack.View) answer {
 			w.Facts = append(w.Facts, factView{name, value})
 		}
 	}
-	fact(s.words.text("pack.asked_by"), p.AskedBy+", "+s.words.moment(p.AskedAt, time.Time{}).Text)
+	fact(s.words.text("pack.asked_by"), p.AskedBy+", "+s.words.moment(p.AskedAt, v.anyDay()).Text)
 	fact(s.words.text("pack.languages"), strings.Join(p.Config.Languages, ", "))
 	fact(s.words.text("pack.key_version"), p.Config.Values["publicKeyVersion"])
 	if w.Made {
@@ -333,7 +332,7 @@ func (s *Server) packAnswer(v *visit, p pack.View) answer {
 	}
 	for _, c := range p.Pushes {
 		w.Pushes = append(w.Pushes, pushView{
-			State: s.words.pushState(c.State), By: c.AskedBy, Outcome: c.Outcome, Asked: s.words.moment(c.AskedAt, time.Time{}), Differ: c.Differ,
+			State: s.words.pushState(c.State), By: c.AskedBy, Outcome: c.Outcome, Asked: s.words.moment(c.AskedAt, v.anyDay()), Differ: c.Differ,
 		})
 	}
 	return answer{page: "pack_made", heading: s.packName(p.Pack), data: w}

@@ -194,7 +194,7 @@ func TestACodeIsIssuedOnceAndFollowed(t *testing.T) {
 	form := w.filledIn("phone", "+1 206 555 0142")
 
 	p := w.post(newPath, form).wants(200, "Verification code issued")
-	p.contains("1234 5678").contains("one two three four, five six seven eight").contains("12:15 UTC").
+	p.contains("1234 5678").contains("one two three four, five six seven eight").contains("04:15 PST").marks(`title="2026-11-26 12:15 UTC"`).
 		contains("15 minutes").contains("number ending in 0142").contains(form.Get("code_id")).lacks("555")
 	if strings.Contains(p.text("title"), "1234") || strings.Contains(p.url.String(), "1234") {
 		t.Error("the code is in the title or the URL")

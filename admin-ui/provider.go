@@ -55,7 +55,7 @@ func (s *Server) providerView(v *visit, p idp.Provider) providerView {
 	path := v.path("/sign-in/" + p.ID.String())
 	w := providerView{
 		Name: p.Name, Issuer: p.Issuer, ClientID: p.ClientID, Path: path, Back: v.path("/sign-in"),
-		State: s.words.providerState(p.State), Changed: s.words.moment(p.ChangedAt, s.config.Now()),
+		State: s.words.providerState(p.State), Changed: s.words.moment(p.ChangedAt, s.now(v)),
 		Callback:    s.config.BaseURL + "/login/callback/" + p.ID.String(),
 		BackChannel: s.config.BaseURL + v.path("/login/back-channel-logout/"+p.ID.String()),
 		Facts:       s.providerFacts(p),

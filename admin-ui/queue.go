@@ -58,13 +58,13 @@ func (s *Server) showQueue(v *visit) (answer, error) {
 		return answer{}, err
 	}
 	for _, a := range list {
-		p.Applications = append(p.Applications, s.applicationView(a))
+		p.Applications = append(p.Applications, s.applicationView(v, a))
 	}
 	return answer{page: "queue", heading: s.words.text("operator.queue"), data: p}, nil
 }
 
-func (s *Server) applicationView(a *signup.Application) applicationView {
-	w := applicationView{State: s.words.applicationState(a.State), Path: "/operator/applications/" + a.ID.String(), Changed: s.words.moment(a.ChangedAt, s.config.Now())}
+func (s *Server) applicationView(v *visit, a *signup.Application) applicationView {
+	w := applicationView{State: s.words.applicationState(a.State), Path: "/operator/applications/" + a.ID.String(), Changed: s.words.moment(a.ChangedAt, s.now(v))}
 	if a.Details != nil {
 		w.Name, w.Region, w.Domain = a.Details.Name, a.Details.Region, a.Details.Domain
 	}
@@ -94,10 +94,10 @@ func (s *Server) reviewApplication(v *visit) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	w := s.applicationView(r.Application)
+	w := s.applicationView(v, r.Application)
 	p := reviewPage{
 		applicationView: w, Email: r.Email, Confirmed: s.words.confirmation(r.Confirmed),
-		Proof: s.words.proof(r.ProvenBy, r.ProofAddress), Proven: s.momentOf(r.ProvenAt),
+		Proof: s.words.proof(r.ProvenBy, r.ProofAddress), Proven: s.momentOf(v, r.ProvenAt),
 		Contact: r.Details.ContactName, ContactEmail: r.Details.ContactEmail, Phone: r.Details.ContactPhone,
 		Languages: strings.Join(r.Details.Languages, ", "), Codes: s.words.number(r.Details.CodesPerDay),
 		Sandbox: placeLine(r.Sandbox), Production: placeLine(r.Production),

@@ -77,7 +77,7 @@ func (s *Server) rotationPage(v *visit, b *custody.Book, r custody.Rotation) (an
 	keyName := s.words.keyName(r.Purpose)
 	p := &rotationPage{
 		Key: keyName, Step: s.words.rotationStep(r.Step), Reason: r.Reason, By: r.RequestedBy,
-		Asked: s.words.moment(r.RequestedAt, s.config.Now()), Back: v.path("/keys/" + string(r.Purpose)),
+		Asked: s.words.moment(r.RequestedAt, s.now(v)), Back: v.path("/keys/" + string(r.Purpose)),
 	}
 	if r.Failure != "" && r.Begun() {
 		p.Failure = s.words.text("keys.guide.failure", "what", r.Failure)
@@ -93,7 +93,7 @@ func (s *Server) rotationPage(v *visit, b *custody.Book, r custody.Rotation) (an
 		if err != nil {
 			return answer{}, nil, err
 		}
-		p.Steps, p.Given = s.guide(r, waits), s.given(v, r)
+		p.Steps, p.Given = s.guide(v, r, waits), s.given(v, r)
 		if r.Step == custody.Made {
 			s.offerSteps(v, p, b, r, asked, waits)
 		}
@@ -158,7 +158,7 @@ func (s *Server) given(v *visit, r custody.Rotation) (list []givenView) {
 		if pack == nil {
 			return
 		}
-		w := givenView{Text: text, At: *s.momentOf(at)}
+		w := givenView{Text: text, At: *s.momentOf(v, at)}
 		if v.may(authz.PackRead) {
 			w.Path = packPath(v, *pack)
 		}
@@ -202,20 +202,20 @@ func (s *Server) check(c custody.Check) checkView {
 }
 
 // guide lists the steps of a guided rotation: what was done, and what is next.
-func (s *Server) guide(r custody.Rotation, asked bool) []guideStep {
+func (s *Server) guide(v *visit, r custody.Rotation, asked bool) []guideStep {
 	confirmed := r.AppleAt != nil && r.GoogleAt != nil
 	inUse := r.ActivatedAt != nil
 	steps := []guideStep{
-		{Name: s.words.text("keys.guide.make"), Text: s.words.text("keys.guide.make.text"), Done: r.Version != nil, At: s.momentOf(r.TestedAt)},
-		{Name: s.words.text("keys.guide.hand"), Text: s.words.text("keys.guide.hand.text"), Done: r.HandedOverAt != nil || inUse, At: s.momentOf(r.HandedOverAt)},
-		{Name: s.words.text("keys.guide.confirm"), Text: s.words.text("keys.guide.confirm.text"), Done: confirmed || inUse, At: s.momentOf(r.GoogleAt)},
+		{Name: s.words.text("keys.guide.make"), Text: s.words.text("keys.guide.make.text"), Done: r.Version != nil, At: s.momentOf(v, r.TestedAt)},
+		{Name: s.words.text("keys.guide.hand"), Text: s.words.text("keys.guide.hand.text"), Done: r.HandedOverAt != nil || inUse, At: s.momentOf(v, r.HandedOverAt)},
+		{Name: s.words.text("keys.guide.confirm"), Text: s.words.text("keys.guide.confirm.text"), Done: confirmed || inUse, At: s.momentOf(v, r.GoogleAt)},
 		{Name: s.words.text("keys.guide.check"), Text: s.words.text("keys.guide.check.text"), Done: asked || inUse},
-		{Name: s.words.text("keys.guide.activate"), Text: s.words.text("keys.guide.activate.text"), Done: inUse, At: s.momentOf(r.ActivatedAt)},
+		{Name: s.words.text("keys.guide.activate"), Text: s.words.text("keys.guide.activate.text"), Done: inUse, At: s.momentOf(v, r.ActivatedAt)},
 	}
 	if key.Rule(r.Purpose).Together {
 		steps = append(steps,
 			guideStep{Name: s.words.text("keys.guide.observe"), Text: s.words.text("keys.guide.observe.text"), Done: r.Step == custody.Retiring || r.Step == custody.Done},
-			guideStep{Name: s.words.text("keys.guide.retire"), Text: s.words.text("keys.guide.retire.text"), Done: r.Step == custody.Done, At: s.momentOf(r.EndedAt)})
+			guideStep{Name: s.words.text("keys.guide.retire"), Text: s.words.text("keys.guide.retire.text"), Done: r.Step == custody.Done, At: s.momentOf(v, r.EndedAt)})
 	}
 	if r.Step == custody.Cancelled {
 		return slices.DeleteFunc(steps, func(g guideStep) bool { return !g.Done })

@@ -44,7 +44,7 @@ func (s *Server) showSelfTest(v *visit) (answer, error) {
 	}
 	p := selfTestPage{Action: v.path("/self-test")}
 	for _, r := range runs {
-		p.Runs = append(p.Runs, s.selfTestView(r))
+		p.Runs = append(p.Runs, s.selfTestView(v, r))
 	}
 	if len(p.Runs) > 0 {
 		p.Last = &p.Runs[0]
@@ -52,8 +52,8 @@ func (s *Server) showSelfTest(v *visit) (answer, error) {
 	return answer{page: "selftest", heading: s.words.text("selftest.heading"), data: p}, nil
 }
 
-func (s *Server) selfTestView(r selftest.Run) selfTestView {
-	w := selfTestView{At: s.words.moment(r.StartedAt, s.config.Now()), Passed: r.Passed()}
+func (s *Server) selfTestView(v *visit, r selftest.Run) selfTestView {
+	w := selfTestView{At: s.words.moment(r.StartedAt, s.now(v)), Passed: r.Passed()}
 	if !w.Passed {
 		w.Failed, w.Why, w.Advice = s.words.step(r.FailedStep), s.words.selfTestReason(r.Reason), s.words.stepAdvice(r.FailedStep)
 	}

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/gin-gonic/gin"
 
@@ -85,7 +86,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, params gin.Params
 	if !rt.upload {
 		r.Body = http.MaxBytesReader(w, r.Body, maxForm)
 	}
-	v := &visit{id: requestID(w), r: r, params: params, route: rt}
+	v := &visit{id: requestID(w), r: r, params: params, route: rt, zone: time.UTC}
 	a, err := s.visit(r.Context(), w, v)
 	if err != nil {
 		a = s.answerError(r.Context(), w, v, err)
@@ -202,6 +203,9 @@ func (s *Server) enterAt(ctx context.Context, v *visit, t *tenant.Tenant) error 
 	}
 	by.Request = v.id
 	v.tenant, v.by, v.policy = t, by, policy
+	if v.zone, err = time.LoadLocation(t.Settings.TimeZone); err != nil {
+		return fmt.Errorf("time zone of %s: %w", t.Slug, err)
+	}
 	if t.State != tenant.Active && (!v.route.whileClosed || !v.may(v.route.Action)) {
 		return errClosed
 	}
@@ -280,7 +284,7 @@ func (s *Server) sendPage(ctx context.Context, w http.ResponseWriter, v *visit, 
 
 // fail answers for a request that reached no handler.
 func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
-	v := &visit{r: r}
+	v := &visit{r: r, zone: time.UTC}
 	s.send(r.Context(), w, v, s.answerError(r.Context(), w, v, err))
 }
 

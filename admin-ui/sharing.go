@@ -48,10 +48,10 @@ func (s *Server) showSharing(v *visit) (answer, error) {
 	return answer{page: "sharing", heading: s.words.text("sharing.heading"), data: p}, nil
 }
 
-func (s *Server) offerView(o sharing.Share) offerView {
+func (s *Server) offerView(v *visit, o sharing.Share) offerView {
 	w := offerView{
 		ID: o.Offer.String(), Peer: string(o.Peer), Keys: s.termsText(o), State: s.words.sharing(o.State()),
-		Offered: s.words.moment(o.OfferedAt, s.config.Now()), Standing: o.State() == sharing.Waiting || o.State() == sharing.InForce,
+		Offered: s.words.moment(o.OfferedAt, s.now(v)), Standing: o.State() == sharing.Waiting || o.State() == sharing.InForce,
 	}
 	if o.PeerName != "" {
 		w.Peer = o.PeerName
@@ -60,7 +60,7 @@ func (s *Server) offerView(o sharing.Share) offerView {
 }
 
 func (s *Server) incoming(v *visit, o sharing.Share) offerView {
-	w := s.offerView(o)
+	w := s.offerView(v, o)
 	switch {
 	case !v.may(authz.SharingAccept):
 	case o.State() == sharing.Waiting:
@@ -72,7 +72,7 @@ func (s *Server) incoming(v *visit, o sharing.Share) offerView {
 }
 
 func (s *Server) outgoing(v *visit, o sharing.Share) offerView {
-	w := s.offerView(o)
+	w := s.offerView(v, o)
 	if w.Standing && v.may(authz.SharingOffer) {
 		w.Stop, w.StopText = v.path("/sharing/"+w.ID+"/withdraw"), s.words.text("sharing.withdraw.link", "peer", w.Peer)
 	}
@@ -190,7 +190,7 @@ func (s *Server) findOffer(v *visit, incoming bool, states ...sharing.State) (sh
 }
 
 func (s *Server) step(v *visit, o sharing.Share, heading string, p sharingStep) answer {
-	w := s.offerView(o)
+	w := s.offerView(v, o)
 	p.Peer, p.Keys, p.Back = w.Peer, w.Keys, v.path("/sharing")
 	return answer{page: "sharing_step", heading: s.words.text(heading, "peer", w.Peer), data: p}
 }
@@ -318,17 +318,17 @@ func (s *Server) showSeen(v *visit) (answer, error) {
 	p := seenPage{Back: v.path("/sharing")}
 	for _, w := range seen.Own {
 		title := s.words.text("sharing.seen.own", "path", "/t/"+string(v.tenant.Slug)+"/exports/"+w.Path)
-		p.Own = s.addWindow(p.Own, "own", title, w.From, w.Until, w.Keys, w.Revised)
+		p.Own = s.addWindow(v, p.Own, "own", title, w.From, w.Until, w.Keys, w.Revised)
 	}
 	for _, w := range seen.Shared {
 		title := s.words.text("sharing.seen.shared", "peer", string(w.Peer))
-		p.Shared = s.addWindow(p.Shared, "shared", title, w.From, w.Until, w.Keys, w.Revised)
+		p.Shared = s.addWindow(v, p.Shared, "shared", title, w.From, w.Until, w.Keys, w.Revised)
 	}
 	return answer{page: "seen", heading: s.words.text("sharing.seen.heading"), data: p}, nil
 }
 
 // addWindow appends to the table with that title, or to a new one.
-func (s *Server) addWindow(tables []countsView, kind, title string, from, until time.Time, keys, revised int) []countsView {
+func (s *Server) addWindow(v *visit, tables []countsView, kind, title string, from, until time.Time, keys, revised int) []countsView {
 	at := -1
 	for i := range tables {
 		if tables[i].Title == title {
@@ -339,7 +339,7 @@ func (s *Server) addWindow(tables []countsView, kind, title string, from, until 
 		at = len(tables)
 		tables = append(tables, countsView{ID: fmt.Sprintf("%s_%d", kind, at+1), Title: title})
 	}
-	now := s.config.Now()
+	now := s.now(v)
 	tables[at].Windows = append(tables[at].Windows, windowView{
 		From: s.words.moment(from, now), Until: s.words.moment(until, now),
 		Keys: s.words.number(keys), Revised: s.words.number(revised),

@@ -70,7 +70,7 @@ func TestWhoSeesTheKeys(t *testing.T) {
 		Shared: []sharing.Crossing{{Peer: "river-valley", From: noon.Add(-time.Hour), Until: noon, Keys: 14}, {Peer: "river-valley", From: noon.Add(-2 * time.Hour), Until: noon.Add(-time.Hour), Keys: 28}},
 	}
 	p := w.get(page).wants(200, "Who sees our keys")
-	for _, text := range []string{"Files below /t/north-shore/exports/", "1042", "/exports/eu/", "Shared with river-valley", "14", "28", "08:00 UTC"} {
+	for _, text := range []string{"Files below /t/north-shore/exports/", "1042", "/exports/eu/", "Shared with river-valley", "14", "28", "00:00 PST"} {
 		p.contains(text)
 	}
 }

@@ -85,7 +85,7 @@ func (s *Server) personView(v *visit, m member.Person) personView {
 		Roles: s.words.roles(m.Roles), GroupRoles: s.words.roles(m.GroupRoles), SignsIn: s.signsIn(m), Own: m.Own,
 	}
 	if m.LastSeen != nil {
-		seen := s.words.moment(*m.LastSeen, s.config.Now())
+		seen := s.words.moment(*m.LastSeen, s.now(v))
 		w.Seen = &seen
 	}
 	if member.MayChange(v.policy, v.by, m) {
@@ -95,7 +95,7 @@ func (s *Server) personView(v *visit, m member.Person) personView {
 }
 
 func (s *Server) invitationView(v *visit, i member.Invitation) invitationView {
-	now := s.config.Now()
+	now := s.now(v)
 	w := invitationView{
 		Name: i.Name, Email: i.Email, Roles: s.words.roles(i.Roles), State: s.words.text("staff.invitation.waiting"),
 		Until: s.words.moment(i.ExpiresAt, now), Expired: !now.Before(i.ExpiresAt),

@@ -45,11 +45,11 @@ func (s *Server) showSupport(v *visit) (answer, error) {
 	if v.may(authz.MemberWrite) {
 		p.New = v.path("/support/new")
 	}
-	now := s.config.Now()
+	now := s.now(v)
 	for _, g := range list {
 		w := grantView{
 			ID: g.ID.String(), Email: g.Email, Role: s.words.role(g.Role), By: g.By, Open: g.Open(now),
-			Until: s.words.moment(g.ExpiresAt, now), Used: s.momentOf(g.UsedAt), State: s.words.text("support.state.over"),
+			Until: s.words.moment(g.ExpiresAt, now), Used: s.momentOf(v, g.UsedAt), State: s.words.text("support.state.over"),
 		}
 		switch {
 		case w.Open:

@@ -193,14 +193,20 @@ func TestPlaceholdersAreFilledIn(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	west, err := time.LoadLocation("America/Los_Angeles")
+	if err != nil {
+		t.Fatal(err)
+	}
 	for got, want := range map[string]string{
-		words.text("error.back", "authority", "A"):                       "Go back to A",
-		words.minutes(time.Minute):                                       "1 minute",
-		words.minutes(15*time.Minute - time.Second):                      "15 minutes",
-		words.spell([]string{"123", "4509"}):                             "one two three, four five zero nine",
-		words.date(time.Date(2026, time.March, 4, 0, 0, 0, 0, time.UTC)): "March 4, 2026",
-		words.moment(time.Unix(0, 0), time.Unix(60, 0)).Text:             "00:00 UTC",
-		words.moment(time.Unix(86_400, 0), time.Unix(60, 0)).Text:        "January 2, 1970, 00:00 UTC",
+		words.text("error.back", "authority", "A"):                         "Go back to A",
+		words.minutes(time.Minute):                                         "1 minute",
+		words.minutes(15*time.Minute - time.Second):                        "15 minutes",
+		words.spell([]string{"123", "4509"}):                               "one two three, four five zero nine",
+		words.date(time.Date(2026, time.March, 4, 0, 0, 0, 0, time.UTC)):   "March 4, 2026",
+		words.moment(time.Unix(0, 0), time.Unix(60, 0).UTC()).Text:         "00:00 UTC",
+		words.moment(time.Unix(86_400, 0), time.Unix(60, 0).UTC()).Text:    "January 2, 1970, 00:00 UTC",
+		words.moment(time.Unix(86_400, 0), time.Unix(60, 0).In(west)).Text: "January 1, 1970, 16:00 PST",
+		words.moment(time.Unix(86_400, 0), time.Unix(60, 0).In(west)).UTC:  "1970-01-02 00:00 UTC",
 	} {
 		if got != want {
 			t.Errorf("got %q, want %q", got, want)

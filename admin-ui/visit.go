@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"time"
 
 	"github.com/gin-gonic/gin"
 
@@ -25,6 +26,8 @@ type visit struct {
 	// tenant is the health authority in the URL, by the person as its subject,
 	// policy what its roles allow. All three are set or none.
 	tenant *tenant.Tenant
+	// zone is the authority's; UTC on pages that are not of one.
+	zone   *time.Location
 	by     authz.Subject
 	policy *authz.Policy
 	// waiting is how many requests she may decide.
@@ -35,6 +38,13 @@ type visit struct {
 	// there is no tenant.
 	platform bool
 }
+
+// anyDay is a time that is on no day of the calendar, in the page's zone: beside it every
+// moment is shown with its day.
+func (v *visit) anyDay() time.Time { return time.Time{}.In(v.zone) }
+
+// now is the time in the page's zone.
+func (s *Server) now(v *visit) time.Time { return s.config.Now().In(v.zone) }
 
 // may reports whether the person may do a, to offer it or not.
 func (v *visit) may(a authz.Action) bool { return v.policy != nil && v.policy.Allow(v.by, a) }

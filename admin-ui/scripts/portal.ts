@@ -2,7 +2,6 @@
 import { CodeState } from "../components/code-state/code-state.js";
 import { CountDown } from "../components/count-down/count-down.js";
 import { IssuedCode } from "../components/issued-code/issued-code.js";
-import { LocalTime } from "../components/local-time/local-time.js";
 import { MessageText } from "../components/message-text/message-text.js";
 import { SendOnce } from "../components/send-once/send-once.js";
 import { TextCount } from "../components/text-count/text-count.js";
@@ -14,7 +13,6 @@ customElements.define("issued-code", IssuedCode);
 customElements.define("count-down", CountDown);
 customElements.define("code-state", CodeState);
 customElements.define("message-text", MessageText);
-customElements.define("local-time", LocalTime);
 customElements.define("send-once", SendOnce);
 customElements.define("text-count", TextCount);
 customElements.define("text-size", TextSize);
