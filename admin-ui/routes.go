@@ -98,6 +98,7 @@ func (s *Server) portalRoutes() []route {
 		ofAuthority("GET /portal/:tenant/login/keys/:provider", s.showClientKeys),
 		vouched("POST /portal/:tenant/login/back-channel-logout/:provider", authz.TenantFromURL, s.endSessions),
 
+		signedIn("GET /session", "says only that there is one", s.keepSession),
 		signedIn("GET /portal", "lists only what knows the person", s.chooseAuthority),
 		anyMember("GET /portal/:tenant/", "leads each member to what she may do", s.home),
 	}

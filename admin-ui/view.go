@@ -8,10 +8,12 @@ import (
 	"io/fs"
 	"slices"
 	"strings"
+	"time"
 
 	"carillon/admin-ui/assets"
 	"carillon/authz"
 	"carillon/tenant"
+	"carillon/tenant/member"
 )
 
 //go:embed layout.html pages/*.html components/*/*.html
@@ -67,6 +69,7 @@ type shell struct {
 	Sandbox                 bool // it is one for trying out
 	Languages               []otherLanguage
 	Person                  string // who is signed in
+	IdleMinutes             int    // how long she stays so without doing anything; 0 if nobody is
 	Account                 string // where she sees her account; empty outside of an authority
 	Nav                     []navItem
 	// Settings is the level below the current item of Nav, if that has one.
@@ -76,14 +79,16 @@ type shell struct {
 
 type navItem struct {
 	Text, Path string
-	Current    bool
+	// Key is the key that leads there; empty if none does.
+	Key     string
+	Current bool
 }
 
 func (s *Server) shell(v *visit, a answer) shell {
 	sh := shell{Lang: s.words.lang, Languages: s.otherLanguages(v, a), Heading: a.heading, Problems: a.problems, Notice: a.notice, Data: a.data}
 	title := []string{a.heading}
 	if v.who != nil {
-		sh.Person = v.who.Name
+		sh.Person, sh.IdleMinutes = v.who.Name, int(member.SessionIdle/time.Minute)
 		if sh.Person == "" {
 			sh.Person = v.who.Email
 		}
@@ -116,18 +121,18 @@ func (s *Server) shell(v *visit, a answer) shell {
 // nav leads to what the person may do here.
 func (s *Server) nav(v *visit) []navItem {
 	var items []navItem
-	add := func(a authz.Action, key, path string, current bool) {
+	add := func(a authz.Action, shortcut, key, path string, current bool) {
 		if v.may(a) && (v.tenant.State == tenant.Active || a == authz.AuditRead) {
-			items = append(items, navItem{Text: s.words.text(key), Path: v.path(path), Current: current})
+			items = append(items, navItem{Text: s.words.text(key), Path: v.path(path), Key: shortcut, Current: current})
 		}
 	}
 	issuing := strings.HasSuffix(v.route.Path, "/codes/new")
-	add(authz.CodeIssue, "nav.issue", "/codes/new", issuing)
-	add(authz.CodeRead, "nav.lookup", "/codes", !issuing && v.within("/codes"))
-	add(authz.StatsRead, "nav.statistics", "/statistics", v.within("/statistics"))
-	add(authz.ExportRead, "nav.exports", "/exports", v.within("/exports"))
-	add(authz.AuditRead, "nav.audit", "/audit", v.within("/audit"))
-	add(authz.SharingView, "nav.sharing", "/sharing", v.within("/sharing"))
+	add(authz.CodeIssue, "i", "nav.issue", "/codes/new", issuing)
+	add(authz.CodeRead, "l", "nav.lookup", "/codes", !issuing && v.within("/codes"))
+	add(authz.StatsRead, "s", "nav.statistics", "/statistics", v.within("/statistics"))
+	add(authz.ExportRead, "e", "nav.exports", "/exports", v.within("/exports"))
+	add(authz.AuditRead, "a", "nav.audit", "/audit", v.within("/audit"))
+	add(authz.SharingView, "", "nav.sharing", "/sharing", v.within("/sharing"))
 	if settings := s.settings(v); len(settings) > 0 {
 		items = append(items, navItem{Text: s.words.withCount(s.words.text("nav.settings"), v.waiting), Path: settings[0].Path, Current: anyCurrent(settings)})
 	}

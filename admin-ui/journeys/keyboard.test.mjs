@@ -36,7 +36,7 @@ test("a caseworker does the whole task with the keyboard", async () => {
     const code = groups.join("");
     assert.ok(!page.url().includes(code) && !(await page.title()).includes(code), "the code is in the page alone");
     assert.match(await page.locator("count-down").textContent(), /^1[45]:\d\d left/);
-    assert.match(await page.locator(".code__expires time").textContent(), /P[SD]T \(.*\d\d:\d\d UTC\)$/);
+    assert.match(await page.locator(".code__expires time").textContent(), /^\d\d:\d\d UTC$/);
     await tabTo(page, "Hide code");
     await page.keyboard.press("Enter");
     assert.equal(await page.locator(".code__digits").isVisible(), false);
