@@ -13,7 +13,7 @@ run: build ## start everything with two demo health departments (ARGS="--listen 
 	@exec bin/carillon dev $(ARGS)
 
 build: ## build bin/carillon
-	@go build -o bin/carillon ./deploy/carillon
+	@go build -trimpath -o bin/carillon ./deploy/carillon
 
 test: lint test-go test-browser ## everything that must pass: linters, Go tests with the race detector, browser journeys
 
@@ -22,8 +22,8 @@ check: ## the fast checks: vet and Go tests without the race detector
 	go test ./...
 
 test-go: setup-go ## Go tests on a real Postgres, with the race detector
-	CGO_ENABLED=1 go test -race -vet=off -ldflags=-w -tags pkcs11 -timeout 20m ./...
-	go test -tags release ./deploy/carillon
+	CGO_ENABLED=1 go test -race -vet=off -trimpath -ldflags=-w -tags pkcs11 -timeout 20m ./...
+	go test -trimpath -tags release ./deploy/carillon
 
 test-browser: setup-browser build ## journeys in headless Chromium against a running service
 	deploy/browser-test

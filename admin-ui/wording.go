@@ -226,8 +226,10 @@ func (s *Server) variables(t *tenant.Tenant) []fact {
 		}
 	}
 	return []fact{
-		{"[longcode]", s.words.text("texts.variable.long_code")}, {"[longexpires]", s.words.text("texts.variable.long_expires")},
-		{"[code]", s.words.text("texts.variable.code")}, {"[expires]", s.words.text("texts.variable.expires")},
+		{"[longcode]", s.words.text("texts.variable.long_code")},
+		{"[longexpires]", s.words.text("texts.variable.long_expires")},
+		{"[code]", s.words.text("texts.variable.code")},
+		{"[expires]", s.words.text("texts.variable.expires")},
 		{"[region]", s.words.text("texts.variable.region")},
 	}
 }

@@ -175,17 +175,17 @@ func (r *exportRun) fill(ctx context.Context, keys int) (tenant.ID, error) {
 
 // work has each worker export the tenants that it is given, all at once.
 func (r *exportRun) work(ctx context.Context, f *exportFigure, tenants [][]tenant.ID) error {
-	workers := make([]*exportWorker, len(tenants))
-	for i := range workers {
+	workers := make([]*exportWorker, 0, len(tenants))
+	for _, given := range tenants {
 		w, err := startExportWorker(ctx, r.options.Worker, exportOrders{
-			DSN: r.stack.dsn("carillon_jobs"), Root: r.stack.rootFile(), Store: r.stack.files(), Tenants: tenants[i],
+			DSN: r.stack.dsn("carillon_jobs"), Root: r.stack.rootFile(), Store: r.stack.files(), Tenants: given,
 			Now: windowStart.Add(window + windowAge),
 		})
 		if err != nil {
 			return err
 		}
 		defer w.stop()
-		workers[i] = w
+		workers = append(workers, w)
 	}
 	database, start := r.databaseCPU(), time.Now()
 	var group errgroup.Group
