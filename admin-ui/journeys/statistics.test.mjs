@@ -43,7 +43,9 @@ test("a key custodian sees what was published, and what comes next", async () =>
     const { page, faults } = await open(browser);
     await signIn(page, ours, "key-custodian");
     await check(page, "exports", "Export files");
-    assert.match(await page.locator("tbody").textContent(), /In the index/);
+    // What the demo's phones published at its start is as far back as the service is old.
+    while (!/In the index/.test(await page.locator("tbody").textContent())) await page.getByRole("link", { name: "Older windows" }).click();
+    await check(page, "exports-published", "Export files");
     assert.deepEqual(faults, []);
   } finally {
     await browser.close();

@@ -149,12 +149,14 @@ func (f *fixture) acts(t *testing.T) (list []string) {
 	return list
 }
 
-// grow gives the authority so many figures that its archive has several parts.
+// grow gives the authority so many figures that its archive has several parts. Their
+// subjects are long, and none shortens another.
 func (f *fixture) grow(t *testing.T) {
 	t.Helper()
 	_, err := f.Database.Super().ExecContext(t.Context(), `
 insert into statistic_day (tenant_id, day, series, subject, cohort, class, quantity)
-select $1, '2026-11-25', 'codes-issued', md5('a' || n) || md5('b' || n), '2026-11-25', 0, n from generate_series(1, 200000) n`, f.north.ID)
+select $1, '2026-11-25', 'codes-issued', (select string_agg(md5(n || '.' || part), '') from generate_series(1, 8) part), '2026-11-25', 0, n
+  from generate_series(1, 45000) n`, f.north.ID)
 	if err != nil {
 		t.Fatal(err)
 	}
