@@ -12,6 +12,7 @@ import (
 	"carillon/tenant/message"
 	"carillon/tenant/message/delivery"
 	"carillon/tenant/message/template"
+	"carillon/tenant/verification"
 )
 
 func twoTexts() []template.Sample {
@@ -51,7 +52,7 @@ func TestHowACodeStands(t *testing.T) {
 	w.post(newPath, form).wants(200, "Verification code issued")
 	id := form.Get("code_id")
 	stands := func() (state struct {
-		State, Label, Message, MessageAdvice string
+		State, Label, Message, MessageAdvice, Refusal string
 		Over                                 bool
 	},
 	) {
@@ -62,7 +63,7 @@ func TestHowACodeStands(t *testing.T) {
 		}
 		return state
 	}
-	if s := stands(); s.State != "unused" || s.Message != "" || s.Over {
+	if s := stands(); s.State != "unused" || s.Message != "" || s.Over || !strings.Contains(s.Refusal, "a digit was mistyped") {
 		t.Errorf("a new code: %+v", s)
 	}
 	w.codes.Messages = map[uuid.UUID]delivery.Report{
@@ -72,6 +73,16 @@ func TestHowACodeStands(t *testing.T) {
 		t.Errorf("a failed message: %+v", s)
 	}
 	w.get("/portal/north-shore/codes?id="+id).wants(200, "Look up a code").contains("The number is a landline")
+	for cause, words := range map[verification.Cause]string{
+		verification.CauseExpired: "it had ended", verification.CauseUsed: "it had been used before",
+		verification.CauseType: "does not know this kind", verification.CauseNonce: "only on the phone that asked",
+	} {
+		w.codes.Refuse(id, verification.Refusal{Cause: cause, At: w.clock()})
+		if s := stands(); !strings.Contains(s.Refusal, words) {
+			t.Errorf("refused as %s: %q", cause, s.Refusal)
+		}
+		w.get("/portal/north-shore/codes?id="+id).wants(200, "Look up a code").contains(words)
+	}
 	w.codes.Claim(id)
 	if s := stands(); s.State != "used" || !s.Over {
 		t.Errorf("a used code: %+v", s)

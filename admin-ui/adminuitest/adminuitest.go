@@ -122,6 +122,13 @@ func (c *Codes) Progress(ctx context.Context, t *tenant.Tenant, by authz.Subject
 	return p, nil
 }
 
+// Refuse has a code refused to a phone, for a cause.
+func (c *Codes) Refuse(id string, r verification.Refusal) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.issued[uuid.MustParse(id)].status.Refused = &r
+}
+
 // Find knows [Code], as the tenant's one code, and nothing else.
 func (c *Codes) Find(_ context.Context, t *tenant.Tenant, _ authz.Subject, code string) (uuid.UUID, error) {
 	c.mu.Lock()

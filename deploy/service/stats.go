@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"carillon/tenant"
+	"carillon/tenant/verification"
 )
 
 // countThrough lets the process's counter flush through a handle. The first one will do.
@@ -33,4 +34,16 @@ func (s *Service) flushCounts(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastFlushTimeout)
 	defer cancel()
 	return s.counter.Flush(ctx, s.counts)
+}
+
+// refusals remembers why phones were refused codes, and writes it through a handle.
+func (s *Service) refusals(db *tenant.DB) *verification.Refusals {
+	m := verification.NewRefusals()
+	s.jobs = append(s.jobs, func(ctx context.Context) error {
+		m.Run(ctx, db, func(err error) {
+			s.config.Log.ErrorContext(ctx, "refusals not noted", slog.Any("error", err))
+		})
+		return nil
+	})
+	return m
 }

@@ -95,7 +95,9 @@ func (s *Service) verification(db *tenant.DB, policies *authz.Policies, p *post)
 		Digits: guess.NewLengths(db, s.config.Now).Digits,
 		Outbox: outbox.New(keys, s.config.Now), RedirectDomain: s.messageDomain(), Now: s.config.Now, Rand: rand.Reader,
 	}
-	if p != nil { // phones are sent nothing
+	if p == nil { // for phones, which are sent nothing
+		c.Refusals = s.refusals(db)
+	} else {
 		c.Sender, c.Sign, c.Provided = p.sender(), p.signer.Sign, p.router.Provided
 	}
 	return verification.New(c)

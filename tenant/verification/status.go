@@ -21,10 +21,13 @@ type Status struct {
 	Claimed bool
 	// ExpiresAt and LongExpiresAt end the short and the long code.
 	ExpiresAt, LongExpiresAt time.Time
+	// Refused is the last time that a phone was refused the code; nil if none was.
+	Refused *Refusal
 }
 
 const statusSQL = `
-select claimed_at is not null as claimed, expires_at, long_expires_at
+select claimed_at is not null as claimed, expires_at, long_expires_at,
+       coalesce(refused_as, '') as refused_as, coalesce(refused_at, 'epoch') as refused_at
   from verification_code
  where code_id = $1`
 
@@ -52,6 +55,8 @@ func statusOf(ctx context.Context, tx *tenant.Tx, code uuid.UUID) (Status, error
 		Claimed       bool
 		ExpiresAt     time.Time `db:"expires_at"`
 		LongExpiresAt time.Time `db:"long_expires_at"`
+		RefusedAs     Cause     `db:"refused_as"`
+		RefusedAt     time.Time `db:"refused_at"`
 	}
 	err := tx.Get(ctx, &row, statusSQL, code.String())
 	if errors.Is(err, sql.ErrNoRows) {
@@ -60,7 +65,11 @@ func statusOf(ctx context.Context, tx *tenant.Tx, code uuid.UUID) (Status, error
 	if err != nil {
 		return Status{}, fmt.Errorf("read code: %w", err)
 	}
-	return Status{ID: code, Claimed: row.Claimed, ExpiresAt: row.ExpiresAt.UTC(), LongExpiresAt: row.LongExpiresAt.UTC()}, nil
+	status := Status{ID: code, Claimed: row.Claimed, ExpiresAt: row.ExpiresAt.UTC(), LongExpiresAt: row.LongExpiresAt.UTC()}
+	if row.RefusedAs != "" {
+		status.Refused = &Refusal{Cause: row.RefusedAs, At: row.RefusedAt.UTC()}
+	}
+	return status, nil
 }
 
 func codeNotFound() error {

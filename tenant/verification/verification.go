@@ -61,6 +61,8 @@ type Config struct {
 	// Wait lets time pass until d is over or the context ends, whose error it then
 	// returns; nil really waits.
 	Wait func(ctx context.Context, d time.Duration) error
+	// Refusals remember why phones were refused codes; nil for nowhere.
+	Refusals *Refusals
 	// Now is the clock.
 	Now func() time.Time
 	// Rand is a cryptographic source of randomness, safe for concurrent use.
@@ -82,6 +84,7 @@ type Service struct {
 	digits         func(context.Context, *tenant.Tenant) (int, error)
 	outbox         message.Outbox
 	certificates   *certificate.Memory
+	refusals       *Refusals
 	pace           *pace
 	now            func() time.Time
 	rand           io.Reader
@@ -111,7 +114,7 @@ func New(c Config) *Service {
 		db: c.DB, keys: c.Keys, policies: c.Policies, sender: c.Sender, sign: c.Sign, provided: c.Provided,
 		templates:      template.NewLibrary(c.DB),
 		redirectDomain: c.RedirectDomain, quota: c.Quota, digits: c.Digits, outbox: c.Outbox, certificates: c.Certificates,
-		pace: newPace(c.Wait), now: c.Now, rand: c.Rand,
+		refusals: c.Refusals, pace: newPace(c.Wait), now: c.Now, rand: c.Rand,
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/lib/pq"
 
 	"carillon/signing"
@@ -66,13 +67,14 @@ with claimed as (
      and claimed_at is null
      and test_type <> 'user-report'
      and ($3::text[] is null or test_type = any($3::text[]))
-  returning test_type, symptom_date, test_date, (issued_at at time zone 'UTC')::date as code_day
+  returning code_id, test_type, symptom_date, test_date, (issued_at at time zone 'UTC')::date as code_day
 ), stored as (
   insert into verification_token (tenant_id, token_digest, expires_at, test_type, code_day)
   select current_tenant(), $4::bytea, $5::timestamptz, test_type, code_day
     from claimed
 )
-select 'claimed' as verdict,
+select code_id,
+       'claimed' as verdict,
        test_type,
        coalesce(to_char(symptom_date, 'YYYY-MM-DD'), '') as symptom_date,
        coalesce(to_char(test_date, 'YYYY-MM-DD'), '') as test_date
@@ -144,7 +146,8 @@ with found as (
   select current_tenant(), $4::bytea, $5::timestamptz, test_type, code_day
     from claimed
 )
-select case when verdict = 'claimed' and not exists (select from claimed) then 'overtaken'
+select code_id,
+       case when verdict = 'claimed' and not exists (select from claimed) then 'overtaken'
             else verdict
        end as verdict,
        test_type,
@@ -154,6 +157,7 @@ select case when verdict = 'claimed' and not exists (select from claimed) then '
 
 // judged is the statement's answer; there is none for an unknown code.
 type judged struct {
+	code                  uuid.UUID
 	verdict, testType     string
 	symptomDate, testDate string // YYYY-MM-DD, or empty
 }
@@ -193,7 +197,7 @@ func (s *Service) Verify(ctx context.Context, t *tenant.Tenant, r VerifyRequest)
 	if c.token, err = s.newSealer(ctx, t, c.at); err != nil {
 		return nil, err
 	}
-	return c.run(ctx, s.db, t.ID)
+	return c.run(ctx, s.db, t.ID, s.refusals)
 }
 
 // texts are types as the database knows them; nil stays nil.
@@ -216,11 +220,14 @@ type claim struct {
 }
 
 // run judges the code and, if it is good, returns the token that the statement
-// has stored.
-func (c claim) run(ctx context.Context, db *tenant.DB, id tenant.ID) (*Verified, error) {
+// has stored. Why a code that exists was refused is noted in refusals.
+func (c claim) run(ctx context.Context, db *tenant.DB, id tenant.ID, refusals *Refusals) (*Verified, error) {
 	row, err := c.judge(ctx, db, id)
 	if err != nil {
 		return nil, fmt.Errorf("claim code: %w", err)
+	}
+	if cause, refused := causes()[row.verdict]; refused && !c.rehearsal {
+		refusals.note(id, row.code, Refusal{Cause: cause, At: c.at})
 	}
 	switch row.verdict {
 	case verdictUnknown:
@@ -272,7 +279,7 @@ func (c claim) take(ctx context.Context, db *tenant.DB, id tenant.ID) (judged, e
 
 func ask(ctx context.Context, db *tenant.DB, id tenant.ID, s tenant.Statement) (j judged, err error) {
 	err = db.Do(ctx, id, s, func(r tenant.Row) error {
-		return r.Scan(&j.verdict, &j.testType, &j.symptomDate, &j.testDate)
+		return r.Scan(&j.code, &j.verdict, &j.testType, &j.symptomDate, &j.testDate)
 	})
 	return j, err
 }

@@ -42,7 +42,7 @@ export class CodeState extends HTMLElement {
   }
 
   #tell(state: Record<string, unknown>): void {
-    for (const name of ["label", "advice", "message", "messageAdvice"]) this.#show(name, String(state[name] ?? ""));
+    for (const name of ["label", "advice", "message", "messageAdvice", "refusal"]) this.#show(name, String(state[name] ?? ""));
     this.#over = state["over"] === true;
     this.hidden = false;
   }
