@@ -68,7 +68,7 @@ const (
 	QuietHours  Hold = "quiet-hours" // messages must not go out now
 	Messages    Hold = "messages"    // many messages wait to be sent already
 	Quota       Hold = "quota"       // the tenant's budget of codes is spent
-	Forbidden   Hold = "forbidden"   // who ordered it may not any more
+	Forbidden   Hold = "forbidden"   // who ordered it may not any more; the batch is paused
 	Maintenance Hold = "maintenance" // no codes are issued for now
 	Fault       Hold = "fault"       // something of ours failed; the log says what
 )

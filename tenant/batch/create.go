@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"hash"
 	"iter"
+	"slices"
 	"strings"
 	"time"
 
@@ -18,6 +19,7 @@ import (
 	"carillon/authz"
 	"carillon/tenant"
 	"carillon/tenant/audit"
+	"carillon/tenant/member"
 	"carillon/tenant/message"
 )
 
@@ -120,15 +122,34 @@ func (s *Service) begin(ctx context.Context, t *tenant.Tenant, by authz.Subject,
 		if unfinished >= MaxUnfinished {
 			return ErrTooMany
 		}
-		roles := make(pq.StringArray, len(by.Roles))
-		for i, r := range by.Roles {
-			roles[i] = string(r)
+		roles, err := keptRoles(ctx, tx, by)
+		if err != nil {
+			return err
 		}
 		if _, err := tx.Exec(ctx, beginSQL, u.safe.batch.String(), u.at, string(by.Kind), by.ID, by.Name, roles); err != nil {
 			return fmt.Errorf("begin batch: %w", err)
 		}
 		return nil
 	})
+}
+
+// keptRoles are those of a subject's roles that are kept with her batch: of a person only
+// the ones that the database does not know, because it is asked again at each step.
+func keptRoles(ctx context.Context, tx *tenant.Tx, by authz.Subject) (pq.StringArray, error) {
+	var known []authz.Role
+	if by.Kind == authz.Person {
+		var err error
+		if known, err = member.Standing(ctx, tx, by.ID); err != nil {
+			return nil, err
+		}
+	}
+	kept := pq.StringArray{}
+	for _, r := range by.Roles {
+		if !slices.Contains(known, r) {
+			kept = append(kept, string(r))
+		}
+	}
+	return kept, nil
 }
 
 // find returns the batch with a key, or nil.

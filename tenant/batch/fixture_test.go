@@ -12,10 +12,12 @@ import (
 	"time"
 
 	"carillon/authz"
+	"carillon/authz/oidc"
 	"carillon/tenant"
 	"carillon/tenant/batch"
 	"carillon/tenant/client"
 	"carillon/tenant/key"
+	"carillon/tenant/member"
 	"carillon/tenant/message"
 	"carillon/tenant/message/messagetest"
 	"carillon/tenant/message/outbox"
@@ -28,6 +30,7 @@ type fixture struct {
 	world        *tenanttest.World
 	north, south *tenant.Tenant
 	backEnd      authz.Subject // north's
+	clerk        authz.Subject // of north's staff
 	southern     authz.Subject
 	sms          *messagetest.Sender
 	service      *batch.Service
@@ -37,10 +40,7 @@ type fixture struct {
 	quotaSpent   bool
 }
 
-var (
-	clerk    = authz.Subject{Kind: authz.Person, ID: "77aa", Name: "Robin", Roles: []authz.Role{authz.Caseworker}}
-	stranger = authz.Subject{Kind: authz.Person, ID: "00bb", Name: "Sam", Roles: []authz.Role{authz.Analyst}}
-)
+var stranger = authz.Subject{Kind: authz.Person, ID: "00bb", Name: "Sam", Roles: []authz.Role{authz.Analyst}}
 
 func setUp(tb testing.TB) *fixture {
 	tb.Helper()
@@ -48,6 +48,7 @@ func setUp(tb testing.TB) *fixture {
 	f := &fixture{world: w, sms: &messagetest.Sender{}, log: &lines{}}
 	f.north, f.south = f.open(tb, "north"), f.open(tb, "south")
 	f.backEnd, f.southern = f.key(tb, f.north), f.key(tb, f.south)
+	f.clerk = f.hire(tb, "robin", authz.Caseworker)
 	keys := key.NewRing(w.Issuer, w.Root)
 	codes := f.codes(keys, f.sms)
 	f.service = batch.New(batch.Config{DB: w.Issuer, Keys: keys, Policies: authz.NewPolicies(nil), Codes: codes, Now: w.Now})
@@ -85,6 +86,34 @@ func (f *fixture) key(tb testing.TB, of *tenant.Tenant) authz.Subject {
 		tb.Fatal(err)
 	}
 	return by
+}
+
+// hire makes a member of north's staff and returns her as she signs in, with what her
+// identity provider says of her.
+func (f *fixture) hire(tb testing.TB, name string, given authz.Role, claimed ...string) authz.Subject {
+	tb.Helper()
+	const issuer = "https://login.example"
+	email := name + "@north.example"
+	err := f.world.Operator.In(tb.Context(), f.north.ID, func(tx *tenant.Tx) error {
+		return member.Add(tb.Context(), tx, member.Member{Issuer: issuer, Email: email, Name: name, Roles: []authz.Role{given}})
+	})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	who := oidc.Identity{Issuer: issuer, Subject: name, Email: email, Roles: claimed}
+	by, err := member.Authenticate(tb.Context(), f.world.Portal, f.north, who)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return by
+}
+
+// do runs a statement as nobody's guest.
+func (f *fixture) do(tb testing.TB, statement string, args ...any) {
+	tb.Helper()
+	if _, err := f.world.Database.Super().ExecContext(tb.Context(), statement, args...); err != nil {
+		tb.Fatal(err)
+	}
 }
 
 func (f *fixture) codes(keys *key.Ring, sender message.Sender) *verification.Service {

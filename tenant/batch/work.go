@@ -16,6 +16,7 @@ import (
 	"carillon/tenant/client"
 	"carillon/tenant/job"
 	"carillon/tenant/key"
+	"carillon/tenant/member"
 	"carillon/tenant/message/outbox"
 	"carillon/tenant/verification"
 )
@@ -68,7 +69,6 @@ const (
 const (
 	messagesWait    = 2 * time.Second
 	quotaWait       = 10 * time.Minute
-	forbiddenWait   = 10 * time.Minute
 	maintenanceWait = time.Minute
 	faultWait       = 5 * time.Second // times the attempts of the row
 )
@@ -130,7 +130,12 @@ func (w *Worker) Turn(ctx context.Context, t *tenant.Tenant) (int, error) {
 		return 0, err
 	}
 	l.safe = vault{dk, t.ID, l.Batch}
-	err = w.work(ctx, t, l, rows)
+	if err = w.c.Codes.CheckBatch(ctx, t, l.subject()); errors.Is(err, authz.ErrForbidden) {
+		err = forbidden()
+	}
+	if err == nil {
+		err = w.work(ctx, t, l, rows)
+	}
 	var h *held
 	switch {
 	case errors.As(err, &h):
@@ -152,7 +157,9 @@ type lease struct {
 	ID    string         `db:"issuer_id"`
 	Name  string         `db:"issuer_name"`
 	Roles pq.StringArray `db:"issuer_roles"`
-	safe  vault
+	// CreatedAt is when the batch was ordered.
+	CreatedAt time.Time `db:"created_at"`
+	safe      vault
 }
 
 func (l *lease) subject() authz.Subject {
@@ -187,7 +194,7 @@ order by worked_at nulls first, created_at, batch_id
       set fence = b.fence + 1, leased_until = $2, worked_at = $1, held_until = null, held_because = ''
      from next
     where b.batch_id = next.batch_id
-returning b.batch_id, b.fence, b.issuer_kind, b.issuer_id, b.issuer_name, b.issuer_roles`
+returning b.batch_id, b.fence, b.issuer_kind, b.issuer_id, b.issuer_name, b.issuer_roles, b.created_at`
 
 	jobsSQL = `
   select row_number, code_id, sealed_order, attempts
@@ -229,7 +236,8 @@ func (w *Worker) take(ctx context.Context, t *tenant.Tenant) (l *lease, rows []p
 	return l, rows, err
 }
 
-// held says that a batch has to wait.
+// held says that a batch has to wait: until a time, or if that is zero until somebody
+// resumes it.
 type held struct {
 	until   time.Time
 	because Hold
@@ -240,14 +248,8 @@ func (h *held) Error() string { return "batch waits: " + string(h.because) }
 // obstacle is what keeps a batch from being worked on, or from making messages.
 func (w *Worker) obstacle(ctx context.Context, tx *tenant.Tx, t *tenant.Tenant, l *lease) (*held, error) {
 	now := clock(w.c.Now)
-	if l.Kind == authz.APIKey {
-		enabled, err := client.Enabled(ctx, tx, l.ID)
-		if err != nil {
-			return nil, err
-		}
-		if !enabled {
-			return &held{now.Add(forbiddenWait), Forbidden}, nil
-		}
+	if may, err := l.standing(ctx, tx, now); err != nil || !may {
+		return forbidden(), err
 	}
 	if opens := outbox.Opens(t.Settings, now); opens.After(now) {
 		return &held{opens, QuietHours}, nil
@@ -261,6 +263,36 @@ func (w *Worker) obstacle(ctx context.Context, tx *tenant.Tx, t *tenant.Tenant, 
 	}
 	return nil, nil
 }
+
+// claimsCount is how long the roles count that a person's identity provider gave her: as
+// long as a session of hers may last.
+const claimsCount = 12 * time.Hour
+
+// standing reports whether whoever ordered the batch is still one who may work here, and
+// takes her present roles. Whether these allow the batch is for the policy to say.
+func (l *lease) standing(ctx context.Context, tx *tenant.Tx, now time.Time) (bool, error) {
+	switch l.Kind {
+	case authz.APIKey:
+		return client.Enabled(ctx, tx, l.ID)
+	case authz.Person:
+		present, err := member.Standing(ctx, tx, l.ID)
+		if errors.Is(err, member.ErrNotMember) || errors.Is(err, member.ErrSuspended) {
+			return false, nil
+		}
+		if now.After(l.CreatedAt.Add(claimsCount)) {
+			l.Roles = nil
+		}
+		for _, r := range present {
+			l.Roles = append(l.Roles, string(r))
+		}
+		return err == nil, err
+	case authz.System:
+	}
+	return true, nil
+}
+
+// forbidden stops a batch until somebody resumes it.
+func forbidden() *held { return &held{because: Forbidden} }
 
 const doneSQL = `
 update batch
@@ -284,7 +316,8 @@ func (l *lease) rest(ctx context.Context, tx *tenant.Tx, h *held, now time.Time)
 
 const releaseSQL = `
 update batch
-   set leased_until = null, held_until = $3, held_because = $4
+   set leased_until = null, held_until = $3, held_because = $4,
+       state = case when $3::timestamptz is null and $4 <> '' then 'paused' else state end
  where batch_id = $1
    and fence = $2
    and state = 'running'`
@@ -293,7 +326,10 @@ func (l *lease) release(ctx context.Context, tx *tenant.Tx, h *held) error {
 	var until *time.Time
 	because := Hold("")
 	if h != nil {
-		until, because = &h.until, h.because
+		because = h.because
+		if !h.until.IsZero() {
+			until = &h.until
+		}
 	}
 	if _, err := tx.Exec(ctx, releaseSQL, l.Batch.String(), l.Fence, until, string(because)); err != nil {
 		return fmt.Errorf("release batch: %w", err)
@@ -341,7 +377,7 @@ func (w *Worker) row(ctx context.Context, t *tenant.Tenant, l *lease, j pending)
 	case err == nil, errors.Is(err, errLost), ctx.Err() != nil:
 		return err
 	case errors.Is(err, authz.ErrForbidden):
-		return &held{now.Add(forbiddenWait), Forbidden}
+		return forbidden()
 	case errors.Is(kind, verification.ErrQuota):
 		return &held{now.Add(quotaWait), Quota}
 	case errors.Is(kind, verification.ErrMaintenance):

@@ -12,6 +12,7 @@ import (
 	"carillon/authz"
 	"carillon/tenant"
 	"carillon/tenant/batch"
+	"carillon/tenant/member"
 	"carillon/tenant/verification"
 )
 
@@ -60,7 +61,7 @@ func TestRowsHaveTheirResults(t *testing.T) {
 	}
 
 	// A person sees the results of what a program ordered, but not the codes.
-	for _, r := range f.rows(t, b, clerk) {
+	for _, r := range f.rows(t, b, f.clerk) {
 		if r.Code != "" {
 			t.Errorf("row %d shows its code", r.Number)
 		}
@@ -198,30 +199,132 @@ func TestADisabledKeyIssuesNothing(t *testing.T) {
 	t.Parallel()
 	f := setUp(t)
 	b := f.create(t, "leaked", many(4))
-	if _, err := f.world.Database.Super().ExecContext(t.Context(), `update api_key set disabled_at = now()`); err != nil {
+	f.do(t, `update api_key set disabled_at = now()`)
+	f.work(t, f.north)
+	f.wantStopped(t, b, 4)
+}
+
+// wantStopped checks that a batch waits for somebody to resume it, with so many rows left,
+// because whoever ordered it may not issue codes.
+func (f *fixture) wantStopped(tb testing.TB, b *batch.Batch, left int) {
+	tb.Helper()
+	p := f.progress(tb, b)
+	if p.State != batch.Paused || p.HeldBecause != batch.Forbidden || p.HeldUntil != nil || p.Counts[batch.Pending] != left {
+		tb.Errorf("the batch is %s because of %q until %v, with %d rows left", p.State, p.HeldBecause, p.HeldUntil, p.Counts[batch.Pending])
+	}
+}
+
+// Whoever may not issue codes any more issues none by a batch that she ordered before, and
+// it does not go on by itself when she may again.
+func TestWhoLosesTheRightStopsIssuing(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct{ lose, regain string }{
+		"suspended":    {`update member set state = 'suspended' where member_id::text = $1`, `update member set state = 'active' where member_id::text = $1`},
+		"deactivated":  {`update member set state = 'deactivated' where member_id::text = $1`, `update member set state = 'active' where member_id::text = $1`},
+		"another role": {`update member set roles = '{analyst}' where member_id::text = $1`, `update member set roles = '{caseworker}' where member_id::text = $1`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f := setUp(t)
+			b, _, err := f.service.Create(t.Context(), f.north, f.clerk, "portal", many(250))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if n, err := f.worker.Turn(t.Context(), f.north); n == 0 || err != nil {
+				t.Fatalf("her first turn: %d rows, %v", n, err)
+			}
+			left := f.progress(t, b).Counts[batch.Pending]
+			f.do(t, c.lose, f.clerk.ID)
+			f.work(t, f.north)
+			f.wantStopped(t, b, left)
+			f.do(t, c.regain, f.clerk.ID)
+			f.world.Advance(time.Hour)
+			f.work(t, f.north)
+			f.wantStopped(t, b, left)
+			if _, err := f.service.Resume(t.Context(), f.north, f.backEnd, b.ID.String()); err != nil {
+				t.Fatal(err)
+			}
+			f.work(t, f.north)
+			f.wantEachOnce(t, b, 250)
+		})
+	}
+}
+
+// Somebody who has left issues nothing, though her groups and her provider would let her.
+func TestWhoIsRemovedStopsIssuing(t *testing.T) {
+	t.Parallel()
+	f := setUp(t)
+	by := f.hire(t, "sam", authz.Analyst, string(authz.Caseworker))
+	b, _, err := f.service.Create(t.Context(), f.north, by, "portal", many(4))
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.do(t, `delete from member where member_id::text = $1`, by.ID)
+	f.work(t, f.north)
+	f.wantStopped(t, b, 4)
+	if _, _, err := f.service.Create(t.Context(), f.north, by, "more", many(4)); !errors.Is(err, member.ErrNotMember) {
+		t.Errorf("she orders more: %v", err)
+	}
+}
+
+// What an identity provider said of somebody counts as long as her session could last.
+func TestClaimedRolesCountForASession(t *testing.T) {
+	t.Parallel()
+	f := setUp(t)
+	by := f.hire(t, "sam", authz.Analyst, string(authz.Caseworker))
+	for _, key := range []string{"early", "late"} {
+		b, _, err := f.service.Create(t.Context(), f.north, by, key, many(2))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if key == "early" {
+			f.work(t, f.north)
+			f.want(t, b, batch.Done, map[batch.State]int{batch.Issued: 2})
+			continue
+		}
+		f.world.Advance(12*time.Hour + time.Second)
+		f.work(t, f.north)
+		f.wantStopped(t, b, 2)
+	}
+}
+
+// A role that comes from a group is lost with the group's.
+func TestRolesOfGroupsAreReadAnew(t *testing.T) {
+	t.Parallel()
+	f := setUp(t)
+	by := f.hire(t, "sam", authz.Analyst)
+	f.do(t, `insert into staff_group (tenant_id, group_id, name, role) values ($1, gen_random_uuid(), 'Tracing', 'caseworker')`, f.north.ID)
+	f.do(t, `insert into staff_group_member (tenant_id, group_id, member_id) select tenant_id, group_id, $1::uuid from staff_group`, by.ID)
+	by.Roles = append(by.Roles, authz.Caseworker)
+	first, _, err := f.service.Create(t.Context(), f.north, by, "first", many(2))
+	if err != nil {
 		t.Fatal(err)
 	}
 	f.work(t, f.north)
-	f.want(t, b, batch.Running, map[batch.State]int{batch.Pending: 4})
-	if p := f.progress(t, b); p.HeldBecause != batch.Forbidden {
-		t.Errorf("held because of %q", p.HeldBecause)
+	f.want(t, first, batch.Done, map[batch.State]int{batch.Issued: 2})
+	second, _, err := f.service.Create(t.Context(), f.north, by, "second", many(2))
+	if err != nil {
+		t.Fatal(err)
 	}
+	f.do(t, `update staff_group set role = null`)
+	f.work(t, f.north)
+	f.wantStopped(t, second, 2)
 }
 
 // A person's batch is worked off in her name.
 func TestAPersonsBatch(t *testing.T) {
 	t.Parallel()
 	f := setUp(t)
-	b, _, err := f.service.Create(t.Context(), f.north, clerk, "portal", many(2))
+	b, _, err := f.service.Create(t.Context(), f.north, f.clerk, "portal", many(2))
 	if err != nil {
 		t.Fatal(err)
 	}
 	f.work(t, f.north)
 	f.want(t, b, batch.Done, map[batch.State]int{batch.Issued: 2})
-	if n := f.count(t, `select count(*) from audit_entry where action = 'code:issue' and actor_id = $1`, clerk.ID); n != 2 {
+	if n := f.count(t, `select count(*) from audit_entry where action = 'code:issue' and actor_id = $1`, f.clerk.ID); n != 2 {
 		t.Errorf("%d entries in her name", n)
 	}
-	if rows := f.rows(t, b, clerk); rows[0].Code == "" {
+	if rows := f.rows(t, b, f.clerk); rows[0].Code == "" {
 		t.Error("she cannot read her code")
 	}
 	if rows := f.rows(t, b, f.backEnd); rows[0].Code != "" {

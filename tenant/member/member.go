@@ -198,8 +198,47 @@ func Authenticate(ctx context.Context, db *tenant.DB, t *tenant.Tenant, who oidc
 	if err != nil {
 		return authz.Subject{}, fmt.Errorf("find member: %w", err)
 	}
-	more := slices.DeleteFunc(append(roles(grouped), roles(who.Roles)...), func(r authz.Role) bool { return r == authz.Owner })
+	more := withoutOwner(append(roles(grouped), roles(who.Roles)...))
 	return authz.Subject{Kind: authz.Person, ID: id.String(), Name: name, Roles: union(roles(given), more)}, nil
+}
+
+const standingSQL = `
+select m.state, m.roles,
+       array(select g.role
+               from staff_group_member i
+               join staff_group g using (tenant_id, group_id)
+              where i.tenant_id = m.tenant_id
+                and i.member_id = m.member_id
+                and g.role is not null
+           order by g.role) as group_roles
+  from member m
+ where m.member_id::text = $1`
+
+// Standing returns the roles that the member with an ID has now, for what is done in her
+// name while she is not there: [ErrNotMember] if there is none, [ErrSuspended] if she may
+// not work now. What her identity provider said of her when she signed in is not among
+// them.
+func Standing(ctx context.Context, tx *tenant.Tx, id string) ([]authz.Role, error) {
+	var found []struct {
+		State      State
+		Roles      pq.StringArray
+		GroupRoles pq.StringArray `db:"group_roles"`
+	}
+	if err := tx.Select(ctx, &found, standingSQL, id); err != nil {
+		return nil, fmt.Errorf("find member: %w", err)
+	}
+	switch {
+	case len(found) == 0:
+		return nil, ErrNotMember
+	case found[0].State != Active:
+		return nil, ErrSuspended
+	}
+	return union(roles(found[0].Roles), withoutOwner(roles(found[0].GroupRoles))), nil
+}
+
+// withoutOwner are roles as groups and providers give them: nobody is an owner by one.
+func withoutOwner(list []authz.Role) []authz.Role {
+	return slices.DeleteFunc(list, func(r authz.Role) bool { return r == authz.Owner })
 }
 
 // seen notes that somebody was here, and at her first time makes the row her own:
