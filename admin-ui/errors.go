@@ -164,6 +164,7 @@ func knownErrors() []known {
 		{verification.ErrInvalidDate, http.StatusUnprocessableEntity, fieldSymptom, "issue.error.date", ""},
 		{verification.ErrUnparsable, http.StatusUnprocessableEntity, fieldSymptom, "issue.error.unreadable", ""},
 		{verification.ErrPhoneInvalid, http.StatusUnprocessableEntity, fieldPhone, "issue.error.phone", ""},
+		{verification.ErrEmailInvalid, http.StatusUnprocessableEntity, fieldEmail, "resend.error.mail", ""},
 		{verification.ErrMissingPhone, http.StatusUnprocessableEntity, fieldPhone, "issue.error.no_phone", ""},
 		{verification.ErrReportedBefore, http.StatusUnprocessableEntity, fieldPhone, "issue.error.reported", ""},
 		{verification.ErrNoProvider, http.StatusUnprocessableEntity, fieldPhone, "issue.error.no_provider", ""},

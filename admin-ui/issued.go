@@ -26,6 +26,7 @@ type issuedPage struct {
 	Live    string // the path to how it stands, for scripts; empty if she may not see that
 	Another string
 	Send    string // the path to sending a message; empty if there are none
+	Mail    string // the same by e-mail
 	Expire  string // the path to ending the code; empty if she may not
 	Type    string
 	// Sent says that a message went out, Unsent that one should have and did not.
@@ -69,6 +70,9 @@ func (s *Server) lead(v *visit, p *issuedPage) {
 	}
 	if v.tenant.Settings.SMSEnabled {
 		p.Send = path + "/send"
+	}
+	if v.tenant.Settings.EmailEnabled {
+		p.Mail = path + "/mail"
 	}
 	if v.may(expireAction) {
 		p.Expire = path + "/expire"

@@ -50,6 +50,7 @@ type foundCode struct {
 	Expires     moment
 	LinkExpires *moment // if the link in a message lives longer
 	Send        string  // the path to sending its message again; empty if it cannot be, or not by her
+	Mail        string  // the same by e-mail
 	Expire      string  // the path to ending it; empty if it cannot be, or not by her
 	Another     string  // the path to a new code, if she may issue one
 }
@@ -126,6 +127,9 @@ func (s *Server) found(v *visit, code verification.Progress) *foundCode {
 	}
 	if f.State == stateUnused && v.may(authz.CodeIssue) && v.tenant.Settings.SMSEnabled {
 		f.Send = v.path("/codes/" + f.ID + "/send")
+	}
+	if f.State == stateUnused && v.may(authz.CodeIssue) && v.tenant.Settings.EmailEnabled {
+		f.Mail = v.path("/codes/" + f.ID + "/mail")
 	}
 	if f.State == stateExpired && v.may(authz.CodeIssue) {
 		f.Another = v.path("/codes/new")

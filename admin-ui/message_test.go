@@ -53,7 +53,7 @@ func TestHowACodeStands(t *testing.T) {
 	id := form.Get("code_id")
 	stands := func() (state struct {
 		State, Label, Message, MessageAdvice, Refusal string
-		Over                                 bool
+		Over                                          bool
 	},
 	) {
 		t.Helper()
@@ -115,6 +115,31 @@ func TestAMessageIsSentAgain(t *testing.T) {
 	send("+12065550142", "").wants(422, "Send the code by text message").contains("used already")
 	w.get(ask.url.Path).wants(200, "Look up a code").contains("Used")
 	w.post("/portal/north-shore/codes/"+uuid.NewString()+"/send", nil).wants(404, "Look up a code")
+}
+
+// A code goes by e-mail where the authority wants that, to an address that is entered for it.
+func TestACodeIsSentByMail(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.codes.Samples = twoTexts()
+	w.signIn(caseworker)
+	w.post(newPath, w.filledIn("phone", "")).wants(200, "Verification code issued").lacks("Send by e-mail")
+	w.staff.Tenants[0].Settings.EmailEnabled = true
+	form := w.filledIn("phone", "")
+	ask := w.get(w.post(newPath, form).link("Send by e-mail")).wants(200, "Send the code by e-mail")
+	send := func(address, text string) *page {
+		return w.post(ask.url.Path, map[string][]string{"email": {address}, "message_text": {text}})
+	}
+	send("", "").wants(422, "Send the code by e-mail").contains("Enter the e-mail address").marks(`href="#email"`)
+	send("invalid", "es/Clinic").wants(422, "Send the code by e-mail").contains("Enter one e-mail address").
+		marks(`value="invalid"`).marks(`<option value="es/Clinic" selected>`)
+	send("alex@example.com", "es/Clinic").wants(200, "Look up a code").contains("The message is on its way.")
+	send("alex@example.com", "new/x").wants(200, "The code has new digits").contains("The message is on its way.")
+	if n := len(w.codes.Resent); n != 2 || w.codes.Resent[0].Email != "alex@example.com" || w.codes.Resent[0].Phone != "" {
+		t.Errorf("%d messages", n)
+	}
+	w.codes.Claim(form.Get("code_id"))
+	w.get(ask.url.Path).wants(200, "Look up a code").contains("Used").lacks("Send by e-mail")
 }
 
 // A code that somebody reads out leads to how it stands, and is never in a URL; searching

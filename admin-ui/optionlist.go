@@ -86,6 +86,7 @@ func optionGroups() []optionGroup {
 		}},
 		{"messages", "options.messages", "options.messages.lead", false, []option{
 			ofFlag("sms", "option.sms", "option.sms.meaning", "option.sms.effect"),
+			ofFlag("email", "option.email", "option.email.meaning", "option.email.effect"),
 			ofText("sms-country", "option.sms_country", "option.sms_country.meaning", "option.sms_country.bounds", "option.sms_country.effect"),
 			{name: "sms-signing", label: "option.sms_signing", meaning: "option.sms_signing.meaning", kind: signingOption, effect: "option.sms_signing.effect"},
 			ofText("quiet-from", "option.quiet_from", "option.quiet_from.meaning", "option.clock.bounds", "option.quiet.effect"),

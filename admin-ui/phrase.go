@@ -164,6 +164,8 @@ func (c *catalogue) failure(class message.Class) string {
 	switch class {
 	case message.Invalid:
 		return c.text("failure.number")
+	case message.Address:
+		return c.text("failure.address")
 	case message.Landline:
 		return c.text("failure.landline")
 	case message.OptedOut:

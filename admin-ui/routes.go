@@ -197,8 +197,10 @@ func (s *Server) codeRoutes() []route {
 		staffed("GET /portal/:tenant/codes", authz.CodeRead, limitPortal, s.lookUpCode),
 		staffed("POST /portal/:tenant/codes", authz.CodeRead, limitSearch, s.findCode),
 		staffed("GET /portal/:tenant/codes/:id/state", authz.CodeRead, limitPortal, s.showState),
-		staffed("GET /portal/:tenant/codes/:id/send", authz.CodeIssue, limitPortal, s.askResend),
-		staffed("POST /portal/:tenant/codes/:id/send", authz.CodeIssue, limitIssue, s.resend),
+		staffed("GET /portal/:tenant/codes/:id/send", authz.CodeIssue, limitPortal, s.askText),
+		staffed("POST /portal/:tenant/codes/:id/send", authz.CodeIssue, limitIssue, s.sendText),
+		staffed("GET /portal/:tenant/codes/:id/mail", authz.CodeIssue, limitPortal, s.askMail),
+		staffed("POST /portal/:tenant/codes/:id/mail", authz.CodeIssue, limitIssue, s.sendMail),
 		staffed("GET /portal/:tenant/codes/:id/expire", authz.CodeExpire, limitPortal, s.confirmExpiry),
 		staffed("POST /portal/:tenant/codes/:id/expire", authz.CodeExpire, limitPortal, s.expireCode),
 	}

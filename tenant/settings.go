@@ -60,6 +60,8 @@ type Settings struct {
 	SMSEnabled  bool
 	SMSCountry  string
 	SMSTemplate string
+	// EmailEnabled says whether staff may send a code by e-mail.
+	EmailEnabled bool
 	// GenerateSMS lets admin keys take a message's text instead of having it sent.
 	GenerateSMS bool
 	// SMSSigning says whether messages are signed (§7.3).
@@ -99,7 +101,7 @@ select issuer, audience, certificate_seconds, token_seconds, test_types, require
        self_report, self_report_page, self_report_block_seconds, self_report_free_seconds,
        device_networks::text[], admin_networks::text[], portal_networks::text[],
        quota_enforced, quota_factor,
-       sms_enabled, sms_country, sms_template, generate_sms, sms_signing,
+       sms_enabled, sms_country, sms_template, email_enabled, generate_sms, sms_signing,
        language, time_zone, quiet_from, quiet_until,
        truncate_seconds, release_same_day
   from tenant_setting`
@@ -130,6 +132,7 @@ type settingsRow struct {
 	QuotaEnforced          bool           `db:"quota_enforced"`
 	QuotaFactor            float64        `db:"quota_factor"`
 	SMSEnabled             bool           `db:"sms_enabled"`
+	EmailEnabled           bool           `db:"email_enabled"`
 	SMSCountry             string         `db:"sms_country"`
 	SMSTemplate            string         `db:"sms_template"`
 	GenerateSMS            bool           `db:"generate_sms"`
@@ -174,7 +177,8 @@ func (row settingsRow) settings() (Settings, error) {
 		SelfReportBlock: seconds(row.SelfReportBlockSeconds), SelfReportFree: seconds(row.SelfReportFreeSeconds),
 		DeviceNetworks: device, AdminNetworks: admin, PortalNetworks: portal,
 		QuotaEnforced: row.QuotaEnforced, QuotaFactor: row.QuotaFactor,
-		SMSEnabled: row.SMSEnabled, SMSCountry: row.SMSCountry, SMSTemplate: row.SMSTemplate,
+		EmailEnabled: row.EmailEnabled,
+		SMSEnabled:   row.SMSEnabled, SMSCountry: row.SMSCountry, SMSTemplate: row.SMSTemplate,
 		GenerateSMS: row.GenerateSMS, SMSSigning: row.SMSSigning,
 		Language: row.Language, TimeZone: row.TimeZone, QuietFrom: row.QuietFrom, QuietUntil: row.QuietUntil,
 		Truncate: seconds(row.TruncateSeconds), ReleaseSameDay: row.ReleaseSameDay,

@@ -160,7 +160,9 @@ func (c *Codes) Resend(_ context.Context, t *tenant.Tenant, _ authz.Subject, r v
 		return nil, err
 	case found.status.Claimed:
 		return nil, verification.ErrAlreadyClaimed
-	case r.Phone == "":
+	case r.Email == "invalid":
+		return nil, verification.ErrEmailInvalid
+	case r.Phone == "" && r.Email == "":
 		return nil, verification.ErrMissingPhone
 	case r.Phone == "invalid":
 		return nil, verification.ErrPhoneInvalid

@@ -44,6 +44,7 @@ func (d department) spec(o Options) onboarding.Spec {
 		MinRecords:        1000, PaddingRange: 100,
 		ReleaseSameDay: true,
 		SMSEnabled:     true,
+		EmailEnabled:   true,
 	}
 }
 

@@ -107,6 +107,8 @@ var examples = map[string]example{
 	"POST /portal/:tenant/codes":                        {form: url.Values{"id": {"12345678"}}},
 	"GET /portal/:tenant/codes/:id/state":               {objects: []string{"code"}},
 	"GET /portal/:tenant/codes/:id/send":                {objects: []string{"code"}},
+	"GET /portal/:tenant/codes/:id/mail":                {objects: []string{"code"}},
+	"POST /portal/:tenant/codes/:id/mail":               {objects: []string{"code"}, form: url.Values{"email": {"alex@example.com"}}},
 	"POST /portal/:tenant/codes/:id/send":               {objects: []string{"code"}, form: url.Values{"phone": {"+12065550100"}}},
 	"GET /portal/:tenant/codes/:id/expire":              {objects: []string{"code"}},
 	"POST /portal/:tenant/codes/:id/expire":             {objects: []string{"code"}},

@@ -28,7 +28,7 @@ func (s *Service) post(db *tenant.DB) (*post, error) {
 	keys := key.NewRing(db, s.config.Root)
 	r, err := provider.NewRouter(provider.Config{
 		DB: db, Keys: keys, Networks: provider.NewNetworks(s.config.Loopback),
-		Platform: s.config.SMS, Fallback: s.config.Sender, BaseURL: s.config.BaseURL,
+		Platform: s.config.SMS, Fallback: s.config.Sender, Mail: s.config.Mail, BaseURL: s.config.BaseURL,
 		Log: s.config.Log, Now: s.config.Now,
 	})
 	if err != nil {

@@ -5,10 +5,11 @@ import "errors"
 // Class is why a message was not sent or did not arrive, as far as anybody knows.
 type Class string
 
-// The classes. The first ones are about the recipient's number, so that another
+// The classes. The first ones are about the recipient, so that another
 // provider would fare no better.
 const (
 	Invalid     Class = "invalid-number"
+	Address     Class = "invalid-address"
 	Landline    Class = "landline"
 	OptedOut    Class = "opted-out"
 	Unreachable Class = "unreachable"
@@ -27,7 +28,7 @@ const (
 // Classes are all of them.
 func Classes() []Class {
 	return []Class{
-		Invalid, Landline, OptedOut, Unreachable, Filtered, Region, QueueFull,
+		Invalid, Address, Landline, OptedOut, Unreachable, Filtered, Region, QueueFull,
 		Unavailable, Rejected, NoProvider, Unsigned, Expired, Uncertain, Other,
 	}
 }
@@ -37,6 +38,8 @@ func (c Class) Advice() string {
 	switch c {
 	case Invalid:
 		return "The number does not exist. Ask for it again."
+	case Address:
+		return "The mail address does not exist. Ask for it again."
 	case Landline:
 		return "The number is a landline, which takes no text messages. Ask for a mobile number, or read the code out."
 	case OptedOut:
@@ -70,7 +73,7 @@ func (c Class) Advice() string {
 
 // aboutRecipient reports whether another provider, or another try, would fail alike.
 func (c Class) aboutRecipient() bool {
-	return c == Invalid || c == Landline || c == OptedOut
+	return c == Invalid || c == Address || c == Landline || c == OptedOut
 }
 
 // passing reports whether the same provider may succeed a little later.

@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -22,7 +23,8 @@ import (
 
 // Message is one text message. It prints and logs as a fixed word.
 type Message struct {
-	// To is the recipient's number in E.164 form, as [ParsePhone] returns it.
+	// To is the recipient's number in E.164 form, as [ParsePhone] returns it, or one mail
+	// address.
 	To string
 	// Body must reach the phone byte for byte.
 	Body string
@@ -31,6 +33,9 @@ type Message struct {
 	// Code says which code the message carries.
 	Code Code
 }
+
+// ByMail reports whether the message goes to a mail address.
+func (m Message) ByMail() bool { return strings.Contains(m.To, "@") }
 
 // Code is what is known of the code in a message: providers that write their own
 // texts are told (§5.3), and receipts are kept under its ID.

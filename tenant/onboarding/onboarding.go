@@ -45,6 +45,8 @@ type Spec struct {
 	ReleaseSameDay bool
 	// SMSEnabled lets codes be sent by text message.
 	SMSEnabled bool
+	// EmailEnabled lets staff send a code by e-mail.
+	EmailEnabled bool
 	// Language is the authority's own, a BCP 47 tag, empty for English; SMSCountry the
 	// ISO 3166-1 code of the telephone numbers that name none, empty for US.
 	Language, SMSCountry string
@@ -154,8 +156,8 @@ values ($1, $2, $3, $4, $5, $6)`
 	insertSettingSQL = `
 insert into tenant_setting
        (tenant_id, issuer, audience, sms_enabled, truncate_seconds, release_same_day, language, sms_country,
-        quota_enforced, quota_factor)
-values (current_tenant(), $1, $2, $3, $4, $5, $6, $7, $8, $9)`
+        quota_enforced, quota_factor, email_enabled)
+values (current_tenant(), $1, $2, $3, $4, $5, $6, $7, $8, $9, $10)`
 
 	insertConfigSQL = `
 insert into export_config
@@ -177,7 +179,7 @@ func insert(ctx context.Context, tx *tenant.Tx, id tenant.ID, s Spec, now time.T
 		factor = spare
 	}
 	_, err = tx.Exec(ctx, insertSettingSQL, s.Issuer, s.Audience, s.SMSEnabled, whole(s.Truncate), s.ReleaseSameDay,
-		s.Language, s.SMSCountry, s.Limited, factor)
+		s.Language, s.SMSCountry, s.Limited, factor, s.EmailEnabled)
 	if err != nil {
 		return err
 	}

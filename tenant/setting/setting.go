@@ -97,6 +97,7 @@ func List() []Setting {
 		{"quota-factor", "what multiplies the forecast budget, 0.10 to 100", "1.00", "quota_factor", factor},
 
 		{"sms", "whether codes are sent by text message", "off", "sms_enabled", flag},
+		{"email", "whether staff may send a code by e-mail", "off", "email_enabled", flag},
 		{"sms-country", "country whose way of writing telephone numbers is understood, as US", "US", "sms_country", text},
 		{"sms-template", "text of messages, up to 800 bytes, with the code's place marked", "Your exposure notification code: [longcode]. It expires in [longexpires] hours.", "sms_template", text},
 		{"generate-sms", "whether admin keys may take a message's text instead of having it sent", "off", "generate_sms", flag},

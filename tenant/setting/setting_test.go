@@ -25,7 +25,7 @@ var another = map[string]string{
 	"device-networks": "192.0.2.0/24,2001:db8::/32", "admin-networks": "198.51.100.7/32", "portal-networks": "203.0.113.0/28",
 	"quota-enforced": "on", "quota-factor": "1.50",
 	"sms": "on", "sms-country": "DE", "sms-template": "Your code is [code], for [expires] minutes", "generate-sms": "on",
-	"sms-signing": "closed", "language": "es-419", "time-zone": "America/Chicago", "quiet-from": "21:30", "quiet-until": "08:00",
+	"sms-signing": "closed", "email": "on", "language": "es-419", "time-zone": "America/Chicago", "quiet-from": "21:30", "quiet-until": "08:00",
 	"certificate-life": "10m0s", "token-life": "36h0m0s",
 }
 

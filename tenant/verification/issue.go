@@ -167,7 +167,7 @@ func (s *Service) storeWith(ctx context.Context, o *order, live []key.Secret, bo
 // refuseUnprovided applies rule 9 of §4.2 where it takes a look at the tenant's
 // providers.
 func (s *Service) refuseUnprovided(ctx context.Context, o *order) error {
-	if !o.messaged() || o.generate {
+	if o.phone == "" || o.generate {
 		return nil
 	}
 	provided, err := s.provided(ctx, o.tenant)

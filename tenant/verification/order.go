@@ -1,6 +1,7 @@
 package verification
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"math"
@@ -58,7 +59,8 @@ type order struct {
 	testTypeSent  string
 	symptomDate   date
 	testDate      date
-	phone         string // E.164
+	phone         string // E.164; empty if no text message is sent
+	mail          string // the address that the message goes to instead; empty for none
 	templateLabel string
 	language      string
 	externalID    string
@@ -73,18 +75,18 @@ type order struct {
 }
 
 // messaged reports whether a message carries the codes.
-func (o *order) messaged() bool { return o.phone != "" }
+func (o *order) messaged() bool { return o.phone != "" || o.mail != "" }
 
 // deferred reports whether the message is left to the outbox.
 func (o *order) deferred() bool { return o.later && o.messaged() && !o.generate }
 
-// message is what goes to the phone.
+// message is what goes to the person.
 func (o *order) message(text string, i *Issued) message.Message {
 	purpose := message.Report
 	if o.testType == certificate.UserReport {
 		purpose = message.UserReport
 	}
-	return message.Message{To: o.phone, Body: text, Purpose: purpose, Code: message.Code{
+	return message.Message{To: cmp.Or(o.phone, o.mail), Body: text, Purpose: purpose, Code: message.Code{
 		ID: o.id, Short: i.Code, ExpiresAt: i.ExpiresAt, LongExpiresAt: i.LongExpiresAt,
 	}}
 }

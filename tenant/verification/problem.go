@@ -18,6 +18,8 @@ var (
 	ErrInvalidDate = errors.New("date outside window")
 	// ErrPhoneInvalid: the telephone number cannot be read (phone_number_invalid).
 	ErrPhoneInvalid = errors.New("telephone number invalid")
+	// ErrEmailInvalid: not one mail address (no code of the protocol's: staff alone send so).
+	ErrEmailInvalid = errors.New("mail address invalid")
 	// ErrMissingPhone: a user report needs a number (missing_phone).
 	ErrMissingPhone = errors.New("telephone number missing")
 	// ErrMissingNonce: a self-report needs a nonce of [NonceSize] bytes (missing_nonce).
@@ -72,7 +74,7 @@ var (
 // Sentinels lists the errors that callers may tell apart.
 func Sentinels() []error {
 	return []error{
-		ErrMaintenance, ErrUnparsable, ErrMissingDate, ErrInvalidDate, ErrPhoneInvalid, ErrMissingPhone,
+		ErrMaintenance, ErrUnparsable, ErrMissingDate, ErrInvalidDate, ErrPhoneInvalid, ErrEmailInvalid, ErrMissingPhone,
 		ErrMissingNonce, ErrReportedBefore,
 		ErrNothingToGenerate, ErrNoProvider, ErrUUIDExists, ErrInvalidTestType,
 		ErrUnsupportedTestType, ErrQuota, ErrBatchDisabled, ErrBatchSize, ErrNoFreeCode, ErrSMSFailed, ErrSMSQueueFull,

@@ -19,6 +19,7 @@ import (
 	"carillon/tenant"
 	"carillon/tenant/audit"
 	"carillon/tenant/key"
+	"carillon/tenant/mail"
 	"carillon/tenant/message"
 	"carillon/tenant/message/outbox"
 	"carillon/tenant/message/template"
@@ -29,20 +30,22 @@ type ResendRequest struct {
 	UUID string
 	// Phone is needed if the message is not kept any more; nobody remembers the number.
 	Phone string
+	// Email is the mail address to send to instead of a number; nobody remembers it either.
+	Email string
 	// SMSTemplateLabel and Language choose the text, if it has to be written again.
 	SMSTemplateLabel, Language string
 }
 
-// Format hides the telephone number.
+// Format hides the recipient.
 func (ResendRequest) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, hidden) }
 
-// LogValue hides the telephone number.
+// LogValue hides the recipient.
 func (ResendRequest) LogValue() slog.Value { return slog.StringValue(hidden) }
 
 // Resend has the message of an open code sent again through the outbox, without
 // issuing a code or spending quota.
 //
-// Without a telephone number, the message that failed is sent as it is, if it is still
+// Without a recipient, the message that failed is sent as it is, if it is still
 // kept: [ErrMissingPhone] if not. With one, a message is written anew: the code gets
 // fresh long digits with a fresh life under the same UUID, and those of the message
 // before do not work any more. The short code stays, unless the text names it or its
@@ -67,8 +70,11 @@ func (s *Service) Resend(ctx context.Context, t *tenant.Tenant, by authz.Subject
 	if err != nil {
 		return nil, err
 	}
+	if err := refuseMail(t, r.Email); err != nil {
+		return nil, err
+	}
 	a := &again{order: &order{
-		tenant: t, by: by, at: s.clock(), id: code, phone: phone, templateLabel: r.SMSTemplateLabel, language: r.Language,
+		tenant: t, by: by, at: s.clock(), id: code, phone: phone, mail: r.Email, templateLabel: r.SMSTemplateLabel, language: r.Language,
 	}}
 	if err := s.prepare(ctx, a); err != nil {
 		return nil, err
@@ -81,6 +87,19 @@ func (s *Service) Resend(ctx context.Context, t *tenant.Tenant, by authz.Subject
 		return nil, err
 	}
 	return a.issued, nil
+}
+
+// refuseMail refuses what is no mail address, and any if the tenant wants none.
+func refuseMail(t *tenant.Tenant, address string) error {
+	switch {
+	case address == "":
+		return nil
+	case !t.Settings.EmailEnabled:
+		return refuse(ErrNoProvider, "codes are not sent by e-mail")
+	case !mail.IsAddress(address):
+		return refuse(ErrEmailInvalid, "invalid mail address")
+	}
+	return nil
 }
 
 // again is the order of a code that exists.

@@ -148,3 +148,35 @@ func TestResendRefuses(t *testing.T) {
 	_, err := service.Resend(t.Context(), f.north, backEnd, verification.ResendRequest{UUID: id, Phone: phone})
 	wantProblem(t, err, verification.ErrCodeExpired, "")
 }
+
+// A message may go to a mail address, if the tenant wants that; nothing but the sealed
+// message ever has the address.
+func TestResendByMail(t *testing.T) {
+	t.Parallel()
+	f := setUp(t)
+	north := with(f.north, func(s *tenant.Settings) { s.SMSTemplate, s.EmailEnabled = "[longcode]", true })
+	service, dispatcher := f.resender()
+	i := f.issue(t, north, verification.IssueRequest{})
+	request := verification.ResendRequest{UUID: i.ID.String(), Email: "alex@example.com"}
+	_, err := service.Resend(t.Context(), f.north, caseworker, request)
+	wantProblem(t, err, verification.ErrNoProvider, "")
+	for _, bad := range []string{"alex", "alex@example.com, sam@example.com", "Alex <alex@example.com>", "alex@example.com\r\nBcc: sam@example.com"} {
+		_, err := service.Resend(t.Context(), north, caseworker, verification.ResendRequest{UUID: i.ID.String(), Email: bad})
+		wantProblem(t, err, verification.ErrEmailInvalid, "")
+	}
+	_, err = service.Resend(t.Context(), north, stranger, request)
+	if !errors.Is(err, authz.ErrForbidden) {
+		t.Errorf("by somebody who may not: %v", err)
+	}
+	if _, err := service.Resend(t.Context(), north, caseworker, request); err != nil {
+		t.Fatal(explain(err))
+	}
+	if _, err := dispatcher.Turn(t.Context(), north); err != nil {
+		t.Fatal(err)
+	}
+	sent := f.sms.Delivered()
+	if len(sent) != 1 || sent[0].To != request.Email {
+		t.Fatalf("%d messages", len(sent))
+	}
+	f.verify(t, north, sent[0].Body)
+}

@@ -15,6 +15,7 @@ import (
 	"carillon/authz"
 	"carillon/tenant"
 	"carillon/tenant/key"
+	"carillon/tenant/mail"
 	"carillon/tenant/message"
 	"carillon/tenant/message/delivery"
 	"carillon/tenant/message/messagetest"
@@ -39,6 +40,7 @@ type fixture struct {
 	north, south  *tenant.Tenant
 	first, second *providertest.Server
 	fallback      *messagetest.Sender
+	mail          mail.Sender // nil for none
 	router        *provider.Router
 	issuer        *verification.Service
 	log           *bytes.Buffer
@@ -61,7 +63,7 @@ func (f *fixture) restart(t *testing.T, platform *provider.Settings) {
 	keys := key.NewRing(f.world.Issuer, f.world.Root)
 	var err error
 	f.router, err = provider.NewRouter(provider.Config{
-		DB: f.world.Issuer, Keys: keys, Networks: provider.NewNetworks(true), Platform: platform, Fallback: f.fallback,
+		DB: f.world.Issuer, Keys: keys, Networks: provider.NewNetworks(true), Platform: platform, Fallback: f.fallback, Mail: f.mail,
 		BaseURL: base, Log: slog.New(slog.NewJSONHandler(f.log, nil)), Now: f.world.Now,
 	})
 	if err != nil {
@@ -404,4 +406,59 @@ func TestPace(t *testing.T) {
 	if class(err) != "queue-full true " || f.first.Asked() != 1 {
 		t.Errorf("%s after %d requests", class(err), f.first.Asked())
 	}
+}
+
+// What goes to a mail address goes through the mail server alone, under the authority's
+// name and nothing else.
+func TestAMessageGoesByMail(t *testing.T) {
+	t.Parallel()
+	f := setUp(t)
+	f.set(t, f.north, 1, twilio(f.first))
+	box := mail.NewBox(f.world.Now)
+	f.byMail(t, box)
+	m := message.Message{To: "alex@example.com", Body: "Your code", Purpose: message.Report, Code: f.code(t, f.north)}
+	if err := f.router.Send(t.Context(), f.north, m); err != nil {
+		t.Fatal(err)
+	}
+	letters := box.List()
+	if len(letters) != 1 || letters[0].Letter != (mail.Letter{To: m.To, Subject: f.north.Name, Text: "Your code\n"}) {
+		t.Errorf("%d letters", len(letters))
+	}
+	if got := f.state(t, f.north, m.Code); got != "mail sent" || f.first.Asked() != 0 {
+		t.Errorf("recorded as %q, %d text messages", got, f.first.Asked())
+	}
+	if strings.Contains(f.log.String(), "alex") {
+		t.Error("the log names the recipient")
+	}
+}
+
+// A letter that the server does not take for its address is not tried again; of one that
+// may have been sent, nobody says that it was not.
+func TestWhyALetterWasNotSent(t *testing.T) {
+	t.Parallel()
+	f := setUp(t)
+	for want, sender := range map[string]mail.Sender{
+		"mail failed invalid-address": refusing{mail.ErrRecipient},
+		"mail failed uncertain":       refusing{mail.ErrUnavailable},
+	} {
+		f.byMail(t, sender)
+		m := message.Message{To: "alex@example.com", Body: "Your code", Purpose: message.Report, Code: f.code(t, f.north)}
+		if err := f.router.Send(t.Context(), f.north, m); err == nil {
+			t.Errorf("%s: sent", want)
+		}
+		if got := f.state(t, f.north, m.Code); got != want {
+			t.Errorf("recorded as %q, want %q", got, want)
+		}
+	}
+}
+
+type refusing struct{ err error }
+
+func (r refusing) Send(context.Context, mail.Letter) error { return r.err }
+
+// byMail is restart with a mail server.
+func (f *fixture) byMail(t *testing.T, sender mail.Sender) {
+	t.Helper()
+	f.mail = sender
+	f.restart(t, nil)
 }

@@ -14,6 +14,7 @@ import (
 	"carillon/tenant"
 	"carillon/tenant/cache"
 	"carillon/tenant/key"
+	"carillon/tenant/mail"
 	"carillon/tenant/message"
 	"carillon/tenant/message/delivery"
 )
@@ -30,6 +31,8 @@ type Config struct {
 	Platform *Settings
 	// Fallback takes their messages if there is no Platform; nil is [message.None].
 	Fallback message.Sender
+	// Mail takes what goes to mail addresses; nil for nobody.
+	Mail mail.Sender
 	// BaseURL is how the world reaches this service, without a trailing slash; empty
 	// for no receipts.
 	BaseURL string
@@ -83,6 +86,9 @@ func (o own) send(ctx context.Context, m message.Message, _ string) error {
 func NewRouter(c Config) (*Router, error) {
 	if c.Fallback == nil {
 		c.Fallback = message.None{}
+	}
+	if c.Mail == nil {
+		c.Mail = mail.None{}
 	}
 	r := &Router{c: c, paces: cache.NewAged[string, *rate.Limiter](routesKept, pacesKept)}
 	if c.Platform != nil {
@@ -149,6 +155,14 @@ func (r *Router) linesOf(ctx context.Context, id tenant.ID) ([]line, error) {
 	return lines, err
 }
 
+// linesFor are the ways that a message may take.
+func (r *Router) linesFor(ctx context.Context, t *tenant.Tenant, m message.Message) ([]line, error) {
+	if m.ByMail() {
+		return []line{{name: mailName, carrier: letters{r.c.Mail, t.Name}}}, nil
+	}
+	return r.linesOf(ctx, t.ID)
+}
+
 // Provided reports whether there is anybody to send the tenant's messages.
 func (r *Router) Provided(ctx context.Context, t *tenant.Tenant) (bool, error) {
 	if r.hasFallback() || r.platform != nil {
@@ -167,7 +181,7 @@ func (r *Router) hasFallback() bool {
 // take it and not because of the recipient, to the second. What became of it is
 // recorded under its code. An error is a [*message.Failure].
 func (r *Router) Send(ctx context.Context, t *tenant.Tenant, m message.Message) error {
-	lines, err := r.linesOf(ctx, t.ID)
+	lines, err := r.linesFor(ctx, t, m)
 	if err != nil {
 		r.c.Log.ErrorContext(ctx, "no message providers", slog.String("tenant", string(t.Slug)), slog.Any("error", err))
 		return failure(message.Unavailable, true)

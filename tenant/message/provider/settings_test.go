@@ -54,7 +54,7 @@ func TestSettingsAreChecked(t *testing.T) {
 		good("twilio", `{`+account+`,"api":"https://sms.example"}`, "t"),
 		good("webhook", `{"url":"https://health.example/hook"}`, "123456789012"),
 		good("smtp", `{"host":"mail.example","from":"codes@health.example","to":"[digits]@sms.example"}`, ""),
-		good("smtp", `{"host":"mail.example","port":465,"user":"u","from":"codes@health.example"}`, "p"),
+		good("smtp", `{"host":"mail.example","port":465,"user":"u","from":"codes@health.example","to":"[number]@sms.example"}`, "p"),
 	} {
 		if err := public.Check(s); err != nil {
 			t.Errorf("%s %s: %v", s.Kind, s.Options, err)
@@ -67,10 +67,11 @@ func TestSettingsAreChecked(t *testing.T) {
 		good("twilio", `{`+account+`,"token":"t"}`, "t"), good("twilio", `not JSON`, "t"),
 		good("webhook", `{"url":"https://health.example/hook"}`, "12345678901"), good("webhook", `{"url":"http://health.example/"}`, "123456789012"),
 		good("webhook", `{"url":""}`, "123456789012"),
-		good("smtp", `{"host":"","from":"codes@health.example"}`, ""), good("smtp", `{"host":"mail.example","from":"codes"}`, ""),
+		good("smtp", `{"host":"","from":"codes@health.example","to":"[digits]@sms.example"}`, ""), good("smtp", `{"host":"mail.example","from":"codes","to":"[digits]@sms.example"}`, ""),
+		good("smtp", `{"host":"mail.example","from":"c@h.example"}`, ""),
 		good("smtp", `{"host":"mail.example","from":"c@h.example","to":"all@sms.example"}`, ""),
-		good("smtp", `{"host":"mail.example","from":"c@h.example","user":"u"}`, ""),
-		good("smtp", `{"host":"a b","from":"c@h.example"}`, ""),
+		good("smtp", `{"host":"mail.example","from":"c@h.example","user":"u","to":"[digits]@sms.example"}`, ""),
+		good("smtp", `{"host":"a b","from":"c@h.example","to":"[digits]@sms.example"}`, ""),
 		{Kind: "webhook", Options: json.RawMessage(`{"url":"https://health.example/hook"}`), Secret: "123456789012", PerMinute: -1},
 	} {
 		for _, n := range []provider.Networks{public, dev} {

@@ -13,8 +13,7 @@ import (
 	"carillon/tenant/message"
 )
 
-// SMTPOptions are those of a mail server: a gateway that turns mail into text messages,
-// or, for recipients that are mail addresses, any server.
+// SMTPOptions are those of a mail server: a gateway that turns mail into text messages.
 type SMTPOptions struct {
 	Host string `json:"host"`
 	// Port is 25, 465 (TLS from the start), 587 or 2525; zero is 587. The connection is
@@ -26,7 +25,7 @@ type SMTPOptions struct {
 	From string `json:"from"`
 	// To makes an address of a number: [number] becomes its E.164 form, [digits] the
 	// same without the plus.
-	To string `json:"to,omitempty"`
+	To string `json:"to"`
 	// Subject of every message; many gateways want none.
 	Subject string `json:"subject,omitempty"`
 }
@@ -50,7 +49,7 @@ func (n Networks) newSMTP(s Settings) (*smtp, error) {
 		return nil, fmt.Errorf("%w: %w", ErrSettings, wrong)
 	case badFrom != nil:
 		return nil, fmt.Errorf("%w: from is not a mail address", ErrSettings)
-	case o.To != "" && (badTo != nil || !strings.Contains(o.To, "[number]") && !strings.Contains(o.To, "[digits]")):
+	case badTo != nil || !strings.Contains(o.To, "[number]") && !strings.Contains(o.To, "[digits]"):
 		return nil, fmt.Errorf("%w: to is not a mail address with [number] or [digits]", ErrSettings)
 	case strings.ContainsAny(o.Subject, "\r\n"):
 		return nil, fmt.Errorf("%w: subject has more than one line", ErrSettings)
@@ -58,12 +57,8 @@ func (n Networks) newSMTP(s Settings) (*smtp, error) {
 	return &smtp{options: o, client: func() (*gomail.Client, error) { return server.Client(n.mail) }}, nil
 }
 
-// address fills a number into the pattern of addresses. A recipient that is a mail
-// address is one already.
+// address fills a number into the pattern of addresses.
 func address(pattern, to string) string {
-	if strings.Contains(to, "@") {
-		return to
-	}
 	return strings.NewReplacer("[number]", to, "[digits]", strings.TrimPrefix(to, "+")).Replace(pattern)
 }
 

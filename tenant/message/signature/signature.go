@@ -37,7 +37,7 @@ func New(keys *key.Ring, random io.Reader, missed func(), log *slog.Logger, now 
 // An error is a [*message.Failure] of the class unsigned: the tenant sends nothing
 // unsigned.
 func (s *Signer) Sign(ctx context.Context, t *tenant.Tenant, m message.Message) (message.Message, error) {
-	if t.Settings.SMSSigning != tenant.SigningOpen && t.Settings.SMSSigning != tenant.SigningClosed {
+	if m.ByMail() || t.Settings.SMSSigning != tenant.SigningOpen && t.Settings.SMSSigning != tenant.SigningClosed {
 		return m, nil
 	}
 	text, err := s.text(ctx, t, m)
