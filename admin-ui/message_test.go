@@ -74,7 +74,7 @@ func TestHowACodeStands(t *testing.T) {
 	}
 	w.get("/portal/north-shore/codes?id="+id).wants(200, "Look up a code").contains("The number is a landline")
 	for cause, words := range map[verification.Cause]string{
-		verification.CauseExpired: "it had ended", verification.CauseUsed: "it had been used before",
+		verification.CauseExpired: "the code had ended", verification.CauseUsed: "the code had been used before",
 		verification.CauseType: "does not know this kind", verification.CauseNonce: "only on the phone that asked",
 	} {
 		w.codes.Refuse(id, verification.Refusal{Cause: cause, At: w.clock()})

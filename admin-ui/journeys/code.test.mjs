@@ -10,6 +10,44 @@ async function issue(page) {
   await page.locator(".code__digits").waitFor();
 }
 
+/** What a phone does with a code that somebody entered. */
+async function tryCode(code) {
+  const answer = await fetch(`${ours.deviceBase}api/verify`, {
+    method: "POST",
+    headers: { "Content-Type": "application/json", "X-API-Key": ours.deviceKey },
+    body: JSON.stringify({ code, accept: ["confirmed"], padding: "" }),
+  });
+  return answer.status;
+}
+
+test("a code goes by e-mail to an address that is not kept", async () => {
+  const browser = await launch();
+  try {
+    const { page, faults } = await open(browser);
+    await issue(page);
+    await page.getByRole("link", { name: "Send by e-mail" }).click();
+    await page.getByRole("button", { name: "Send message" }).click();
+    await page.getByRole("link", { name: "Enter the e-mail address" }).waitFor();
+    const to = `caller-${Date.now()}@example.com`;
+    await page.getByLabel("E-mail address").fill(to);
+    await check(page, "send-by-mail", "Send the code by e-mail");
+    await page.keyboard.press("Enter");
+    await page.getByText("The message is on its way.").waitFor();
+    assert.ok(!(await page.content()).includes(to));
+    const mailbox = `${new URL(ours.portalURL).origin}/dev/mailbox.json`;
+    let letter;
+    for (let tries = 0; letter === undefined; tries++) {
+      assert.ok(tries < 40, "no letter came");
+      await new Promise((resolve) => setTimeout(resolve, 250));
+      letter = (await (await page.request.get(mailbox)).json())?.find((l) => l.To === to);
+    }
+    assert.equal(letter.Subject, ours.name);
+    assert.deepEqual(faults, []);
+  } finally {
+    await browser.close();
+  }
+});
+
 test("an expired code leaves the screen", async () => {
   const browser = await launch();
   try {
@@ -83,12 +121,7 @@ test("the page tells what becomes of a code, without a reload", async () => {
     const code = (await page.locator(".code__group").allTextContents()).join("");
     await check(page, "issued-live", "Verification code issued");
 
-    const phone = await fetch(`${ours.deviceBase}api/verify`, {
-      method: "POST",
-      headers: { "Content-Type": "application/json", "X-API-Key": ours.deviceKey },
-      body: JSON.stringify({ code, accept: ["confirmed"], padding: "" }),
-    });
-    assert.equal(phone.status, 200);
+    assert.equal(await tryCode(code), 200);
     await page.clock.runFor("00:10");
     await state.getByText("Used", { exact: true }).waitFor();
 
@@ -98,6 +131,15 @@ test("the page tells what becomes of a code, without a reload", async () => {
     await page.getByRole("heading", { name: "Used" }).waitFor();
     assert.ok(!page.url().includes(code), "a code is not in a URL");
     await check(page, "lookup-read-out", "Look up a code");
+
+    assert.equal(await tryCode(code), 400, "a code works once");
+    const refusal = page.getByText("the code had been used before, and works once");
+    for (let tries = 0; (await refusal.count()) === 0; tries++) {
+      assert.ok(tries < 40, "the refusal is not told");
+      await new Promise((resolve) => setTimeout(resolve, 250));
+      await page.reload();
+    }
+    await check(page, "lookup-refused", "Look up a code");
     assert.deepEqual(faults, []);
   } finally {
     await browser.close();
