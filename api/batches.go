@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/gin-gonic/gin"
+	"github.com/google/uuid"
 
 	"carillon/authz"
 	"carillon/tenant"
@@ -28,6 +29,8 @@ func batchAnswers() table {
 		{batch.ErrTooMany, http.StatusTooManyRequests, "too_many_batches", "too many batches are unfinished"},
 		{batch.ErrNotFound, http.StatusNotFound, "batch_not_found", "batch not found"},
 		{batch.ErrFinished, http.StatusConflict, "batch_finished", "the batch is done or cancelled"},
+		{batch.ErrNothingFailed, http.StatusConflict, "batch_nothing_failed", "no row can be tried again"},
+		{batch.ErrOthers, http.StatusForbidden, "", "the batch is somebody else's"},
 		{batch.ErrUnworkable, http.StatusInternalServerError, "internal_server_error", internalError},
 	}
 }
@@ -125,18 +128,28 @@ func longer(c *gin.Context, d time.Duration) (context.Context, context.CancelFun
 	return ctx, func() { stop(); cancel() }
 }
 
+// listBatches answers with the newest hundred, or those before the one that is named.
 func (s *Server) listBatches(c *gin.Context) {
 	v := of(c)
-	list, err := s.config.Batches.List(c.Request.Context(), v.tenant, v.subject)
+	var before uuid.NullUUID
+	if text := c.Query("before"); text != "" && before.UnmarshalText([]byte(text)) != nil {
+		s.sendJSON(c, http.StatusBadRequest, newErrorBody("before must be a batch's ID", unparsable))
+		return
+	}
+	list, err := s.config.Batches.List(c.Request.Context(), v.tenant, v.subject, before, batch.MaxList)
 	if err != nil {
 		s.refuseBatch(c, err)
 		return
 	}
 	response := struct {
 		Batches []batchResponse `json:"batches"`
+		Next    string          `json:"next,omitempty"`
 	}{Batches: make([]batchResponse, len(list))}
 	for i, b := range list {
 		response.Batches[i] = newBatchResponse(b)
+	}
+	if len(list) == batch.MaxList {
+		response.Next = list[len(list)-1].ID.String()
 	}
 	s.sendJSON(c, http.StatusOK, response)
 }

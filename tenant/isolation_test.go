@@ -89,6 +89,9 @@ var fillSQL = []string{
 	 values ($1, gen_random_uuid(), now(), 'api-key', 'id', 'name', '{key-admin}')`,
 	`insert into batch_row (tenant_id, batch_id, row_number, code_id, messaged, sealed_order)
 	 select tenant_id, batch_id, 1, gen_random_uuid(), false, 'sealed' from batch where tenant_id = $1`,
+	`insert into batch_file (tenant_id, file_id, member_id, created_at, sealed_head, sealed_body)
+	 values ($1, gen_random_uuid(), 'id', now(), 'sealed', 'sealed')`,
+	`insert into batch_secret (tenant_id, sealed) values ($1, '')`,
 	`insert into export_file (tenant_id, config_id, starts_at, file_no, name, key_count, revised_count, size, sha256)
 	 select tenant_id, config_id, starts_at, 1, 'name', 0, 0, 0, sha256('') from export_batch where tenant_id = $1`,
 	`insert into export_part (tenant_id, config_id, starts_at, fence, file_no, part_no, body)

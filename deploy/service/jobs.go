@@ -14,6 +14,7 @@ import (
 	"carillon/tenant/approval"
 	"carillon/tenant/audit/checkpoint"
 	"carillon/tenant/batch"
+	"carillon/tenant/batch/sheet"
 	"carillon/tenant/export"
 	"carillon/tenant/exposure"
 	"carillon/tenant/guess"
@@ -113,6 +114,7 @@ func (s *Service) retentionJob(db *tenant.DB, directory *tenant.Directory, expor
 			alert.Cleanup(ctx, db, id, now),
 			quota.Cleanup(ctx, db, id, now),
 			batch.Cleanup(ctx, db, id, now),
+			sheet.Cleanup(ctx, db, id, now),
 			sharing.Cleanup(ctx, db, id, now),
 			member.Cleanup(ctx, db, id, now),
 			support.Cleanup(ctx, db, id, now),

@@ -8,8 +8,9 @@
 // nothing more is issued.
 //
 // What a row orders is sealed under the tenant's data key until the row is worked on,
-// and then forgotten; telephone numbers are never in the clear. A code that no message
-// carries can be read, until it expires, by the kind of subject that ordered it.
+// and then forgotten, or if it failed a day later; telephone numbers are never in the clear.
+// A code that no message carries can be read, until it expires, by the person who ordered
+// it, and those of programs by programs.
 package batch
 
 import (
@@ -38,6 +39,9 @@ const (
 	MaxPage = 1000
 	// Keep is how long a batch is kept.
 	Keep = 14 * 24 * time.Hour
+	// KeepFailed is how long a row that failed can be tried again; then what it ordered is
+	// forgotten.
+	KeepFailed = 24 * time.Hour
 )
 
 // State says where a batch or a row stands.
@@ -90,6 +94,10 @@ var (
 	ErrNotFound = errors.New("not found")
 	// ErrFinished means that the batch is done or cancelled.
 	ErrFinished = errors.New("already finished")
+	// ErrNothingFailed means that no row of the batch can be tried again.
+	ErrNothingFailed = errors.New("no row can be tried again")
+	// ErrOthers means that somebody else ordered the batch, whose codes are hers to see.
+	ErrOthers = errors.New("somebody else ordered the batch")
 	// ErrUnworkable is the result of a row that failed for a fault of ours, again and
 	// again.
 	ErrUnworkable = errors.New("row could not be worked on")
@@ -98,7 +106,7 @@ var (
 // Sentinels lists the errors that callers may tell apart, besides those of package
 // verification.
 func Sentinels() []error {
-	return []error{ErrKey, ErrKeyUsed, ErrEmpty, ErrTooLarge, ErrRow, ErrTooMany, ErrNotFound, ErrFinished, ErrUnworkable}
+	return []error{ErrKey, ErrKeyUsed, ErrEmpty, ErrTooLarge, ErrRow, ErrTooMany, ErrNotFound, ErrFinished, ErrNothingFailed, ErrOthers, ErrUnworkable}
 }
 
 // RowError is an [ErrRow] with the row's number, from 1.
@@ -179,9 +187,19 @@ type Batch struct {
 	// HeldUntil is when a running batch goes on that waits, and HeldBecause why it does.
 	HeldUntil   *time.Time `db:"held_until"`
 	HeldBecause Hold       `db:"held_because"`
+	// IssuerKind, IssuerID and IssuerName are who ordered it.
+	IssuerKind authz.Kind `db:"issuer_kind"`
+	IssuerID   string     `db:"issuer_id"`
+	IssuerName string     `db:"issuer_name"`
 }
 
-const batchColumns = `batch_id, idempotency_key, state, row_count, created_at, finished_at, held_until, held_because`
+// OrderedBy reports whether it was this very subject.
+func (b Batch) OrderedBy(by authz.Subject) bool {
+	return b.IssuerKind == by.Kind && b.IssuerID == by.ID
+}
+
+const batchColumns = `batch_id, idempotency_key, state, row_count, created_at, finished_at, held_until, held_because,
+       issuer_kind, issuer_id, issuer_name`
 
 // Format hides the code.
 func (Row) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, hidden) }

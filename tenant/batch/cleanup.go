@@ -30,6 +30,17 @@ update batch_row
           and expires_at <= $1
         limit $2)`
 
+	forgetOrdersSQL = `
+update batch_row
+   set sealed_order = null
+ where (batch_id, row_number) in (
+       select batch_id, row_number
+         from batch_row
+        where state = 'failed'
+          and sealed_order is not null
+          and done_at <= $1
+        limit $2)`
+
 	deleteRowsSQL = `
 delete from batch_row
  where (batch_id, row_number) in (
@@ -48,7 +59,8 @@ delete from batch
         limit $3)`
 )
 
-// Cleanup forgets the codes of a tenant's batches that have expired, and deletes batches
+// Cleanup forgets the codes of a tenant's batches that have expired, and what rows ordered
+// that failed, after [KeepFailed]; and deletes batches
 // after [Keep] and uploads that were broken off. db is a handle under the role
 // carillon_jobs. It works in small transactions; running it twice does no harm.
 func Cleanup(ctx context.Context, db *tenant.DB, id tenant.ID, now time.Time) error {
@@ -59,6 +71,7 @@ func Cleanup(ctx context.Context, db *tenant.DB, id tenant.ID, now time.Time) er
 		args      []any
 	}{
 		{"forget codes", forgetCodesSQL, []any{now}},
+		{"forget orders", forgetOrdersSQL, []any{now.Add(-KeepFailed)}},
 		{"delete rows of batches", deleteRowsSQL, []any{old, broken}},
 		{"delete batches", deleteBatchesSQL, []any{old, broken}},
 	}

@@ -3,6 +3,7 @@ package batch
 import (
 	"context"
 	"fmt"
+	"strconv"
 	"time"
 
 	"github.com/google/uuid"
@@ -97,7 +98,81 @@ update batch_row
    set state = 'cancelled', sealed_order = null, done_at = $2
  where batch_id = $1
    and state = 'pending'`
+
+	forgetFailedSQL = `
+update batch_row
+   set sealed_order = null
+ where batch_id = $1
+   and state = 'failed'
+   and sealed_order is not null`
+
+	// The batch first: see [guardSQL].
+	againSQL = `
+   update batch
+      set state = case state when 'done' then 'running' else state end,
+          finished_at = null, held_until = null
+    where batch_id = $1
+      and state in ('running', 'paused', 'done')
+returning ` + batchColumns
+
+	failedAgainSQL = `
+update batch_row
+   set state = 'pending', sealed_result = null, attempts = 0, done_at = null
+ where batch_id = $1
+   and state = 'failed'
+   and sealed_order is not null`
 )
+
+// Retry has the rows that failed in the last day tried again, in the name of whoever
+// ordered the batch: [ErrNothingFailed] if there are none, [ErrFinished] if the batch was
+// cancelled, [ErrNotFound] if the tenant has no such batch. A batch that is done runs
+// again; one that is paused stays so.
+func (s *Service) Retry(ctx context.Context, t *tenant.Tenant, by authz.Subject, id string) (*Batch, error) {
+	if err := s.c.Codes.CheckBatch(ctx, t, by); err != nil {
+		return nil, err
+	}
+	batch, err := parseID(id)
+	if err != nil {
+		return nil, err
+	}
+	now := clock(s.c.Now)
+	var b Batch
+	err = s.c.DB.In(ctx, t.ID, func(tx *tenant.Tx) error {
+		b, err = again(ctx, tx, batch)
+		if err != nil {
+			return err
+		}
+		n, err := tx.Exec(ctx, failedAgainSQL, batch.String())
+		switch {
+		case err != nil:
+			return fmt.Errorf("try rows again: %w", err)
+		case n == 0:
+			return ErrNothingFailed
+		}
+		return audit.Record(ctx, tx, now, by, "batch:retry", batch.String(), map[string]string{"rows": strconv.FormatInt(n, 10)})
+	})
+	if err != nil {
+		return nil, err
+	}
+	s.c.Wake()
+	return &b, nil
+}
+
+// again lets a batch run that may be done.
+func again(ctx context.Context, tx *tenant.Tx, batch uuid.UUID) (Batch, error) {
+	var changed []Batch
+	if err := tx.Select(ctx, &changed, againSQL, batch.String()); err != nil {
+		return Batch{}, fmt.Errorf("run batch again: %w", err)
+	}
+	if len(changed) > 0 {
+		return changed[0], nil
+	}
+	b, err := get(ctx, tx, batch)
+	if err == nil {
+		err = ErrFinished
+	}
+	return b, err
+}
 
 // apply returns the changed batch, or nil if there was nothing to change.
 func (c change) apply(ctx context.Context, tx *tenant.Tx, batch uuid.UUID, now time.Time) (*Batch, error) {
@@ -111,6 +186,9 @@ func (c change) apply(ctx context.Context, tx *tenant.Tx, batch uuid.UUID, now t
 	if c.to == Cancelled {
 		if _, err := tx.Exec(ctx, cancelRowsSQL, batch.String(), now); err != nil {
 			return nil, fmt.Errorf("cancel rows: %w", err)
+		}
+		if _, err := tx.Exec(ctx, forgetFailedSQL, batch.String()); err != nil {
+			return nil, fmt.Errorf("forget rows: %w", err)
 		}
 	}
 	return &changed[0], nil

@@ -84,7 +84,7 @@ type upload struct {
 	earlier *stored
 
 	digest hash.Hash
-	phones map[[sha256.Size]byte]int // the first row of each number
+	phones *Numbers
 	count  int
 	chunk  chunk
 }
@@ -109,7 +109,7 @@ func (s *Service) begin(ctx context.Context, t *tenant.Tenant, by authz.Subject,
 	}
 	u := &upload{
 		s: s, t: t, by: by, key: key, at: clock(s.c.Now), safe: vault{dk, t.ID, uuid.New()},
-		digest: sha256.New(), phones: map[[sha256.Size]byte]int{},
+		digest: sha256.New(), phones: NewNumbers(t),
 	}
 	return u, s.c.DB.In(ctx, t.ID, func(tx *tenant.Tx) error {
 		if u.earlier, err = find(ctx, tx, key); err != nil || u.earlier != nil {
@@ -199,7 +199,7 @@ func (u *upload) take(ctx context.Context, o Order) error {
 	if u.earlier != nil {
 		return nil
 	}
-	original := u.seen(o.Phone)
+	original := u.phones.Seen(u.count, o.Phone)
 	var sealed []byte
 	if original == 0 {
 		if sealed, err = u.safe.seal(sealedOrder, u.count, o); err != nil {
@@ -213,21 +213,33 @@ func (u *upload) take(ctx context.Context, o Order) error {
 	return u.flush(ctx)
 }
 
-// seen returns the number of the row that has this telephone number already, and 0 if
-// there is none. A number that cannot be read is none here; its row will say so.
-func (u *upload) seen(text string) int {
+// Numbers knows the telephone numbers of a tenant's rows again, by digests.
+type Numbers struct {
+	country string
+	first   map[[sha256.Size]byte]int
+}
+
+// NewNumbers knows none yet.
+func NewNumbers(t *tenant.Tenant) *Numbers {
+	return &Numbers{country: t.Settings.SMSCountry, first: map[[sha256.Size]byte]int{}}
+}
+
+// Seen returns the number of the earlier row that has a telephone number, and 0 if there is
+// none; then the number is this row's. One that cannot be read is none here: its row will
+// say so.
+func (n *Numbers) Seen(row int, text string) int {
 	if text == "" {
 		return 0
 	}
-	phone, err := message.ParsePhone(text, u.t.Settings.SMSCountry)
+	phone, err := message.ParsePhone(text, n.country)
 	if err != nil {
 		return 0
 	}
 	digest := sha256.Sum256([]byte(phone))
-	if row := u.phones[digest]; row != 0 {
-		return row
+	if earlier := n.first[digest]; earlier != 0 {
+		return earlier
 	}
-	u.phones[digest] = u.count
+	n.first[digest] = row
 	return 0
 }
 

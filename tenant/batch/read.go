@@ -10,7 +10,9 @@ import (
 	"github.com/google/uuid"
 
 	"carillon/authz"
+	"carillon/signing"
 	"carillon/tenant"
+	"carillon/tenant/audit"
 )
 
 // Progress is how far a batch is.
@@ -22,25 +24,36 @@ type Progress struct {
 	// last would be at that pace: nil if that cannot be told.
 	PerMinute float64
 	EndsAt    *time.Time
+	// Failures are the first rows that failed, a few of them, and Retryable is how many
+	// rows can be tried again.
+	Failures  []Row
+	Retryable int
 }
 
-// maxList bounds the list of batches.
-const maxList = 100
+// maxFailures is how many rows that failed are told with the progress.
+const maxFailures = 20
+
+// MaxList bounds a page of the list of batches.
+const MaxList = 100
 
 const listSQL = `
   select ` + batchColumns + `
     from batch
    where state <> 'receiving'
-order by created_at desc, batch_id
-   limit $1`
+     and ($1::uuid is null or (created_at, batch_id) < (select created_at, batch_id from batch where batch_id = $1))
+order by created_at desc, batch_id desc
+   limit $2`
 
-// List returns the newest hundred batches, the newest first.
-func (s *Service) List(ctx context.Context, t *tenant.Tenant, by authz.Subject) ([]Batch, error) {
+// List returns up to limit batches, at most [MaxList], the newest first: all, or those
+// before the one with an ID. Before one that there is not are none.
+func (s *Service) List(ctx context.Context, t *tenant.Tenant, by authz.Subject, before uuid.NullUUID, limit int) ([]Batch, error) {
 	if err := s.c.Policies.Check(ctx, t.ID.String(), by, authz.CodeBulkIssue); err != nil {
 		return nil, err
 	}
 	list := []Batch{}
-	err := s.c.DB.In(ctx, t.ID, func(tx *tenant.Tx) error { return tx.Select(ctx, &list, listSQL, maxList) })
+	err := s.c.DB.In(ctx, t.ID, func(tx *tenant.Tx) error {
+		return tx.Select(ctx, &list, listSQL, before, min(max(limit, 1), MaxList))
+	})
 	if err != nil {
 		return nil, fmt.Errorf("list batches: %w", err)
 	}
@@ -66,6 +79,25 @@ func get(ctx context.Context, tx *tenant.Tx, id uuid.UUID) (Batch, error) {
 	return b, nil
 }
 
+// ByKey returns the batch that has an idempotency key: [ErrNotFound] if there is none.
+func (s *Service) ByKey(ctx context.Context, t *tenant.Tenant, by authz.Subject, key string) (*Batch, error) {
+	if err := s.c.Policies.Check(ctx, t.ID.String(), by, authz.CodeBulkIssue); err != nil {
+		return nil, err
+	}
+	var found *stored
+	err := s.c.DB.In(ctx, t.ID, func(tx *tenant.Tx) (err error) {
+		found, err = find(ctx, tx, key)
+		return err
+	})
+	if err == nil && found == nil {
+		err = ErrNotFound
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &found.Batch, nil
+}
+
 func parseID(text string) (uuid.UUID, error) {
 	id, err := uuid.Parse(text)
 	if err != nil {
@@ -78,10 +110,19 @@ func parseID(text string) (uuid.UUID, error) {
 const paceWindow = time.Minute
 
 const countsSQL = `
-  select state, count(*) as n, count(*) filter (where done_at > $2) as late
+  select state, count(*) as n, count(*) filter (where done_at > $2) as late,
+         count(*) filter (where state = 'failed' and sealed_order is not null) as retryable
     from batch_row
    where batch_id = $1
 group by state`
+
+const failuresSQL = `
+  select row_number, code_id as id, state, 0 as duplicate_of, sealed_result, expires_at
+    from batch_row
+   where batch_id = $1
+     and state = 'failed'
+order by row_number
+   limit $2`
 
 // Get tells how far a batch is: [ErrNotFound] if the tenant has none of this ID.
 func (s *Service) Get(ctx context.Context, t *tenant.Tenant, by authz.Subject, id string) (*Progress, error) {
@@ -94,10 +135,11 @@ func (s *Service) Get(ctx context.Context, t *tenant.Tenant, by authz.Subject, i
 	}
 	now := clock(s.c.Now)
 	var p Progress
-	var counts []struct {
-		State   State
-		N, Late int
+	dk, err := s.c.Keys.DataKey(ctx, t.ID)
+	if err != nil {
+		return nil, err
 	}
+	var counts []stateCount
 	err = s.c.DB.In(ctx, t.ID, func(tx *tenant.Tx) error {
 		if p.Batch, err = get(ctx, tx, batch); err != nil {
 			return err
@@ -105,21 +147,35 @@ func (s *Service) Get(ctx context.Context, t *tenant.Tenant, by authz.Subject, i
 		if err := tx.Select(ctx, &counts, countsSQL, batch.String(), now.Add(-paceWindow)); err != nil {
 			return fmt.Errorf("count rows: %w", err)
 		}
-		return nil
+		p.count(counts, now)
+		if p.Counts[Failed] > 0 {
+			p.Failures, err = s.reader(t, dk, p.Batch, by).read(ctx, tx, failuresSQL, batch.String(), maxFailures)
+		}
+		return err
 	})
 	if err != nil {
 		return nil, err
 	}
+	return &p, nil
+}
+
+// stateCount is how many rows are in one state, and how many of them came there of late.
+type stateCount struct {
+	State              State
+	N, Late, Retryable int
+}
+
+func (p *Progress) count(counts []stateCount, now time.Time) {
 	p.Counts = map[State]int{Pending: 0, Issued: 0, Failed: 0, Duplicate: 0, Cancelled: 0}
 	late := 0
 	for _, c := range counts {
 		p.Counts[c.State] = c.N
+		p.Retryable += c.Retryable
 		if c.State == Issued || c.State == Failed {
 			late += c.Late
 		}
 	}
 	p.pace(late, now)
-	return &p, nil
 }
 
 // pace estimates the end from how many rows were worked on within the window.
@@ -148,7 +204,7 @@ type Row struct {
 	// Err is why there is no code: a [verification.Problem], or [ErrUnworkable].
 	Err error
 	// Code is the code in the clear, if no message carries it, it has not expired, and
-	// the asker is of the kind that ordered it.
+	// the asker is who ordered it, or both are programs.
 	Code string
 	// ExpiresAt ends the code; nil if there is none.
 	ExpiresAt *time.Time
@@ -163,17 +219,13 @@ type storedRow struct {
 	ExpiresAt   *time.Time `db:"expires_at"`
 }
 
-const (
-	ordererSQL = `select issuer_kind from batch where batch_id = $1 and state <> 'receiving'`
-
-	pageSQL = `
+const pageSQL = `
   select row_number, code_id as id, state, coalesce(duplicate_of, 0) as duplicate_of, sealed_result, expires_at
     from batch_row
    where batch_id = $1
      and row_number > $2
 order by row_number
    limit $3`
-)
 
 // Rows returns up to limit rows, at most [MaxPage], that come after a row's number, in
 // their order: [ErrNotFound] if the tenant has no batch of this ID.
@@ -189,28 +241,82 @@ func (s *Service) Rows(ctx context.Context, t *tenant.Tenant, by authz.Subject, 
 	if err != nil {
 		return nil, err
 	}
-	var orderer authz.Kind
-	var page []storedRow
+	var rows []Row
 	err = s.c.DB.In(ctx, t.ID, func(tx *tenant.Tx) error {
-		if err := tx.Get(ctx, &orderer, ordererSQL, batch.String()); err != nil {
-			return err
+		b, err := get(ctx, tx, batch)
+		if err == nil {
+			rows, err = s.reader(t, dk, b, by).read(ctx, tx, pageSQL, batch.String(), after, min(max(limit, 1), MaxPage))
 		}
-		return tx.Select(ctx, &page, pageSQL, batch.String(), after, min(max(limit, 1), MaxPage))
+		return err
 	})
-	if errors.Is(err, sql.ErrNoRows) {
-		return nil, ErrNotFound
-	}
-	if err != nil {
+	return rows, err
+}
+
+// reader lets somebody read the rows of b.
+func (s *Service) reader(t *tenant.Tenant, dk *signing.DataKey, b Batch, by authz.Subject) reader {
+	programs := by.Kind == authz.APIKey && b.IssuerKind == authz.APIKey
+	return reader{safe: vault{dk, t.ID, b.ID}, codes: programs || b.OrderedBy(by), now: clock(s.c.Now)}
+}
+
+// read runs a query of stored rows and opens what it finds.
+func (r reader) read(ctx context.Context, tx *tenant.Tx, query string, args ...any) ([]Row, error) {
+	var page []storedRow
+	if err := tx.Select(ctx, &page, query, args...); err != nil {
 		return nil, fmt.Errorf("read rows: %w", err)
 	}
-	r := reader{safe: vault{dk, t.ID, batch}, codes: by.Kind == orderer, now: clock(s.c.Now)}
 	rows := make([]Row, len(page))
 	for i, from := range page {
+		var err error
 		if rows[i], err = r.row(from); err != nil {
 			return nil, err
 		}
 	}
 	return rows, nil
+}
+
+// Results tells the rows of a batch to the person who ordered it, in their order, with the
+// codes that no message carries: [ErrOthers] for anybody else. The audit log has an entry
+// before the first row is told. An error of tell ends it.
+func (s *Service) Results(ctx context.Context, t *tenant.Tenant, by authz.Subject, id string, tell func(Row) error) error {
+	if err := s.c.Policies.Check(ctx, t.ID.String(), by, authz.CodeBulkIssue); err != nil {
+		return err
+	}
+	batch, err := parseID(id)
+	if err != nil {
+		return err
+	}
+	dk, err := s.c.Keys.DataKey(ctx, t.ID)
+	if err != nil {
+		return err
+	}
+	var b Batch
+	err = s.c.DB.In(ctx, t.ID, func(tx *tenant.Tx) error {
+		if b, err = get(ctx, tx, batch); err != nil {
+			return err
+		}
+		if !b.OrderedBy(by) {
+			return ErrOthers
+		}
+		return audit.Record(ctx, tx, clock(s.c.Now), by, "batch:results", id, nil)
+	})
+	if err != nil {
+		return err
+	}
+	r := s.reader(t, dk, b, by)
+	for after := 0; after < b.Rows; after += MaxPage {
+		var rows []Row
+		err = s.c.DB.In(ctx, t.ID, func(tx *tenant.Tx) (err error) {
+			rows, err = r.read(ctx, tx, pageSQL, batch.String(), after, MaxPage)
+			return err
+		})
+		for i := 0; err == nil && i < len(rows); i++ {
+			err = tell(rows[i])
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // reader opens what one asker may see.

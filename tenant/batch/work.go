@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strconv"
 	"time"
 
 	"github.com/google/uuid"
@@ -13,6 +14,7 @@ import (
 
 	"carillon/authz"
 	"carillon/tenant"
+	"carillon/tenant/audit"
 	"carillon/tenant/client"
 	"carillon/tenant/job"
 	"carillon/tenant/key"
@@ -295,23 +297,34 @@ func (l *lease) standing(ctx context.Context, tx *tenant.Tx, now time.Time) (boo
 func forbidden() *held { return &held{because: Forbidden} }
 
 const doneSQL = `
-update batch
-   set state = 'done', finished_at = $3, leased_until = null
- where batch_id = $1
-   and fence = $2
-   and state = 'running'
-   and not exists (select from batch_row where batch_id = $1 and state = 'pending')`
+with done as (
+     update batch
+        set state = 'done', finished_at = $3, leased_until = null
+      where batch_id = $1
+        and fence = $2
+        and state = 'running'
+        and not exists (select from batch_row where batch_id = $1 and state = 'pending')
+  returning batch_id
+)
+  select count(*) filter (where state = 'issued') as issued,
+         count(*) filter (where state = 'failed') as failed,
+         count(*) filter (where state = 'duplicate') as duplicate
+    from batch_row
+    join done using (batch_id)
+  having count(*) > 0`
 
 // rest ends a batch of which nothing is left, or lets it wait.
 func (l *lease) rest(ctx context.Context, tx *tenant.Tx, h *held, now time.Time) error {
-	done, err := tx.Exec(ctx, doneSQL, l.Batch.String(), l.Fence, now)
-	if err != nil {
+	var done []struct{ Issued, Failed, Duplicate int }
+	if err := tx.Select(ctx, &done, doneSQL, l.Batch.String(), l.Fence, now); err != nil {
 		return fmt.Errorf("finish batch: %w", err)
 	}
-	if done > 0 {
-		return nil
+	if len(done) == 0 {
+		return l.release(ctx, tx, h)
 	}
-	return l.release(ctx, tx, h)
+	return audit.Record(ctx, tx, now, l.subject(), "batch:finish", l.Batch.String(), map[string]string{
+		"issued": strconv.Itoa(done[0].Issued), "failed": strconv.Itoa(done[0].Failed), "duplicates": strconv.Itoa(done[0].Duplicate),
+	})
 }
 
 const releaseSQL = `
@@ -366,7 +379,7 @@ func (w *Worker) row(ctx context.Context, t *tenant.Tenant, l *lease, j pending)
 		_, err = w.c.Codes.Issue(ctx, t, l.subject(), verification.IssueRequest{
 			TestType: o.TestType, SymptomDate: o.SymptomDate, TestDate: o.TestDate, TZOffset: o.TZOffset,
 			Phone: o.Phone, SMSTemplateLabel: o.SMSTemplateLabel, UUID: j.Code.String(), ExternalIssuerID: o.ExternalIssuerID,
-			Deferred: true,
+			Deferred: true, Recorded: true,
 			Also: func(ctx context.Context, tx *tenant.Tx, i *verification.Issued) error {
 				return l.issued(ctx, tx, j, o, i, clock(w.c.Now))
 			},
@@ -416,7 +429,7 @@ const whereMineSQL = `
 
 const (
 	issuedSQL  = guardSQL + `state = 'issued', sealed_order = null, sealed_result = $4, expires_at = $5::timestamptz, done_at = $6::timestamptz` + whereMineSQL
-	failedSQL  = guardSQL + `state = 'failed', sealed_order = null, sealed_result = $4, done_at = $5::timestamptz` + whereMineSQL
+	failedSQL  = guardSQL + `state = 'failed', sealed_result = $4, done_at = $5::timestamptz` + whereMineSQL
 	attemptSQL = guardSQL + `attempts = attempts + 1` + whereMineSQL
 )
 

@@ -95,14 +95,14 @@ func TestAnotherTenantsBatchIsNotFound(t *testing.T) {
 			}
 		}
 	}
-	if list, err := f.service.List(t.Context(), f.south, f.southern); err != nil || len(list) != 0 {
+	if list, err := f.service.List(t.Context(), f.south, f.southern, uuid.NullUUID{}, batch.MaxList); err != nil || len(list) != 0 {
 		t.Errorf("south's list has %d, %v", len(list), err)
 	}
 	if n, err := f.worker.Turn(t.Context(), f.south); n != 0 || err != nil {
 		t.Errorf("south's turn: %d rows, %v", n, err)
 	}
 	f.want(t, b, batch.Running, map[batch.State]int{batch.Pending: 3})
-	list, err := f.service.List(t.Context(), f.north, f.backEnd)
+	list, err := f.service.List(t.Context(), f.north, f.backEnd, uuid.NullUUID{}, batch.MaxList)
 	if err != nil || len(list) != 1 || list[0].ID != b.ID {
 		t.Errorf("north's list has %d, %v", len(list), err)
 	}
@@ -113,7 +113,7 @@ func TestStrangersSeeAndStopNothing(t *testing.T) {
 	f := setUp(t)
 	id := f.create(t, "mine", many(3)).ID.String()
 	ctx := t.Context()
-	_, listErr := f.service.List(ctx, f.north, stranger)
+	_, listErr := f.service.List(ctx, f.north, stranger, uuid.NullUUID{}, batch.MaxList)
 	_, getErr := f.service.Get(ctx, f.north, stranger, id)
 	_, rowsErr := f.service.Rows(ctx, f.north, stranger, id, 0, 10)
 	_, cancelErr := f.service.Cancel(ctx, f.north, stranger, id)
@@ -321,14 +321,21 @@ func TestAPersonsBatch(t *testing.T) {
 	}
 	f.work(t, f.north)
 	f.want(t, b, batch.Done, map[batch.State]int{batch.Issued: 2})
-	if n := f.count(t, `select count(*) from audit_entry where action = 'code:issue' and actor_id = $1`, f.clerk.ID); n != 2 {
-		t.Errorf("%d entries in her name", n)
+	for action, want := range map[string]int{"code:bulk-issue": 1, "batch:finish": 1, "code:issue": 0} {
+		if n := f.count(t, `select count(*) from audit_entry where action = $1 and actor_id = $2`, action, f.clerk.ID); n != want {
+			t.Errorf("%d entries %s in her name, want %d", n, action, want)
+		}
+	}
+	if n := f.count(t, `select count(*) from verification_code where issuer_kind = 'person' and issuer_id = $1`, f.clerk.ID); n != 2 {
+		t.Errorf("%d codes name her", n)
 	}
 	if rows := f.rows(t, b, f.clerk); rows[0].Code == "" {
 		t.Error("she cannot read her code")
 	}
-	if rows := f.rows(t, b, f.backEnd); rows[0].Code != "" {
-		t.Error("a program can read her code")
+	for _, other := range []authz.Subject{f.backEnd, f.hire(t, "sam", authz.Caseworker)} {
+		if rows := f.rows(t, b, other); rows[0].Code != "" {
+			t.Errorf("%s can read her code", other)
+		}
 	}
 }
 
@@ -543,5 +550,180 @@ func TestCleanup(t *testing.T) {
 	clean()
 	if b, r := f.count(t, `select count(*) from batch`), f.count(t, `select count(*) from batch_row`); b != 0 || r != 0 {
 		t.Errorf("%d batches with %d rows are left", b, r)
+	}
+}
+
+// Rows that failed are tried again once, and only they, while what they ordered is kept.
+func TestRetry(t *testing.T) {
+	t.Parallel()
+	f := setUp(t)
+	b := f.create(t, "retry", all(
+		batch.Order{TestType: "confirmed"}, batch.Order{TestType: "negative"}, batch.Order{TestType: "confirmed", Phone: "206 555 0100"},
+		batch.Order{TestType: "negative", Phone: "206 555 0101"},
+	))
+	id, ctx := b.ID.String(), t.Context()
+	if _, err := f.service.Retry(ctx, f.north, f.backEnd, id); !errors.Is(err, batch.ErrNothingFailed) {
+		t.Errorf("before any row failed: %v", err)
+	}
+	f.want(t, b, batch.Running, map[batch.State]int{batch.Pending: 4})
+	f.work(t, f.north)
+	f.want(t, b, batch.Done, map[batch.State]int{batch.Issued: 2, batch.Failed: 2})
+	p := f.progress(t, b)
+	if p.Retryable != 2 || len(p.Failures) != 2 || p.Failures[0].Number != 2 || !errors.Is(p.Failures[0].Err, verification.ErrUnsupportedTestType) {
+		t.Errorf("what failed: %d can be tried again, %+v", p.Retryable, p.Failures)
+	}
+	f.do(t, `update tenant_setting set test_types = '{confirmed,likely,negative}'`)
+	f.north = with(f.north, func(s *tenant.Settings) { s.TestTypes = []string{"confirmed", "likely", "negative"} })
+	again, err := f.service.Retry(ctx, f.north, f.backEnd, id)
+	if err != nil || again.State != batch.Running || again.FinishedAt != nil {
+		t.Fatalf("retry: %+v, %v", again, err)
+	}
+	f.work(t, f.north)
+	f.want(t, b, batch.Done, map[batch.State]int{batch.Issued: 4})
+	if n := f.count(t, `select count(*) from verification_code`); n != 4 {
+		t.Errorf("%d codes", n)
+	}
+	if sent := f.sms.Delivered(); len(sent) != 2 {
+		t.Errorf("%d messages", len(sent))
+	}
+	if _, err := f.service.Retry(ctx, f.north, f.backEnd, id); !errors.Is(err, batch.ErrNothingFailed) {
+		t.Errorf("when all are issued: %v", err)
+	}
+	f.want(t, b, batch.Done, map[batch.State]int{batch.Issued: 4})
+	if n := f.count(t, `select count(*) from audit_entry where action = 'batch:retry'`); n != 1 {
+		t.Errorf("%d entries", n)
+	}
+}
+
+// What a row ordered that failed is forgotten after a day, or when the batch is cancelled;
+// then it cannot be tried again.
+func TestFailedOrdersAreForgotten(t *testing.T) {
+	t.Parallel()
+	f := setUp(t)
+	const kept = `select count(*) from batch_row where state = 'failed' and sealed_order is not null`
+	bad := batch.Order{TestType: "nonsense"}
+	b := f.create(t, "old", all(bad))
+	f.work(t, f.north)
+	clean := func(after time.Duration, want int) {
+		t.Helper()
+		f.world.Advance(after)
+		if err := batch.Cleanup(t.Context(), f.world.Jobs, f.north.ID, f.world.Now()); err != nil {
+			t.Fatal(err)
+		}
+		if n := f.count(t, kept); n != want {
+			t.Errorf("%d orders are kept %v later, want %d", n, after, want)
+		}
+	}
+	clean(batch.KeepFailed-minute, 1)
+	clean(2*minute, 0)
+	if _, err := f.service.Retry(t.Context(), f.north, f.backEnd, b.ID.String()); !errors.Is(err, batch.ErrNothingFailed) {
+		t.Errorf("retry after a day: %v", err)
+	}
+	f.want(t, b, batch.Done, map[batch.State]int{batch.Failed: 1})
+
+	stopped := f.create(t, "cancelled", all(bad, batch.Order{TestType: "confirmed", Phone: "206 555 0100"}))
+	hour := f.world.Now().Hour() * 60
+	f.work(t, with(f.north, func(s *tenant.Settings) { s.TimeZone, s.QuietFrom, s.QuietUntil = "UTC", hour, hour+60 }))
+	f.want(t, stopped, batch.Running, map[batch.State]int{batch.Failed: 1, batch.Pending: 1})
+	if _, err := f.service.Cancel(t.Context(), f.north, f.backEnd, stopped.ID.String()); err != nil {
+		t.Fatal(err)
+	}
+	if n := f.count(t, kept); n != 0 {
+		t.Errorf("%d orders are kept of a cancelled batch", n)
+	}
+	if _, err := f.service.Retry(t.Context(), f.north, f.backEnd, stopped.ID.String()); !errors.Is(err, batch.ErrFinished) {
+		t.Errorf("retry of a cancelled batch: %v", err)
+	}
+	for _, id := range []string{uuid.NewString(), b.ID.String(), "nonsense"} {
+		if _, err := f.service.Retry(t.Context(), f.south, f.southern, id); !errors.Is(err, batch.ErrNotFound) {
+			t.Errorf("retry of another tenant's batch: %v", err)
+		}
+	}
+	if _, err := f.service.Retry(t.Context(), f.north, stranger, b.ID.String()); !errors.Is(err, authz.ErrForbidden) {
+		t.Errorf("retry by a stranger: %v", err)
+	}
+}
+
+// The results with the codes are for the person who ordered them, and it is on record that
+// she took them.
+func TestResultsAreHersAlone(t *testing.T) {
+	t.Parallel()
+	f := setUp(t)
+	const rows = batch.MaxPage + 2
+	b, _, err := f.service.Create(t.Context(), f.north, f.clerk, "portal", spoken(rows))
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.work(t, f.north)
+	told := 0
+	take := func(by authz.Subject, id string) error {
+		told = 0
+		return f.service.Results(t.Context(), f.north, by, id, func(r batch.Row) error {
+			if told++; r.Number != told || r.Code == "" {
+				t.Errorf("row %d is told as number %d, with a code: %t", r.Number, told, r.Code != "")
+			}
+			return nil
+		})
+	}
+	if err := take(f.clerk, b.ID.String()); err != nil || told != rows {
+		t.Errorf("%d rows, %v", told, err)
+	}
+	const entries = `select count(*) from audit_entry where action = 'batch:results'`
+	if n := f.count(t, entries); n != 1 {
+		t.Errorf("%d entries", n)
+	}
+	for _, c := range []struct {
+		by   authz.Subject
+		id   string
+		want error
+	}{
+		{f.hire(t, "sam", authz.Caseworker), b.ID.String(), batch.ErrOthers},
+		{f.backEnd, b.ID.String(), batch.ErrOthers},
+		{stranger, b.ID.String(), authz.ErrForbidden},
+		{f.clerk, uuid.NewString(), batch.ErrNotFound},
+	} {
+		if err := take(c.by, c.id); !errors.Is(err, c.want) || told != 0 {
+			t.Errorf("%s is told %d rows, %v, want %v", c.by, told, err, c.want)
+		}
+	}
+	f.do(t, `revoke insert on audit_entry from carillon_issuer`)
+	if err := take(f.clerk, b.ID.String()); err == nil || told != 0 {
+		t.Errorf("without an entry %d rows are told, %v", told, err)
+	}
+}
+
+func TestListIsPagedByKey(t *testing.T) {
+	t.Parallel()
+	f := setUp(t)
+	var want []uuid.UUID
+	for i := range 7 {
+		if i%3 == 0 { // some have the same time
+			f.world.Advance(time.Second)
+		}
+		b := f.create(t, uuid.NewString(), many(1))
+		want = append(want, b.ID)
+	}
+	got := map[uuid.UUID]bool{}
+	var before uuid.NullUUID
+	for range 4 {
+		page, err := f.service.List(t.Context(), f.north, f.backEnd, before, 2)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, b := range page {
+			got[b.ID] = true
+			before = uuid.NullUUID{UUID: b.ID, Valid: true}
+		}
+	}
+	for _, id := range want {
+		if !got[id] {
+			t.Errorf("no page has %v", id)
+		}
+	}
+	if page, err := f.service.List(t.Context(), f.north, f.backEnd, before, 2); err != nil || len(page) != 0 {
+		t.Errorf("after the last: %d, %v", len(page), err)
+	}
+	if page, err := f.service.List(t.Context(), f.south, f.southern, before, 2); err != nil || len(page) != 0 {
+		t.Errorf("another tenant's: %d, %v", len(page), err)
 	}
 }

@@ -1,18 +1,16 @@
 package member
 
 import (
-	"bytes"
-	"encoding/binary"
 	"encoding/csv"
 	"errors"
 	"io"
 	"slices"
 	"strings"
 	"unicode"
-	"unicode/utf16"
 	"unicode/utf8"
 
 	"carillon/authz"
+	"carillon/tenant/spreadsheet"
 )
 
 var (
@@ -99,13 +97,11 @@ func ReadRoster(file []byte) (Roster, error) {
 	if len(file) > MaxRosterBytes {
 		return Roster{}, ErrRosterSize
 	}
-	text, ok := plain(file)
+	text, ok := spreadsheet.Text(file)
 	if !ok {
 		return Roster{}, ErrRosterForm
 	}
-	first, _, _ := bytes.Cut(text, []byte("\n"))
-	r := csv.NewReader(bytes.NewReader(text))
-	r.FieldsPerRecord, r.TrimLeadingSpace, r.Comma = -1, true, separator(first)
+	r := spreadsheet.Reader(text)
 	columns, err := r.Read()
 	if err != nil {
 		return Roster{}, ErrRosterForm
@@ -194,39 +190,6 @@ func printable(cell string) string { return strings.ToValidUTF8(strings.TrimSpac
 // formula reports whether a spreadsheet would compute a cell instead of showing it.
 func formula(cell string) bool {
 	return cell != "" && strings.ContainsRune("=+-@\t\r", rune(cell[0]))
-}
-
-// separator is what stands between the columns' names.
-func separator(line []byte) rune {
-	for _, s := range []byte{';', '\t'} {
-		if bytes.IndexByte(line, s) >= 0 {
-			return rune(s)
-		}
-	}
-	return ','
-}
-
-// plain is a file as UTF-8, as far as it is any; false if it is no text at all.
-func plain(file []byte) ([]byte, bool) {
-	for mark, order := range map[string]binary.ByteOrder{"\xff\xfe": binary.LittleEndian, "\xfe\xff": binary.BigEndian} {
-		if rest, ok := bytes.CutPrefix(file, []byte(mark)); ok {
-			return fromUTF16(rest, order)
-		}
-	}
-	text := bytes.TrimPrefix(file, []byte("\xef\xbb\xbf"))
-	return text, bytes.IndexByte(text, 0) < 0
-}
-
-func fromUTF16(text []byte, order binary.ByteOrder) ([]byte, bool) {
-	if len(text)%2 != 0 {
-		return nil, false
-	}
-	units := make([]uint16, len(text)/2)
-	for i := range units {
-		units[i] = order.Uint16(text[2*i:])
-	}
-	decoded := []byte(string(utf16.Decode(units)))
-	return decoded, bytes.IndexByte(decoded, 0) < 0
 }
 
 // alphabets are those whose letters are taken for one another's.

@@ -11,7 +11,6 @@ import (
 
 	"carillon/authz"
 	"carillon/signing"
-	"carillon/signing/certificate"
 	"carillon/tenant"
 	"carillon/tenant/audit"
 	"carillon/tenant/key"
@@ -243,15 +242,15 @@ func (s *Service) store(ctx context.Context, db asker, o *order, live []key.Secr
 	if !o.spend() {
 		return pair{}, refuse(ErrQuota, "daily quota of codes exceeded")
 	}
-	if o.testType == certificate.UserReport && o.phone == "" {
-		return pair{}, refuse(ErrMissingPhone, "phone number is required for test type %s", certificate.UserReport)
+	if err := o.refuseUnaddressed(); err != nil {
+		return pair{}, err
 	}
 	return s.insert(ctx, db, o, live)
 }
 
 // record audits what people do. Programs issue too many codes for that.
 func (o *order) record(ctx context.Context, tx *tenant.Tx, action string) error {
-	if o.by.Kind != authz.Person {
+	if o.by.Kind != authz.Person || o.recorded {
 		return nil
 	}
 	return audit.Record(ctx, tx, o.at, o.by, action, o.id.String(), nil)

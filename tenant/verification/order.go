@@ -42,6 +42,9 @@ type IssueRequest struct {
 	// Deferred puts the message into the outbox, in the code's own transaction,
 	// instead of sending it at once: nobody waits for it.
 	Deferred bool
+	// Recorded: the audit log has an entry for many codes, of which this is one, and needs
+	// none of its own.
+	Recorded bool
 	// Also runs in the code's own transaction, when the code is stored: both happen or
 	// neither. It may be nil; nothing slow or remote belongs into it.
 	Also func(context.Context, *tenant.Tx, *Issued) error
@@ -67,6 +70,7 @@ type order struct {
 	generate      bool        // return the message's text
 	keep          bool        // keep the code even if the message fails
 	later         bool        // leave the message to the outbox
+	recorded      bool        // an entry for many codes stands for this one's
 	own           bool        // a self-report, which the tenant's list of test types does not rule
 	nonceDigest   []byte      // of the nonce that the phone must repeat; nil if it need not
 	digits        int         // of the short code
@@ -99,7 +103,7 @@ func (s *Service) newOrder(t *tenant.Tenant, by authz.Subject, r IssueRequest) (
 	o := &order{
 		tenant: t, by: by, at: s.clock(), testTypeSent: r.TestType, testType: certificate.ReportType(strings.ToLower(r.TestType)),
 		templateLabel: r.SMSTemplateLabel, language: r.Language, externalID: r.ExternalIssuerID,
-		generate: r.OnlyGenerateSMS, keep: r.KeepWhenUnsent, later: r.Deferred, also: r.Also,
+		generate: r.OnlyGenerateSMS, keep: r.KeepWhenUnsent, later: r.Deferred, recorded: r.Recorded, also: r.Also,
 	}
 	if o.templateLabel == "" && o.testType == certificate.UserReport {
 		o.templateLabel = template.UserReportLabel
@@ -214,6 +218,14 @@ func (o *order) refuseType() error {
 		return refuse(ErrInvalidTestType, "invalid test type")
 	case !o.tenant.Settings.Allows(string(o.testType)):
 		return unsupported
+	}
+	return nil
+}
+
+// refuseUnaddressed applies rule 15 of §4.2.
+func (o *order) refuseUnaddressed() error {
+	if o.testType == certificate.UserReport && o.phone == "" {
+		return refuse(ErrMissingPhone, "phone number is required for test type %s", certificate.UserReport)
 	}
 	return nil
 }

@@ -13,5 +13,8 @@ func (s *Service) Vet(t *tenant.Tenant, by authz.Subject, r IssueRequest) error 
 	if err != nil {
 		return err
 	}
-	return o.refuseType()
+	if err := o.refuseType(); err != nil {
+		return err
+	}
+	return o.refuseUnaddressed()
 }
