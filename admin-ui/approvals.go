@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"net/http"
 	"slices"
 
 	"github.com/google/uuid"
@@ -176,6 +177,9 @@ func (s *Server) refuseRequest(v *visit) (answer, error) {
 	err = s.config.Approvals.Refuse(v.r.Context(), v.tenant, v.by, w.ID, v.r.PostForm.Get(fieldReason))
 	if errors.Is(err, approval.ErrReason) {
 		k, _ := lookUp(err)
+		if !w.MayDecide { // any more: the page has no field to put right, and says how it stands
+			k = known{status: http.StatusConflict}
+		}
 		return s.requestAnswer(v, w, k), nil
 	}
 	if err != nil {

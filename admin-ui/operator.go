@@ -1,6 +1,7 @@
 package adminui
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -259,7 +260,7 @@ func (s *Server) rounded(c platform.Count) string {
 }
 
 func (s *Server) actView(v *visit, a platform.Act) actView {
-	return actView{At: s.words.moment(a.At, v.anyDay()), By: a.By, Action: a.Action, Target: a.Target, Reason: a.Reason}
+	return actView{At: s.words.moment(a.At, v.anyDay()), By: cmp.Or(a.By, s.words.text("operator.acts.system")), Action: a.Action, Target: a.Target, Reason: a.Reason}
 }
 
 // platformStep asks for a reason, before something is done that others will notice.

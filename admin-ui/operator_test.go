@@ -43,7 +43,7 @@ func (w *world) register(n int) {
 		w.operators.Sheets = append(w.operators.Sheets, &platform.Sheet{Line: platform.Line{
 			Slug: tenant.Slug(fmt.Sprintf("county-%03d", i)), Name: fmt.Sprintf("County %d.", i), Region: "XA-AA",
 			State: tenant.Active, Kind: tenant.Production,
-		}})
+		}, Days: []platform.Day{{Day: noon}}})
 	}
 }
 

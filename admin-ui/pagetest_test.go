@@ -1,7 +1,6 @@
 package adminui_test
 
 import (
-	"fmt"
 	"io"
 	"net/http"
 	"net/http/cookiejar"
@@ -12,6 +11,8 @@ import (
 	"testing"
 
 	"golang.org/x/net/html"
+
+	"carillon/admin-ui/pagecheck"
 )
 
 // browser is a strict client: whatever page it is given must be a good one, in
@@ -86,7 +87,7 @@ func (b *browser) do(r *http.Request) *page {
 	if p.root, err = html.Parse(strings.NewReader(p.body)); err != nil {
 		b.t.Fatal(err)
 	}
-	for _, fault := range p.faults() {
+	for _, fault := range (pagecheck.Page{Source: p.body, Header: p.header}).Faults() {
 		b.t.Errorf("%s %s: %s", r.Method, r.URL.Path, fault)
 	}
 	return p
@@ -180,110 +181,6 @@ func attr(n *html.Node, key string) string {
 
 func has(n *html.Node, key string) bool {
 	return slices.ContainsFunc(n.Attr, func(a html.Attribute) bool { return a.Key == key })
-}
-
-// faults are what is wrong with any page of the portal that has it.
-func (p *page) faults() []string {
-	faults := append(p.headingFaults(), p.headerFaults()...)
-	ids, labelled := map[string]int{}, map[string]bool{}
-	for n := range p.root.Descendants() {
-		if id := attr(n, "id"); id != "" {
-			ids[id]++
-		}
-		if n.Data == "label" {
-			labelled[attr(n, "for")] = true
-		}
-	}
-	for id, count := range ids {
-		if count > 1 {
-			faults = append(faults, fmt.Sprintf("ID %q occurs %d times", id, count))
-		}
-	}
-	for n := range p.root.Descendants() {
-		if n.Type == html.ElementNode {
-			faults = append(faults, elementFaults(n, ids, labelled)...)
-		}
-	}
-	return faults
-}
-
-func (p *page) headingFaults() []string {
-	var faults []string
-	headings := 0
-	for range p.all("h1") {
-		headings++
-	}
-	if headings != 1 {
-		faults = append(faults, fmt.Sprintf("%d h1", headings))
-	}
-	title := strings.TrimPrefix(p.text("title"), "Error: ")
-	if h1 := p.text("h1"); h1 == "" || !strings.HasPrefix(title, h1) {
-		faults = append(faults, fmt.Sprintf("title %q does not begin with heading %q", title, h1))
-	}
-	for n := range p.all("html") {
-		if attr(n, "lang") == "" {
-			faults = append(faults, "no lang")
-		}
-	}
-	if !strings.HasPrefix(p.body, "<!doctype html>") {
-		faults = append(faults, "no doctype")
-	}
-	return faults
-}
-
-func (p *page) headerFaults() []string {
-	var faults []string
-	for key, want := range map[string]string{
-		"Cache-Control":           "no-store",
-		"X-Content-Type-Options":  "nosniff",
-		"Referrer-Policy":         "same-origin",
-		"Content-Security-Policy": "default-src 'none'; ",
-	} {
-		if !slices.ContainsFunc(p.header.Values(key), func(v string) bool { return strings.HasPrefix(v, want) }) {
-			faults = append(faults, fmt.Sprintf("header %s is %q", key, p.header.Values(key)))
-		}
-	}
-	return faults
-}
-
-func elementFaults(n *html.Node, ids map[string]int, labelled map[string]bool) []string {
-	var faults []string
-	fault := func(found bool, text string) {
-		if found {
-			faults = append(faults, fmt.Sprintf("<%s id=%q class=%q>: %s", n.Data, attr(n, "id"), attr(n, "class"), text))
-		}
-	}
-	for _, a := range n.Attr {
-		fault(strings.HasPrefix(a.Key, "on") || a.Key == "style", "inline "+a.Key)
-		fault((a.Key == "href" || a.Key == "action") && strings.HasPrefix(a.Val, "javascript:"), "script in a URL")
-		if a.Key == "for" || strings.HasPrefix(a.Key, "aria-") && slices.Contains([]string{"labelledby", "describedby", "controls", "owns", "details", "errormessage"}, a.Key[5:]) {
-			fault(a.Val == "", a.Key+" is empty")
-			for ref := range strings.FieldsSeq(a.Val) {
-				fault(ids[ref] == 0, a.Key+" refers to nothing: "+ref)
-			}
-		}
-		if a.Key == "href" && strings.HasPrefix(a.Val, "#") {
-			fault(ids[a.Val[1:]] == 0, "link to nothing: "+a.Val)
-		}
-	}
-	switch n.Data {
-	case "style":
-		fault(true, "inline style")
-	case "script":
-		fault(attr(n, "src") == "", "inline script")
-	case "form":
-		fault(attr(n, "action") == "" || attr(n, "method") == "", "no action or method")
-	case "input", "select", "textarea":
-		unlabelled := !labelled[attr(n, "id")] && !has(n, "aria-label") && !has(n, "aria-labelledby")
-		fault(attr(n, "type") != "hidden" && unlabelled, "no label")
-	case "fieldset":
-		fault(!slices.ContainsFunc(slices.Collect(n.ChildNodes()), func(c *html.Node) bool { return c.Data == "legend" }), "no legend")
-	case "button", "a", "h1", "h2", "legend", "label":
-		fault(strings.TrimSpace(textOf(n)) == "", "no words")
-	case "img":
-		fault(!has(n, "alt"), "no alt")
-	}
-	return faults
 }
 
 // form is what a browser would send of the form with an ID if somebody pressed its button.

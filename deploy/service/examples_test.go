@@ -44,7 +44,7 @@ var examples = map[string]example{
 	"GET /portal/:tenant/texts/edit":                    {form: url.Values{"label": {"Default SMS template"}, "language": {"en"}}},
 	"POST /portal/:tenant/texts/edit":                   {form: url.Values{"label": {""}, "language": {"fr"}, "body": {"Votre code : [longcode]"}, "confirm": {"yes"}}, before: `delete from message_template where language = 'fr'`},
 	"POST /portal/:tenant/texts/measure":                {form: url.Values{"label": {""}, "language": {"fr"}, "body": {"Votre code : [longcode]"}}},
-	"GET /portal/:tenant/texts/remove":                  {form: url.Values{"label": {"Default SMS template"}, "language": {"fr"}}},
+	"GET /portal/:tenant/texts/remove":                  {form: url.Values{"label": {"Default SMS template"}, "language": {"fr"}}, before: frenchText},
 	"POST /portal/:tenant/texts/remove":                 {form: url.Values{"label": {"Default SMS template"}, "language": {"fr"}, "body": {"Votre code : [longcode]"}}},
 	"POST /portal/:tenant/texts/test":                   {form: url.Values{"message_text": {"en/Default SMS template"}, "phone": {"+12065550100"}}},
 	"POST /portal/:tenant/settings/codes":               {form: url.Values{"code_life": {"20"}, "seen_code_life": {"15m0s"}}},
@@ -120,7 +120,7 @@ var examples = map[string]example{
 	"GET /portal/:tenant/sharing/:id/answer":            {objects: []string{"offer to it"}},
 	"POST /portal/:tenant/sharing/:id/accept":           {objects: []string{"offer to it"}},
 	"POST /portal/:tenant/sharing/:id/decline":          {objects: []string{"offer to it"}},
-	"GET /portal/:tenant/sharing/:id/end":               {objects: []string{"offer"}},
+	"GET /portal/:tenant/sharing/:id/end":               {objects: []string{"offer to it"}, before: offersAccepted},
 	"POST /portal/:tenant/sharing/:id/end":              {objects: []string{"offer"}},
 	"POST /portal/:tenant/pack/region":                  {form: url.Values{"version": {"0"}, "languages": {"en"}, "goLiveDate": {"2027-01-11"}}},
 	"POST /portal/:tenant/pack/branding":                {form: url.Values{"version": {"0"}, "agencyColor": {"#ffffff"}, "agencyHeaderTextColor": {"#eeeeee"}}},
@@ -170,6 +170,13 @@ var examples = map[string]example{
 	"GET /operator/log":                                   {form: url.Values{"target": {"x"}, "before": {"7"}}},
 	"GET /operator/applications":                          {form: url.Values{"state": {"waiting"}}},
 	"POST /operator/applications/:id/approve":             {objects: []string{"application"}, form: url.Values{"slug": {unique}, "health_authority_id": {unique}, "export_key_id": {"310"}}, before: applicationWaiting},
+	"GET /operator/applications/:id":                      {objects: []string{"application"}},
+	"GET /operator/applications/:id/approve":              {objects: []string{"application"}, before: applicationWaiting},
+	"GET /operator/applications/:id/ask":                  {objects: []string{"application"}, before: applicationWaiting},
+	"GET /operator/applications/:id/refuse":               {objects: []string{"application"}, before: applicationWaiting},
+	"GET /operator/tenants/:slug":                         {objects: []string{"slug"}},
+	"GET /operator/tenants/:slug/suspend":                 {objects: []string{"slug"}},
+	"GET /operator/tenants/:slug/resume":                  {objects: []string{"slug"}, before: `update tenant_directory set state = 'suspended' where slug = 'west'`},
 	"POST /operator/applications/:id/ask":                 {objects: []string{"application"}, form: url.Values{"reason": {"Which counties?"}}, before: applicationWaiting},
 	"POST /operator/applications/:id/refuse":              {objects: []string{"application"}, form: url.Values{"reason": {"No such authority."}}, before: applicationWaiting},
 	"POST /operator/applications/:id/letter":              {objects: []string{"application"}},
@@ -224,6 +231,18 @@ var examples = map[string]example{
 	"GET /t/:tenant/scim/v2/ResourceTypes/:id":                  {objects: []string{everyonesObject}},
 	"GET /t/:tenant/scim/v2/Schemas/:id":                        {objects: []string{everyonesObject}},
 }
+
+// offersAccepted has each offer accepted, frenchText gives every authority a text in French.
+const (
+	offersAccepted = `
+insert into share_answer (tenant_id, donor, offer_id, accepted, answered_at, crossed_until, kind)
+select d.tenant, o.tenant_id, o.offer_id, true, now(), now(), d.kind from share_offer o join tenant_directory d on d.slug = o.recipient
+    on conflict do nothing`
+	frenchText = `
+insert into message_template (tenant_id, label, language, body, changed_at)
+select tenant_id, 'Default SMS template', 'fr', 'Votre code : [longcode]', now() from tenant_setting
+    on conflict do nothing`
+)
 
 // rotationMade brings rotations to where people see to them.
 const rotationMade = `update key_rotation set step = 'made', version = 1, ended_at = null where purpose = 'export'`

@@ -127,13 +127,19 @@ func (e *everybody) send(t *testing.T, r authz.Route, target string, form url.Va
 	if r.Audience != authz.AudiencePatient {
 		return e.visit(t, whoFills(r), r.Method, target, form)
 	}
+	return e.ask(t, r.Method, reportURL+target, "", "application/x-www-form-urlencoded", form.Encode(), "Cookie", e.openReport(t), "Sec-Fetch-Site", "same-origin")
+}
+
+// openReport opens the page for people who report, as an app does, and returns the cookie.
+func (e *everybody) openReport(t *testing.T) string {
+	t.Helper()
 	opened := e.ask(t, http.MethodPost, reportURL+"/report", "", "", "",
 		"X-API-Key", e.keys[client.Device], "X-Nonce", strings.Repeat("A", 342)+"==")
 	cookie, _, found := strings.Cut(opened.header.Get("Set-Cookie"), ";")
 	if !found {
 		t.Fatalf("the page for reports does not open: %v", opened)
 	}
-	return e.ask(t, r.Method, reportURL+target, "", "application/x-www-form-urlencoded", form.Encode(), "Cookie", cookie, "Sec-Fetch-Site", "same-origin")
+	return cookie
 }
 
 // wantTyped fails if an answer asks for a form to be put right and what was typed into a

@@ -31,6 +31,7 @@ func TestMatrix(t *testing.T) {
 	e := newEverybody(t)
 	t.Run("no page of another authority", e.noPageOfAnotherAuthority)
 	t.Run("no key opens another tenant", e.noKeyOpensAnotherTenant)
+	t.Run("no form from another site", e.noFormFromAnotherSite)
 	t.Run("suspended pages", e.suspendedPages)
 	t.Run("operator pages", e.operatorPages)
 	t.Run("no object of another authority", e.noObjectOfAnotherAuthority)
@@ -108,6 +109,23 @@ func (e *everybody) pagesFollowThePolicy(t *testing.T, slug string) {
 			}
 		}
 	}
+}
+
+// No form does anything that another site has a browser send, at whatever URL: what the
+// pages' own forms need is not a field but where they come from.
+func (e *everybody) noFormFromAnotherSite(t *testing.T) {
+	before := e.rows(t, nil)
+	for _, r := range e.service.Routes() {
+		if !takesForm(r) || !r.Credential.OfSession() && r.Credential != authz.CredentialNone {
+			continue
+		}
+		got := e.ask(t, r.Method, e.urlOf(t, r, nil), e.cookies[whoFills(r)], "application/x-www-form-urlencoded", exampleOf(r).form.Encode(),
+			"Sec-Fetch-Site", "cross-site", "Origin", "https://elsewhere.example")
+		if got.status != http.StatusForbidden {
+			t.Errorf("%s %s takes a form from another site: %v", r.Method, r.Path, got)
+		}
+	}
+	e.wantUnchanged(t, "forms of another site", before)
 }
 
 // Members of a suspended authority are told so, and nothing else, at every URL. Whoever
