@@ -6,7 +6,6 @@ import (
 	"io"
 	"strconv"
 	"strings"
-	"time"
 )
 
 // figure is a table of numbers, which is shown as such, drawn by scripts, and given out
@@ -20,6 +19,8 @@ type figure struct {
 	Label   column // of each row
 	Columns []column
 	Rows    []figureRow
+	// Rest says that there are more rows than are shown; empty if there are not.
+	Rest string
 	// Files are where it can be had.
 	CSV, JSON string
 }
@@ -52,6 +53,19 @@ func (f figure) Empty() bool {
 			}
 		}
 	}
+	return true
+}
+
+// maxFigureRows is how many rows the page shows of a list that may be long. The files have
+// all of it.
+const maxFigureRows = 100
+
+// shorten leaves the first rows, and reports whether that are not all.
+func (f *figure) shorten() bool {
+	if len(f.Rows) <= maxFigureRows {
+		return false
+	}
+	f.Rows = f.Rows[:maxFigureRows]
 	return true
 }
 
@@ -104,46 +118,4 @@ func (f figure) writeJSON(to io.Writer) error {
 func quoted(text string) string {
 	b, _ := json.Marshal(text) // a text always can
 	return string(b)
-}
-
-// period is the days that figures tell of, and those before with which they compare.
-type period struct {
-	days int
-	// weekly puts seven days into each row.
-	weekly bool
-}
-
-// periods are those that somebody may choose, by their name in URLs.
-func periods() map[string]period {
-	return map[string]period{"week": {days: 7}, "month": {days: 28}, "quarter": {days: 91, weekly: true}}
-}
-
-// comparable reports whether days are kept long enough to compare with those before.
-func (p period) comparable(kept int) bool { return 2*p.days <= kept }
-
-// sums adds the days of a report, the newest first, up to the rows of the period, the
-// oldest first. values gives a day's numbers.
-func (p period) rows(days int, dayAt func(int) time.Time, values func(int) []int64, label func(time.Time) string) []figureRow {
-	step := 1
-	if p.weekly {
-		step = 7
-	}
-	var rows []figureRow
-	for last := min(p.days, days) - 1; last >= step-1; last -= step {
-		day := dayAt(last)
-		row := figureRow{Label: label(day), Machine: day.Format(time.DateOnly), Values: values(last)}
-		for i := last - 1; i > last-step; i-- {
-			row.Values = added(row.Values, values(i))
-		}
-		rows = append(rows, row)
-	}
-	return rows
-}
-
-func added(a, b []int64) []int64 {
-	sum := make([]int64, len(a))
-	for i := range a {
-		sum[i] = a[i] + b[i]
-	}
-	return sum
 }

@@ -101,7 +101,7 @@ func (c *catalogue) size(bytes int64) string {
 
 // percent is a part in whole per cent.
 func (c *catalogue) percent(part, of int64) string {
-	return c.text("percent", "n", c.number(int((200*part+of)/(2*of))))
+	return c.text("percent", "n", c.number(int(percentOf(part, of))))
 }
 
 // change says how a number stands to the one before it.
@@ -121,12 +121,14 @@ func (c *catalogue) change(now, before int64) string {
 func (c *catalogue) column(name string) column {
 	key := map[string]string{
 		"day": "figure.label.day", "within": "figure.label.within", "days": "figure.label.days",
-		"error": "figure.label.error", "issuer": "figure.label.issuer",
+		"error": "figure.label.error", "issuer": "figure.label.issuer", "type": "figure.label.type",
+		"channel": "figure.label.channel", "system": "figure.label.system", "external": "figure.label.external", "reason": "figure.label.reason",
 		"issued": "figure.column.issued", "sent": "figure.column.sent", "delivered": "figure.column.delivered",
 		"claimed": "figure.column.claimed", "certificates": "figure.column.certificates", "uploads": "figure.column.uploads",
 		"keys_exported": "figure.column.keys_exported", "ios": "figure.column.ios", "android": "figure.column.android",
 		"unknown": "figure.column.unknown", "keys": "figure.column.keys", "revisions": "figure.column.revisions",
-		"missing_onset": "figure.column.missing_onset", "messages": "figure.column.messages",
+		"missing_onset": "figure.column.missing_onset", "messages": "figure.column.messages", "files": "figure.column.files",
+		"claimed_percent": "figure.column.claimed_percent", "refused": "figure.column.refused", "tokens_refused": "figure.column.tokens_refused",
 	}[name]
 	return column{name, c.text(key)}
 }

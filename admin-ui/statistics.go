@@ -2,10 +2,8 @@ package adminui
 
 import (
 	"context"
-	"fmt"
 	"net/url"
 	"slices"
-	"strings"
 	"time"
 
 	"carillon/tenant"
@@ -14,19 +12,22 @@ import (
 
 // Figures counts what a health authority's programme does. It is [stats.Service].
 type Figures interface {
-	Funnel(ctx context.Context, t *tenant.Tenant) ([]stats.FunnelDay, error)
-	Realm(ctx context.Context, t *tenant.Tenant) ([]stats.RealmDay, error)
-	Uploads(ctx context.Context, t *tenant.Tenant) ([]stats.UploadDay, error)
-	SMSErrors(ctx context.Context, t *tenant.Tenant) ([]stats.SMSErrorDay, error)
-	Users(ctx context.Context, t *tenant.Tenant) ([]stats.IssuerDay, error)
+	Overview(ctx context.Context, t *tenant.Tenant, first time.Time, of stats.Span) (stats.Overview, error)
 }
 
 // statisticsPage shows at a glance whether the programme works.
 type statisticsPage struct {
 	Periods []navItem
+	// Alone says why the period is not compared with the one before; empty if it is.
+	Alone   string
+	Counted *moment // when; nil if nothing ever was
 	Tiles   []tile
 	Rates   []rate
+	// Quiet says that nothing happened in the period: then there are no figures.
+	Quiet   bool
 	Figures []figure
+	// HeldBack is how many days of the period are not told to others yet; empty for none.
+	HeldBack string
 }
 
 // tile is a number, and how it stands to the period before.
@@ -34,52 +35,97 @@ type tile struct {
 	Text, Value, Change string
 }
 
-// rate is how many of those who came so far went on.
-type rate struct{ Text, Value, Meaning string }
-
-const defaultPeriod = "week"
+// rate is how many of those who came so far went on, in this period and the one before,
+// and how long they took.
+type rate struct{ Text, Value, Before, Delay, Meaning string }
 
 func (s *Server) showStatistics(v *visit) (answer, error) {
-	name, chosen := periodOf(v.r.URL.Query())
-	days, err := s.config.Figures.Funnel(v.r.Context(), v.tenant)
+	o, chosen, err := s.overview(v)
 	if err != nil {
 		return answer{}, err
 	}
-	p := statisticsPage{Tiles: s.tiles(days, chosen), Rates: s.rates(days, chosen)}
-	for _, f := range s.figures() {
-		made, err := f.make(v, chosen)
-		if err != nil {
-			return answer{}, fmt.Errorf("%s: %w", f.name, err)
-		}
-		file := func(form string) string {
-			return v.path("/statistics/file?" + url.Values{"figure": {f.name}, "form": {form}, "period": {name}}.Encode())
-		}
-		made.Name, made.CSV, made.JSON = f.name, file(formCSV), file(formJSON)
-		p.Figures = append(p.Figures, made)
+	p := statisticsPage{Tiles: s.tiles(o, chosen), Rates: s.rates(o, chosen), Quiet: quiet(chosen.days(o))}
+	if chosen.alone != "" {
+		p.Alone = s.words.text(chosen.alone)
 	}
-	for _, n := range []struct{ name, text string }{
-		{"week", "statistics.period.week"}, {"month", "statistics.period.month"}, {"quarter", "statistics.period.quarter"},
-	} {
+	if !o.Counted.IsZero() {
+		m := s.words.moment(o.Counted, s.now(v))
+		p.Counted = &m
+	}
+	if n := heldBack(o, chosen); n > 0 {
+		p.HeldBack = s.words.counted("statistics.held.one", "statistics.held.other", n)
+	}
+	if !p.Quiet {
+		p.Figures = s.allFigures(v, o, chosen)
+	}
+	for _, one := range periods() {
 		p.Periods = append(p.Periods, navItem{
-			Text: s.words.text(n.text), Path: v.path("/statistics?period=" + n.name), Current: n.name == name,
+			Text: s.words.text(one.text), Path: v.path("/statistics?period=" + one.name), Current: one.name == chosen.name,
 		})
 	}
 	return answer{page: "statistics", heading: s.words.text("statistics.heading"), data: p}, nil
+}
+
+func (s *Server) allFigures(v *visit, o stats.Overview, p period) []figure {
+	var list []figure
+	for _, f := range figures() {
+		made := f.make(s, o, p)
+		file := func(form string) string {
+			return v.path("/statistics/file?" + url.Values{"figure": {f.name}, "form": {form}, "period": {p.name}}.Encode())
+		}
+		made.Name, made.CSV, made.JSON = f.name, file(formCSV), file(formJSON)
+		if made.shorten() {
+			made.Rest = s.words.text("figure.rest", "n", s.words.number(maxFigureRows))
+		}
+		list = append(list, made)
+	}
+	return list
+}
+
+// overview reads the period that was chosen, or else the last week. Who begins today has no
+// whole day yet, and sees today.
+func (s *Server) overview(v *visit) (stats.Overview, period, error) {
+	name := v.r.URL.Query().Get("period")
+	p, known := periodNamed(name)
+	if !known {
+		p, _ = periodNamed(defaultPeriod)
+	}
+	o, err := s.readOverview(v, p)
+	if err != nil || known || !begunToday(o) {
+		return o, p, err
+	}
+	p, _ = periodNamed(periodToday)
+	o, err = s.readOverview(v, p)
+	return o, p, err
+}
+
+func (s *Server) readOverview(v *visit, p period) (stats.Overview, error) {
+	today := s.config.Now().UTC().Truncate(24 * time.Hour)
+	return s.config.Figures.Overview(v.r.Context(), v.tenant, p.since(today), p.span(today))
+}
+
+func begunToday(o stats.Overview) bool {
+	return quiet(o.Days[1:]) && !o.Days[0].Empty()
+}
+
+// quiet reports whether nothing happened on any of the days.
+func quiet(days []stats.OverviewDay) bool {
+	return !slices.ContainsFunc(days, func(d stats.OverviewDay) bool { return !d.Empty() })
 }
 
 // exportStatistics gives one figure out as a file.
 func (s *Server) exportStatistics(v *visit) (answer, error) {
 	query := v.r.URL.Query()
 	name, form := query.Get("figure"), query.Get("form")
-	index := slices.IndexFunc(s.figures(), func(f source) bool { return f.name == name })
+	index := slices.IndexFunc(figures(), func(f source) bool { return f.name == name })
 	if index < 0 || form != formCSV && form != formJSON {
 		return answer{}, errNoPage
 	}
-	_, p := periodOf(query)
-	f, err := s.figures()[index].make(v, p)
+	o, p, err := s.overview(v)
 	if err != nil {
-		return answer{}, fmt.Errorf("%s: %w", name, err)
+		return answer{}, err
 	}
+	f := figures()[index].make(s, o, p)
 	d := &download{name: string(v.tenant.Slug) + "-" + name + "." + form, kind: "text/csv; charset=utf-8", write: f.writeCSV}
 	if form == formJSON {
 		d.kind, d.write = "application/json", f.writeJSON
@@ -92,185 +138,13 @@ const (
 	formJSON = "json"
 )
 
-// periodOf is the period that somebody chose, by name, or else the usual one.
-func periodOf(query url.Values) (string, period) {
-	name := query.Get("period")
-	if p, known := periods()[name]; known {
-		return name, p
-	}
-	return defaultPeriod, periods()[defaultPeriod]
-}
-
-// source makes a figure of a period.
-type source struct {
-	name string
-	make func(*visit, period) (figure, error)
-}
-
-// figures are all there are, in the order of the page.
-func (s *Server) figures() []source {
-	return []source{
-		{"funnel", s.funnelFigure},
-		{"claim-age", s.claimAgeFigure},
-		{"onset", s.onsetFigure},
-		{"wrong-codes", s.wrongCodesFigure},
-		{"uploads", s.uploadsFigure},
-		{"messages", s.messagesFigure},
-		{"issuers", s.issuersFigure},
-	}
-}
-
-// newFigure has no rows yet. heading and note are keys of messages; label and columns are
-// names of [Server.columns].
-func (s *Server) newFigure(heading, note string, kind plotKind, label string, columns ...string) figure {
-	f := figure{Plot: kind, Heading: s.words.text(heading), Note: s.words.text(note), Label: s.words.column(label)}
-	for _, c := range columns {
-		f.Columns = append(f.Columns, s.words.column(c))
-	}
-	return f
-}
-
-func (s *Server) funnelFigure(v *visit, p period) (figure, error) {
-	days, err := s.config.Figures.Funnel(v.r.Context(), v.tenant)
-	f := s.newFigure("figure.funnel", "figure.funnel.note", plotLines, "day", stageNames()...)
-	f.Rows = p.rows(len(days), func(i int) time.Time { return days[i].Day }, func(i int) []int64 { return stages(days[i]) }, s.words.day)
-	return f, err
-}
-
-func stageNames() []string {
-	return []string{"issued", "sent", "delivered", "claimed", "certificates", "uploads", "keys_exported"}
-}
-
-// stages are the numbers of a day, in the order of stageNames.
-func stages(d stats.FunnelDay) []int64 {
-	return []int64{
-		d.Issued.Count, d.Sent.Count, d.Delivered.Count, d.Claimed.Count, d.Certified.Count, d.Published.Count, d.Exported.Count,
-	}
-}
-
-func (s *Server) claimAgeFigure(v *visit, p period) (figure, error) {
-	days, err := s.config.Figures.Realm(v.r.Context(), v.tenant)
-	f := s.newFigure("figure.claim_age", "figure.claim_age.note", plotBars, "within", "claimed")
-	sum := make([]int64, stats.Classes)
-	for _, d := range days[:min(p.days, len(days))] {
-		for i, n := range d.ClaimAges {
-			sum[i] += n
-		}
-	}
-	for i, bound := range stats.Bounds() {
-		f.Rows = append(f.Rows, figureRow{Label: s.words.span(bound), Machine: bound.String(), Values: sum[i : i+1]})
-	}
-	return f, err
-}
-
-func (s *Server) onsetFigure(v *visit, p period) (figure, error) {
-	days, err := s.config.Figures.Uploads(v.r.Context(), v.tenant)
-	f := s.newFigure("figure.onset", "figure.onset.note", plotBars, "days", "uploads")
-	var sum []int64
-	since := s.since(p)
-	for _, d := range days {
-		if sum == nil {
-			sum = make([]int64, len(d.OnsetAges))
-		}
-		if !d.Day.Before(since) {
-			sum = added(sum, d.OnsetAges)
-		}
-	}
-	for i, n := range sum {
-		label := s.words.number(i)
-		if i == len(sum)-1 {
-			label = s.words.text("figure.more", "n", label)
-		}
-		f.Rows = append(f.Rows, figureRow{Label: label, Machine: label, Values: []int64{n}})
-	}
-	return f, err
-}
-
-func (s *Server) wrongCodesFigure(v *visit, p period) (figure, error) {
-	days, err := s.config.Figures.Realm(v.r.Context(), v.tenant)
-	f := s.newFigure("figure.wrong_codes", "figure.wrong_codes.note", plotLines, "day", "ios", "android", "unknown")
-	f.Rows = p.rows(len(days), func(i int) time.Time { return days[i].Day },
-		func(i int) []int64 { return systems(days[i].CodesInvalid) }, s.words.day)
-	return f, err
-}
-
-func systems(b stats.ByPlatform) []int64 { return []int64{b.IOS, b.Android, b.Unknown} }
-
-func (s *Server) uploadsFigure(v *visit, p period) (figure, error) {
-	days, err := s.config.Figures.Uploads(v.r.Context(), v.tenant)
-	f := s.newFigure("figure.uploads", "figure.uploads.note", plotLines, "day", "ios", "android", "unknown", "keys", "revisions", "missing_onset")
-	at := map[time.Time]stats.UploadDay{}
-	for _, d := range days {
-		at[d.Day] = d
-	}
-	today := s.today()
-	f.Rows = p.rows(stats.Days, func(i int) time.Time { return today.AddDate(0, 0, -i) }, func(i int) []int64 {
-		d := at[today.AddDate(0, 0, -i)]
-		return append(systems(d.Requests), d.Keys, d.Revisions, d.MissingOnset)
-	}, s.words.day)
-	return f, err
-}
-
-func (s *Server) messagesFigure(v *visit, p period) (figure, error) {
-	days, err := s.config.Figures.SMSErrors(v.r.Context(), v.tenant)
-	f := s.newFigure("figure.messages", "figure.messages.note", plotNone, "error", "messages")
-	since := s.since(p)
-	sum := map[string]int64{}
-	for _, d := range days {
-		if !d.Day.Before(since) && d.Quantity > 0 {
-			sum[d.Code] += d.Quantity
-		}
-	}
-	f.Rows = ranked(sum, s.words.smsError)
-	return f, err
-}
-
-func (s *Server) issuersFigure(v *visit, p period) (figure, error) {
-	days, err := s.config.Figures.Users(v.r.Context(), v.tenant)
-	f := s.newFigure("figure.issuers", "figure.issuers.note", plotNone, "issuer", "issued")
-	since := s.since(p)
-	sum := map[string]int64{}
-	for _, d := range days {
-		if d.CodesIssued == 0 || d.Day.Before(since) {
-			continue
-		}
-		name := d.Name
-		if name == "" {
-			name = s.words.text("figure.gone")
-		}
-		sum[name] += d.CodesIssued
-	}
-	f.Rows = ranked(sum, func(name string) string { return name })
-	return f, err
-}
-
-// ranked lists things by their numbers, the greatest first.
-func ranked(sum map[string]int64, label func(string) string) []figureRow {
-	var rows []figureRow
-	for name, n := range sum {
-		rows = append(rows, figureRow{Label: label(name), Machine: name, Values: []int64{n}})
-	}
-	slices.SortFunc(rows, func(a, b figureRow) int {
-		if a.Values[0] != b.Values[0] {
-			return int(b.Values[0] - a.Values[0])
-		}
-		return strings.Compare(a.Machine, b.Machine)
-	})
-	return rows
-}
-
-// today is the day that reports begin with; since is the first of a period.
-func (s *Server) today() time.Time { return s.config.Now().UTC().Truncate(24 * time.Hour) }
-
-func (s *Server) since(p period) time.Time { return s.today().AddDate(0, 0, 1-p.days) }
-
 // tiles add up a period's stages, beside those of the period before.
-func (s *Server) tiles(days []stats.FunnelDay, p period) []tile {
-	now, before := sumOf(days, 0, p.days), sumOf(days, p.days, p.days)
+func (s *Server) tiles(o stats.Overview, p period) []tile {
+	now, before := stagesOf(p.days(o)), stagesOf(p.before(o))
 	var list []tile
 	for i, name := range stageNames() {
 		t := tile{Text: s.words.column(name).Text, Value: s.words.number(int(now[i]))}
-		if p.comparable(len(days)) {
+		if p.alone == "" {
 			t.Change = s.words.change(now[i], before[i])
 		}
 		list = append(list, t)
@@ -278,32 +152,83 @@ func (s *Server) tiles(days []stats.FunnelDay, p period) []tile {
 	return list
 }
 
-// sumOf adds up the stages of n days, the newest of which is at first.
-func sumOf(days []stats.FunnelDay, first, n int) []int64 {
-	sum := stages(stats.FunnelDay{})
-	for i := first; i < min(first+n, len(days)); i++ {
-		sum = added(sum, stages(days[i]))
+func stageNames() []string {
+	return []string{"issued", "sent", "delivered", "claimed", "certificates", "uploads", "keys_exported", "files"}
+}
+
+// stages are the numbers of a day, in the order of stageNames.
+func stages(d stats.OverviewDay) []int64 {
+	return []int64{d.Issued, d.Sent, d.Delivered, d.Claimed, d.Certified, d.Published, d.KeysExported, d.FilesPublished}
+}
+
+func stagesOf(days []stats.OverviewDay) []int64 {
+	sum := stages(stats.OverviewDay{})
+	for _, d := range days {
+		sum = added(sum, stages(d))
 	}
 	return sum
 }
 
-// rates say where people are lost on the way, and what that means.
-func (s *Server) rates(days []stats.FunnelDay, p period) []rate {
-	sum := sumOf(days, 0, p.days)
+// rates say where people are lost on the way, how long the rest took, and what that means.
+func (s *Server) rates(o stats.Overview, p period) []rate {
+	now, before := stagesOf(p.days(o)), stagesOf(p.before(o))
 	var list []rate
 	for _, r := range []struct {
 		text, meaning string
-		part, of      int64
+		part, of      int // stages
+		delays        []int64
 	}{
-		{"rate.claimed", "rate.claimed.meaning", sum[3], sum[0]},
-		{"rate.certified", "rate.certified.meaning", sum[4], sum[3]},
-		{"rate.uploaded", "rate.uploaded.meaning", sum[5], sum[4]},
+		{"rate.delivered", "rate.delivered.meaning", 2, 1, o.Delays.Delivered},
+		{"rate.claimed", "rate.claimed.meaning", 3, 0, o.Delays.Claimed},
+		{"rate.certified", "rate.certified.meaning", 4, 3, o.Delays.Certified},
+		{"rate.uploaded", "rate.uploaded.meaning", 5, 4, o.Delays.Published},
 	} {
-		if r.of > 0 {
-			list = append(list, rate{
-				Text: s.words.text(r.text), Value: s.words.percent(r.part, r.of), Meaning: s.words.text(r.meaning),
-			})
+		if now[r.of] == 0 {
+			continue
 		}
+		made := rate{
+			Text: s.words.text(r.text), Value: s.words.percent(now[r.part], now[r.of]), Meaning: s.words.text(r.meaning),
+			Delay: s.delay(r.delays),
+		}
+		if p.alone == "" && before[r.of] > 0 {
+			made.Before = s.words.text("rate.before", "percent", s.words.percent(before[r.part], before[r.of]))
+		}
+		list = append(list, made)
 	}
 	return list
+}
+
+// delay says within which time half of a distribution's events came, and nine in ten.
+func (s *Server) delay(classes []int64) string {
+	half, most := within(classes, 1, 2), within(classes, 9, 10)
+	if half < 0 {
+		return ""
+	}
+	bounds := stats.Bounds()
+	return s.words.text("rate.delay", "half", s.words.span(bounds[half]), "most", s.words.span(bounds[most]))
+}
+
+// within is the first class by the end of which a part of all events came; -1 if there
+// are none.
+func within(classes []int64, part, of int64) int {
+	var all, sum int64
+	for _, n := range classes {
+		all += n
+	}
+	for i, n := range classes {
+		sum += n
+		if sum > 0 && of*sum >= part*all {
+			return i
+		}
+	}
+	return -1
+}
+
+func heldBack(o stats.Overview, p period) (n int) {
+	for _, d := range p.days(o) {
+		if d.HeldBack {
+			n++
+		}
+	}
+	return n
 }

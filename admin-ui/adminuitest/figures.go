@@ -13,67 +13,41 @@ import (
 type Figures struct {
 	Now  func() time.Time
 	Days int
-	// Issuer is who issued the codes.
-	Issuer string
+	// Issuers are who issued codes.
+	Issuers []stats.IssuerSum
+	// Asked counts the questions.
+	Asked int
 }
 
-func (f *Figures) day(i int) (day time.Time, n int64) {
-	day = f.Now().UTC().Truncate(24*time.Hour).AddDate(0, 0, -i)
-	return day, max(0, int64(f.Days-i))
-}
-
-// Funnel has ten codes for each one that is used, and so on.
-func (f *Figures) Funnel(context.Context, *tenant.Tenant) ([]stats.FunnelDay, error) {
-	list := make([]stats.FunnelDay, stats.Days)
-	for i := range list {
-		day, n := f.day(i)
-		list[i] = stats.FunnelDay{
-			Day: day, Issued: stats.Stage{Count: 10 * n}, Sent: stats.Stage{Count: 9 * n}, Delivered: stats.Stage{Count: 8 * n},
-			Claimed: stats.Stage{Count: 4 * n}, Certified: stats.Stage{Count: 3 * n}, Published: stats.Stage{Count: 2 * n}, Exported: stats.Stage{Count: 28 * n},
+// Overview has ten codes for each one that is uploaded, a claim in each class, and a
+// landline each day.
+func (f *Figures) Overview(_ context.Context, _ *tenant.Tenant, first time.Time, of stats.Span) (stats.Overview, error) {
+	f.Asked++
+	o := stats.Overview{OnsetAges: make([]int64, 3), Systems: []stats.SystemPath{{Platform: stats.IOS}, {Platform: stats.Android}}}
+	today := f.Now().UTC().Truncate(24 * time.Hour)
+	var sum int64
+	for i := 0; !today.AddDate(0, 0, -i).Before(first); i++ {
+		n := max(0, int64(f.Days-i))
+		d := stats.OverviewDay{
+			Day: today.AddDate(0, 0, -i), Issued: 10 * n, Sent: 9 * n, Delivered: 8 * n, Claimed: 4 * n, Certified: 3 * n, Published: 2 * n,
+			KeysExported: 28 * n, CodesRefused: stats.ByPlatform{IOS: n, Android: n}, Uploads: stats.ByPlatform{IOS: 2 * n}, HeldBack: n == 1,
+		}
+		o.Days = append(o.Days, d)
+		if !d.Day.Before(of.First) && !d.Day.After(of.Last) {
+			sum += n
 		}
 	}
-	return list, nil
-}
-
-// Realm has a claim in each class, and a wrong code of each system.
-func (f *Figures) Realm(context.Context, *tenant.Tenant) ([]stats.RealmDay, error) {
-	list := make([]stats.RealmDay, stats.Days)
-	for i := range list {
-		day, n := f.day(i)
-		list[i] = stats.RealmDay{Day: day, CodesInvalid: stats.ByPlatform{Unknown: n, IOS: n, Android: n}}
-		for range stats.Classes {
-			list[i].ClaimAges = append(list[i].ClaimAges, n)
-		}
+	if sum == 0 {
+		return o, nil
 	}
-	return list, nil
-}
-
-// Uploads has days with uploads alone.
-func (f *Figures) Uploads(context.Context, *tenant.Tenant) ([]stats.UploadDay, error) {
-	var list []stats.UploadDay
-	for i := range f.Days {
-		day, n := f.day(i)
-		list = append(list, stats.UploadDay{Day: day, Requests: stats.ByPlatform{IOS: n}, Keys: 14 * n, OnsetAges: []int64{n, 0, n}})
+	o.Counted = f.Now()
+	for range stats.Classes {
+		o.Delays.Claimed = append(o.Delays.Claimed, sum)
 	}
-	return list, nil
-}
-
-// SMSErrors has a landline each day.
-func (f *Figures) SMSErrors(context.Context, *tenant.Tenant) ([]stats.SMSErrorDay, error) {
-	var list []stats.SMSErrorDay
-	for i := range f.Days {
-		day, n := f.day(i)
-		list = append(list, stats.SMSErrorDay{Day: day, Code: "30006", Quantity: n}, stats.SMSErrorDay{Day: day, Code: "99999", Quantity: 1})
-	}
-	return list, nil
-}
-
-// Users has one who issues.
-func (f *Figures) Users(context.Context, *tenant.Tenant) ([]stats.IssuerDay, error) {
-	var list []stats.IssuerDay
-	for i := range f.Days {
-		day, n := f.day(i)
-		list = append(list, stats.IssuerDay{Day: day, Issuer: stats.Issuer{Name: f.Issuer}, CodesIssued: n})
-	}
-	return list, nil
+	o.OnsetAges = []int64{sum, 0, sum}
+	o.Types = []stats.Path{{Name: "confirmed", Issued: 10 * sum, Claimed: 4 * sum, Certified: 3 * sum}}
+	o.Channels = []stats.Path{{Name: "none", Issued: 2 * sum, Claimed: sum}, {Name: "sms", Issued: 8 * sum, Claimed: 3 * sum}}
+	o.Issuers = f.Issuers
+	o.Failures, o.Errors = []stats.Reason{{Name: "landline", Count: sum}}, []stats.Reason{{Name: "30006", Count: sum}, {Name: "99999", Count: 1}}
+	return o, nil
 }

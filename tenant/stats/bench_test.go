@@ -1,6 +1,7 @@
 package stats_test
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
@@ -51,4 +52,32 @@ func BenchmarkCount(b *testing.B) {
 			c.CodeClaimed(tenant.ID{}, phone)
 		}
 	})
+}
+
+// A big tenant's page of statistics: 91 days with every class of every type, and 400
+// people and keys who issue codes each day.
+func BenchmarkOverview(b *testing.B) {
+	f := setUp(b)
+	f.sql(b, `
+insert into statistic_day (tenant_id, day, series, subject, cohort, class, quantity)
+select $1::uuid, d, s, t, d - c, k, 10
+  from generate_series($2::timestamptz - interval '91 days', $2, interval '1 day') as x (at), lateral (select at::date as d) days,
+       unnest(array['codes-claimed', 'tokens-claimed']) as s, unnest(array['confirmed', 'likely', 'negative', 'user-report']) as t,
+       generate_series(0, 1) as c, generate_series(0, 10) as k
+union all
+select $1::uuid, d::date, s, md5(s || n)::uuid::text, d::date, 0, 10
+  from generate_series($2::timestamptz - interval '91 days', $2, interval '1 day') as d, unnest(array['issued-by-person', 'issued-by-key']) as s,
+       generate_series(1, 200) as n`, f.north.ID, f.midnight(0))
+	f.sql(b, `analyze statistic_day`)
+	for _, days := range []int{7, 28, 91} {
+		b.Run(fmt.Sprintf("%d days", days), func(b *testing.B) {
+			span := stats.Span{First: f.midnight(days), Last: f.midnight(1)}
+			for b.Loop() {
+				o, err := f.reader.Overview(b.Context(), f.north, f.midnight(min(2*days, 91)), span)
+				if err != nil || o.Days[1].Claimed == 0 || len(o.Issuers) < 400 {
+					b.Fatal(o.Days[1], err)
+				}
+			}
+		})
+	}
 }

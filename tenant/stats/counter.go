@@ -65,7 +65,7 @@ type Caller struct {
 
 // CodeClaimed counts a code that a phone swapped for a token.
 func (c *Counter) CodeClaimed(id tenant.ID, by Caller) {
-	c.add(id, cell{series: keyClaimed, subject: by.APIKey})
+	c.add(id, cell{series: keyClaimed, subject: by.APIKey}, cell{series: systemClaimed, subject: string(by.Platform)})
 }
 
 // CodeInvalid counts a code that was not found, expired, of a type that the phone
@@ -80,7 +80,7 @@ func (c *Counter) CodeInvalid(id tenant.ID, by Caller, wrongNonce bool) {
 
 // TokenClaimed counts a certificate.
 func (c *Counter) TokenClaimed(id tenant.ID, by Caller) {
-	c.add(id, cell{series: keyTokens, subject: by.APIKey})
+	c.add(id, cell{series: keyTokens, subject: by.APIKey}, cell{series: systemTokens, subject: string(by.Platform)})
 }
 
 // TokenInvalid counts a token that was no token of the tenant or expired; not one that

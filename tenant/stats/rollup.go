@@ -103,7 +103,15 @@ union all
                         and earlier.starts_at <= a.created_at
                         and earlier.ends_at > a.created_at
                         and (earlier.published_at, earlier.config_id) < (b.published_at, b.config_id))
-group by published_day, cohort, class`
+group by published_day, cohort, class
+union all
+  select (b.published_at at time zone 'UTC')::date as published_day, 'files-exported', '',
+         (b.published_at at time zone 'UTC')::date, 0, count(*)
+    from export_batch b
+    join export_file f using (tenant_id, config_id, starts_at)
+   where b.state = 'published'
+     and b.published_at >= (select at from since)
+group by published_day`
 )
 
 const clearSQL = "with " + horizonSQL + `
@@ -125,18 +133,40 @@ var (
 	clearMessagesSQL = "with " + horizonSQL + `
 delete from statistic_day
  where day >= (select day - 3 from horizon)
-   and series = 'messages'`
+   and series = any($1)`
 
-	countMessagesSQL = "with " + horizonSQL + `
+	// A code without a message was read out, or passed on by whoever had it issued.
+	countMessagesSQL = "with " + horizonSQL + `, told as (
+  select (c.issued_at at time zone 'UTC')::date as day, c.claimed_at is not null as claimed,
+         m.state, m.class as failure, case when m.code_id is null then 'none' else 'sms' end as channel,
+         ` + messageClass + ` as class
+    from verification_code c
+    left join message_delivery m on m.code_id = c.code_id
+   where c.long_expires_at >= (select day - 3 from horizon)::timestamp at time zone 'UTC'
+), counted as (
+  select day, 'messages' as series, state as subject, class, count(*) as quantity
+    from told
+   where state is not null
+group by day, state, class
+union all
+  select day, 'message-failures', failure, 0, count(*)
+    from told
+   where state = 'failed'
+group by day, failure
+union all
+  select day, 'channel-issued', channel, 0, count(*)
+    from told
+group by day, channel
+union all
+  select day, 'channel-claimed', channel, 0, count(*)
+    from told
+   where claimed
+group by day, channel
+)
 insert into statistic_day (tenant_id, day, series, subject, cohort, class, quantity)
-select current_tenant(), c.day, 'messages', c.state, c.day, c.class, count(*)
-  from (select (c.issued_at at time zone 'UTC')::date as day, m.state,
-               ` + messageClass + ` as class
-          from verification_code c
-          join message_delivery m on m.code_id = c.code_id
-         where c.long_expires_at >= (select day - 3 from horizon)::timestamp at time zone 'UTC') c
- where c.day >= (select day - 3 from horizon)
-group by c.day, c.state, c.class`
+select current_tenant(), day, series, subject, day, class, quantity
+  from counted
+ where day >= (select day - 3 from horizon)`
 )
 
 const (
@@ -157,10 +187,11 @@ group by day, series, subject, cohort, class
    set quantity = statistic_day.quantity + excluded.quantity`
 
 	settleSQL = `
-insert into statistic_horizon (tenant_id, settled_until)
-values (current_tenant(), $1::date)
+insert into statistic_horizon (tenant_id, settled_until, counted_at)
+values (current_tenant(), $1::date, $2)
     on conflict on constraint statistic_horizon_pkey do update
-   set settled_until = greatest(statistic_horizon.settled_until, excluded.settled_until)
+   set settled_until = greatest(statistic_horizon.settled_until, excluded.settled_until),
+       counted_at    = excluded.counted_at
 returning settled_until`
 
 	settledSQL = `select settled_until from statistic_horizon`
@@ -206,7 +237,7 @@ func Rollup(ctx context.Context, db *tenant.DB, id tenant.ID, now time.Time) (se
 		}{
 			{"clear unsettled days", clearSQL, []any{texts(derived())}},
 			{"count rows", countSQL(), []any{texts(derived())}},
-			{"clear messages", clearMessagesSQL, nil},
+			{"clear messages", clearMessagesSQL, []any{texts(ofMessages())}},
 			{"count messages", countMessagesSQL, nil},
 			{"remember uses of keys", usedSQL, []any{string(keyAnswers)}},
 			{"move tallies", moveSQL, []any{now.Truncate(time.Hour), now.Add(-moveAfter)}},
@@ -215,7 +246,7 @@ func Rollup(ctx context.Context, db *tenant.DB, id tenant.ID, now time.Time) (se
 				return fmt.Errorf("%s: %w", step.what, err)
 			}
 		}
-		return tx.Get(ctx, &settled, settleSQL, dayOf(now.Add(-grace)))
+		return tx.Get(ctx, &settled, settleSQL, dayOf(now.Add(-grace)), now)
 	})
 	if err != nil {
 		return time.Time{}, fmt.Errorf("roll up statistics: %w", err)

@@ -39,13 +39,19 @@ const (
 	claimSeconds   series = "claim-seconds"    // sum of ages; no subject
 	tokensClaimed  series = "tokens-claimed"   // cohort: day of the code's issue; class: delay since the claim
 	keysExported   series = "keys-exported"    // cohort: day of arrival; class: delay since then; no subject
+	filesExported  series = "files-exported"   // no subject
 	messages       series = "messages"         // day: of the code's issue; subject: what became of it; class: delay until then
+	failures       series = "message-failures" // day: the same; subject: the class of the failure
+	channelIssued  series = "channel-issued"   // day: the same; subject: how the code was told
+	channelClaimed series = "channel-claimed"  // the same
 )
 
 // Series that a [Counter] counts.
 const (
 	codesInvalid  series = "codes-invalid"      // subject: platform
 	noncesInvalid series = "nonces-invalid"     // subject: platform
+	systemClaimed series = "system-claimed"     // codes; subject: platform
+	systemTokens  series = "system-tokens"      // certificates; subject: platform
 	tokensInvalid series = "tokens-invalid"     //
 	keyClaimed    series = "key-codes-claimed"  // subject: the API key's ID
 	keyInvalid    series = "key-codes-invalid"  // the same
@@ -67,8 +73,11 @@ func live() []series {
 	return []series{codesIssued, issuedByPerson, issuedByKey, issuedExternal, codesClaimed, claimSeconds, tokensClaimed}
 }
 
-// derived are all that [Rollup] counts from rows, but for messages.
-func derived() []series { return append(live(), keysExported) }
+// derived are all that [Rollup] counts from rows, but for those of messages.
+func derived() []series { return append(live(), keysExported, filesExported) }
+
+// ofMessages are those that it counts from codes and their messages.
+func ofMessages() []series { return []series{messages, failures, channelIssued, channelClaimed} }
 
 func texts(list []series) pq.StringArray {
 	array := make(pq.StringArray, len(list))

@@ -47,10 +47,15 @@ func (s *Service) Shared(ctx context.Context, t *tenant.Tenant) ([]UploadDay, er
 		return nil, err
 	}
 	days = slices.DeleteFunc(days, func(d UploadDay) bool {
-		return d.Requests.Total() < SharedMinimum && !d.Day.Add(day+SharedEmbargo).Before(now)
+		return heldBack(d.Day, d.Requests.Total(), now)
 	})
 	slices.Reverse(days)
 	return days, nil
+}
+
+// heldBack reports whether nobody but the tenant learns yet how many requests a day had.
+func heldBack(d time.Time, requests int64, now time.Time) bool {
+	return requests < SharedMinimum && !d.Add(day+SharedEmbargo).Before(now)
 }
 
 func (s *Service) uploadDays(ctx context.Context, t *tenant.Tenant, until time.Time) ([]UploadDay, error) {
