@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -95,13 +96,32 @@ func (s *Server) issueCode(v *visit) (answer, error) {
 	case errors.Is(err, verification.ErrUUIDExists):
 		return s.repeated(v, in, k), nil
 	case k.field != "":
-		a, err := s.issueForm(v, in, &problem{Field: in.blame(k.field, s.dateWindow(in.Offset)), Text: s.words.text(k.message)})
+		a, err := s.issueForm(v, in, s.issueProblems(v, in, problem{Field: k.field, Text: s.words.text(k.message)}))
 		a.status = k.status
 		return a, err
 	case err != nil:
 		return answer{}, err
 	}
 	return answer{page: "issued", heading: s.words.text("issued.heading"), data: s.issuedPage(v, in, issued)}, nil
+}
+
+// issueProblems are what was refused, which is the first thing that is wrong, and what else
+// was left out, in the order of the page.
+func (s *Server) issueProblems(v *visit, in issueInput, refused problem) []problem {
+	refused.Field = in.blame(refused.Field, s.dateWindow(in.Offset))
+	found := []problem{refused}
+	if in.TestType == "" && refused.Field != fieldTestType {
+		found = append(found, problem{Field: fieldTestType, Text: s.words.text("issue.error.test_type")})
+	}
+	dateless := v.tenant.Settings.RequireDate && in.SymptomDate == "" && in.TestDate == ""
+	if dateless && refused.Field != fieldSymptom {
+		found = append(found, problem{Field: fieldSymptom, Text: s.words.text("issue.error.no_date")})
+	}
+	order := []string{fieldTestType, fieldSymptom, fieldTest, fieldPhone}
+	slices.SortFunc(found, func(a, b problem) int {
+		return slices.Index(order, a.Field) - slices.Index(order, b.Field)
+	})
+	return found
 }
 
 // blame finds which of the two dates an error about dates means.
@@ -112,7 +132,7 @@ func (in issueInput) blame(field string, w dateWindow) string {
 	return field
 }
 
-func (s *Server) issueForm(v *visit, in issueInput, p *problem) (answer, error) {
+func (s *Server) issueForm(v *visit, in issueInput, found []problem) (answer, error) {
 	texts, err := s.config.Codes.Texts(v.r.Context(), v.tenant, v.by)
 	if err != nil {
 		return answer{}, err
@@ -133,10 +153,9 @@ func (s *Server) issueForm(v *visit, in issueInput, p *problem) (answer, error) 
 	if v.tenant.Settings.SMSEnabled {
 		page.Phone = s.phoneField(v, in.Phone, s.words.text("issue.phone.hint"))
 	}
-	a := answer{page: "issue", heading: s.words.text("issue.heading"), data: &page}
-	if p != nil {
-		a.problems = []problem{*p}
-		page.mark(*p)
+	a := answer{page: "issue", heading: s.words.text("issue.heading"), data: &page, problems: found}
+	for _, p := range found {
+		page.mark(p)
 	}
 	return a, nil
 }

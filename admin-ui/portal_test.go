@@ -303,6 +303,24 @@ func TestProblemsAreShownAtTheirField(t *testing.T) {
 	}
 }
 
+func TestWhatElseWasLeftOutIsNamedWithTheFirstProblem(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.signIn(caseworker)
+	form := w.filledIn("test_type", "", "test_date", "", "symptom_date", "", "phone", "invalid")
+	w.codes.Fail = verification.ErrPhoneInvalid
+	p := w.post(newPath, form).wants(422, "Issue a verification code").
+		contains("Choose the test result").contains("Enter the day symptoms began").contains("Enter a telephone number with its area code")
+	var last int
+	for _, field := range []string{"test_type", "symptom_date", "phone"} {
+		at := strings.Index(p.body, `href="#`+field+`"`)
+		if at < last {
+			t.Errorf("the summary names %s at %d, after what follows on the page at %d", field, at, last)
+		}
+		last = at
+	}
+}
+
 func TestACodeWhoseMessageFailedIsShown(t *testing.T) {
 	t.Parallel()
 	for text, unsent := range map[string]error{

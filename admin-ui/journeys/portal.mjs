@@ -1,7 +1,7 @@
 // What the journeys share: the running service, the browser, and the checks that
 // every page must pass.
 import assert from "node:assert/strict";
-import { existsSync, mkdirSync, readFileSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { AxeBuilder } from "@axe-core/playwright";
 import { chromium } from "playwright-core";
@@ -68,20 +68,54 @@ export async function check(page, name, heading) {
   await page.screenshot({ path: join(folder, `${name}.png`), fullPage: true });
 }
 
-/** Presses Tab until what has the focus reads as `words`, then returns. */
+/** Presses Tab until what has the focus reads as `words`, and sees that one sees it. */
 export async function tabTo(page, words) {
   const passed = [];
-  for (let i = 0; i < 60; i++) {
+  for (let i = 0; i < 90; i++) {
     await page.keyboard.press("Tab");
     const name = await page.evaluate(() => {
       const e = document.activeElement;
       const text = (e?.labels?.[0]?.textContent || e?.textContent || "").replace(/\s+/g, " ").trim();
       return e === document.body ? "" : text;
     });
-    if (name.startsWith(words)) return;
+    if (name.startsWith(words)) return assert.equal(await page.evaluate(unseen), "", `the focus on "${words}"`);
     passed.push(name);
   }
   assert.fail(`Tab never reaches "${words}"; it reached ${JSON.stringify(passed)}`);
+}
+
+/** Says, within the page, why the focus cannot be seen; nothing if it can. */
+async function unseen() {
+  await Promise.all(document.getAnimations().map((a) => a.finished));
+  const focused = document.activeElement;
+  // The box of a radio button or checkbox is drawn by its label.
+  const drawn = focused.matches("input[type=radio], input[type=checkbox]") ? focused.labels[0] : focused;
+  const { left, top, right, bottom } = drawn.getBoundingClientRect();
+  if (right <= 0 || bottom <= 0 || left >= innerWidth || top >= innerHeight) return "it is out of sight";
+  const marked = [focused, drawn].some((e) => [null, "::before"].some((part) => {
+    const style = getComputedStyle(e, part);
+    return style.outlineStyle !== "none" && parseFloat(style.outlineWidth) > 0;
+  }));
+  return marked ? "" : "nothing marks it";
+}
+
+/** Sees that the page does not scroll sideways: nothing but a table in a frame of its own may. */
+export async function fits(page) {
+  const wide = await page.evaluate(() => {
+    if (document.documentElement.scrollWidth <= innerWidth) return [];
+    return [...document.querySelectorAll("body *")].filter((e) => e.getBoundingClientRect().right > innerWidth).map((e) => e.outerHTML.slice(0, 120));
+  });
+  assert.deepEqual(wide.slice(0, 5), [], `${page.url()} scrolls sideways`);
+}
+
+/** The portal's words in a language, by their keys; `{…}` in them is filled in. */
+export function wordsIn(language) {
+  const folder = new URL(`../messages/${language}/`, import.meta.url);
+  const texts = Object.assign({}, ...readdirSync(folder).map((file) => JSON.parse(readFileSync(new URL(file, folder), "utf8"))));
+  return (key, values = {}) => {
+    assert.ok(key in texts, `${key} has words in ${language}`);
+    return texts[key].replace(/\{(\w+)\}/g, (_, name) => values[name]);
+  };
 }
 
 export async function pressEnterOn(page, words) {
