@@ -1,8 +1,9 @@
 # Carillon's two commands are `make run` and `make test`; the rest is for working on it.
 .DEFAULT_GOAL := help
-.PHONY: help run build test check test-go test-browser lint generate bench bench-parts fuzz clean setup-go setup-browser
+.PHONY: help run build test check test-go test-browser screenshots lint generate bench bench-parts fuzz clean setup-go setup-browser
 
 ARGS ?=
+PICTURES ?= $(CURDIR)/bin/pictures
 export CGO_ENABLED ?= 0
 GO_TOOL := go tool -modfile=deploy/tools.mod
 
@@ -27,6 +28,11 @@ test-go: setup-go ## Go tests on a real Postgres, with the race detector
 
 test-browser: setup-browser build ## journeys in headless Chromium against a running service
 	deploy/browser-test
+
+screenshots: setup-browser build ## a picture of every page, light, dark and narrow, into PICTURES; those in deploy/docs/images are renewed
+	@rm -f "$(PICTURES)/pages.jsonl"
+	CARILLON_SCREENSHOTS="$(PICTURES)" deploy/browser-test pictures
+	@echo "pictures are in $(PICTURES)"
 
 lint: setup-go ## golangci-lint with the project's import rules, gofmt, pinned assets
 	$(GO_TOOL) golangci-lint run ./...

@@ -91,6 +91,24 @@ func TestHowACodeStands(t *testing.T) {
 	w.get("/portal/river-valley/codes/"+id+"/state").wants(404, "Page not found")
 }
 
+// A page that asks how a code stands does not keep the session of somebody who has left.
+func TestAskingHowACodeStandsIsNoUse(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.signIn(caseworker)
+	form := w.filledIn()
+	w.post(newPath, form)
+	before := w.sessions.Used
+	w.get("/portal/north-shore/codes/"+form.Get("code_id")+"/state")
+	if w.sessions.Used != before {
+		t.Error("the session was used by a page that asked by itself")
+	}
+	w.get("/session")
+	if w.sessions.Used == before {
+		t.Error("the session was not used by somebody who said that she is there")
+	}
+}
+
 // A message is sent again to a number that is entered again; why that cannot be is said
 // beside the number, and nothing that was entered is lost.
 func TestAMessageIsSentAgain(t *testing.T) {

@@ -13,6 +13,8 @@ type route struct {
 	authz.Route
 	// upload lets a form with a file in, which is longer than others.
 	upload bool
+	// unattended is for what a page asks by itself, which does not keep the session.
+	unattended bool
 	handle handler
 	// whileClosed leaves the route open while the authority is suspended or leaving.
 	whileClosed bool
@@ -196,7 +198,7 @@ func (s *Server) codeRoutes() []route {
 		staffed("POST /portal/:tenant/codes/new", authz.CodeIssue, limitIssue, s.issueCode),
 		staffed("GET /portal/:tenant/codes", authz.CodeRead, limitPortal, s.lookUpCode),
 		staffed("POST /portal/:tenant/codes", authz.CodeRead, limitSearch, s.findCode),
-		staffed("GET /portal/:tenant/codes/:id/state", authz.CodeRead, limitPortal, s.showState),
+		unattended(staffed("GET /portal/:tenant/codes/:id/state", authz.CodeRead, limitPortal, s.showState)),
 		staffed("GET /portal/:tenant/codes/:id/send", authz.CodeIssue, limitPortal, s.askText),
 		staffed("POST /portal/:tenant/codes/:id/send", authz.CodeIssue, limitIssue, s.sendText),
 		staffed("GET /portal/:tenant/codes/:id/mail", authz.CodeIssue, limitPortal, s.askMail),
@@ -313,6 +315,11 @@ func (s *Server) apiKeyRoutes() []route {
 // uploading is the route with longer forms than others.
 func uploading(r route) route {
 	r.upload = true
+	return r
+}
+
+func unattended(r route) route {
+	r.unattended = true
 	return r
 }
 

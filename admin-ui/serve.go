@@ -105,6 +105,9 @@ func (s *Server) visit(ctx context.Context, w http.ResponseWriter, v *visit) (an
 	if v.route.Limit == limitNone {
 		return v.route.handle(v)
 	}
+	if v.route.unattended {
+		ctx = member.Unattended(ctx)
+	}
 	ctx, err := s.sessions.load(ctx, v.r)
 	if err != nil {
 		return answer{}, err

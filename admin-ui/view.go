@@ -69,12 +69,25 @@ type shell struct {
 	Sandbox                 bool // it is one for trying out
 	Languages               []otherLanguage
 	Person                  string // who is signed in
-	IdleMinutes             int    // how long she stays so without doing anything; 0 if nobody is
+	Session                 *sessionEnd
 	Account                 string // where she sees her account; empty outside of an authority
 	Nav                     []navItem
 	// Settings is the level below the current item of Nav, if that has one.
 	Settings []navItem
 	Data     any
+}
+
+// sessionEnd is when somebody who is signed in will not be any more.
+type sessionEnd struct {
+	// IdleMinutes is how long she stays so without doing anything.
+	IdleMinutes int
+	// Rest is how long she can stay so at most, in seconds from now.
+	Rest int
+}
+
+func (s *Server) sessionEnd(v *visit) *sessionEnd {
+	rest := s.sessions.Deadline(v.r.Context()).Sub(s.config.Now())
+	return &sessionEnd{IdleMinutes: int((member.SessionIdle - member.SessionNoted) / time.Minute), Rest: int(rest / time.Second)}
 }
 
 type navItem struct {
@@ -88,7 +101,7 @@ func (s *Server) shell(v *visit, a answer) shell {
 	sh := shell{Lang: s.words.lang, Languages: s.otherLanguages(v, a), Heading: a.heading, Problems: a.problems, Notice: a.notice, Data: a.data}
 	title := []string{a.heading}
 	if v.who != nil {
-		sh.Person, sh.IdleMinutes = v.who.Name, int(member.SessionIdle/time.Minute)
+		sh.Person, sh.Session = v.who.Name, s.sessionEnd(v)
 		if sh.Person == "" {
 			sh.Person = v.who.Email
 		}

@@ -437,6 +437,9 @@ type Sessions struct {
 	// Fail is what every call returns, if it is set.
 	Fail error
 
+	// Used counts the requests that kept their session from ending.
+	Used int
+
 	// Ended are the tokens that ended sessions, each with its provider.
 	Ended []string
 
@@ -445,9 +448,12 @@ type Sessions struct {
 }
 
 // FindCtx returns what was committed.
-func (s *Sessions) FindCtx(_ context.Context, digest string) ([]byte, bool, error) {
+func (s *Sessions) FindCtx(ctx context.Context, digest string) ([]byte, bool, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if !member.IsUnattended(ctx) {
+		s.Used++
+	}
 	data, found := s.data[digest]
 	return data, found, s.Fail
 }

@@ -48,18 +48,18 @@ test("an idle session warns, and what was typed stays", async () => {
     await signIn(page);
     await page.locator("#phone").fill("+12065550142");
     const dialog = page.locator("session-end dialog");
-    await page.clock.fastForward("17:50");
+    await page.clock.fastForward("16:50");
     assert.equal(await dialog.isVisible(), false);
     await page.clock.fastForward("00:20");
     await dialog.waitFor();
     await check(page, "session-1-warning", "Issue a verification code");
-    assert.match(await dialog.innerText(), /Minutes left: 2/);
+    assert.match(await dialog.innerText(), /Are you still there\?[^]*Minutes left: 2/);
     await page.locator("[data-act=stay]").click();
     await dialog.waitFor({ state: "hidden" });
     assert.equal(await page.locator("#phone").inputValue(), "+12065550142");
 
     // Another tab in which something is done speaks for this one.
-    await page.clock.fastForward("18:30");
+    await page.clock.fastForward("17:30");
     await dialog.waitFor();
     const other = await context.newPage();
     await other.goto(page.url());
@@ -67,13 +67,44 @@ test("an idle session warns, and what was typed stays", async () => {
     await other.close();
 
     await context.clearCookies();
-    await page.clock.fastForward("18:30");
+    await page.clock.fastForward("17:30");
     await page.locator("[data-act=stay]").click();
     await page.getByText("You have been signed out.").waitFor();
     await check(page, "session-2-over", "Issue a verification code");
-    await page.locator("session-end [data-act=close]").click();
+    await page.locator("session-end [data-part=over] [data-act=close]").click();
     assert.equal(await page.locator("#phone").inputValue(), "+12065550142");
     assert.deepEqual(faults.filter((f) => !/ERR_FAILED|redirect/.test(f)), []);
+  } finally {
+    await browser.close();
+  }
+});
+
+test("the end that nothing puts off is told ten minutes before", async () => {
+  const browser = await launch();
+  try {
+    const { page, faults } = await open(browser);
+    await page.clock.install();
+    await signIn(page);
+    const dialog = page.locator("session-end dialog");
+    assert.ok(Number(await page.locator("session-end").getAttribute("rest")) > 11.9 * 3600, "a new session can last 12 hours");
+    // The server's clock cannot be turned: the page is told what it would be after 11 hours and 49 minutes.
+    await page.locator("session-end").evaluate((e) => {
+      e.setAttribute("rest", "660");
+      e.connectedCallback();
+    });
+    await page.locator("#phone").fill("+12065550142");
+    await page.clock.fastForward("00:50");
+    assert.equal(await dialog.isVisible(), false);
+    await page.clock.fastForward("00:20");
+    await dialog.waitFor();
+    await check(page, "session-3-last", "Issue a verification code");
+    assert.match(await dialog.innerText(), /Your session ends soon[^]*Minutes left: 10/);
+    await page.keyboard.press("Escape");
+    await page.clock.fastForward("05:00");
+    assert.equal(await dialog.isVisible(), false, "it is told once");
+    await page.clock.fastForward("05:00");
+    await page.getByText("You have been signed out.").waitFor();
+    assert.deepEqual(faults, []);
   } finally {
     await browser.close();
   }

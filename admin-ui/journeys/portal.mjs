@@ -1,10 +1,10 @@
 // What the journeys share: the running service, the browser, and the checks that
 // every page must pass.
 import assert from "node:assert/strict";
-import { existsSync, mkdirSync, readdirSync, readFileSync } from "node:fs";
-import { join } from "node:path";
+import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { AxeBuilder } from "@axe-core/playwright";
 import { chromium } from "playwright-core";
+import { takePictures } from "./pictures.mjs";
 
 const endpoints = JSON.parse(readFileSync(needed("CARILLON_ENDPOINTS"), "utf8"));
 
@@ -52,7 +52,7 @@ export async function open(browser, options = {}) {
   return { page, context, faults };
 }
 
-/** Checks the page with axe and takes a picture if CARILLON_SCREENSHOTS names a folder. */
+/** Checks the page with axe, and takes pictures if CARILLON_SCREENSHOTS names a folder. */
 export async function check(page, name, heading) {
   assert.equal(await page.locator("h1").textContent(), heading);
   assert.match(await page.title(), new RegExp(`^(Error: )?${heading.replace(/[?.]/g, "\\$&")}`));
@@ -63,9 +63,7 @@ export async function check(page, name, heading) {
     `accessibility of ${name}`,
   );
   const folder = process.env.CARILLON_SCREENSHOTS;
-  if (!folder) return;
-  mkdirSync(folder, { recursive: true });
-  await page.screenshot({ path: join(folder, `${name}.png`), fullPage: true });
+  if (folder) await takePictures(page, name, folder);
 }
 
 /** Presses Tab until what has the focus reads as `words`, and sees that one sees it. */

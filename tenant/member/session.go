@@ -23,9 +23,23 @@ type Sessions struct {
 // the operators' pages. Each sees the sessions that it keeps itself.
 func NewSessions(db *tenant.DB, now func() time.Time) *Sessions { return &Sessions{db: db, now: now} }
 
-// SessionIdle is how long a session lasts that nobody uses. Using it is noted once a
-// minute.
-const SessionIdle = 20 * time.Minute
+// SessionIdle is how long a session lasts that nobody uses. Using it is noted once in
+// SessionNoted, so an idle session may end so much earlier.
+const (
+	SessionIdle  = 20 * time.Minute
+	SessionNoted = time.Minute
+)
+
+type unattended struct{}
+
+// Unattended returns a context in which a session is read without being used: for what a
+// page asks by itself, whether anybody is there or not.
+func Unattended(ctx context.Context) context.Context {
+	return context.WithValue(ctx, unattended{}, true)
+}
+
+// IsUnattended reports whether ctx comes from [Unattended].
+func IsUnattended(ctx context.Context) bool { return ctx.Value(unattended{}) != nil }
 
 const (
 	findSessionSQL = `
@@ -60,10 +74,14 @@ returning true`
 func (s *Sessions) FindCtx(ctx context.Context, digest string) (data []byte, found bool, err error) {
 	now := s.now().UTC()
 	idle := now.Add(SessionIdle)
+	stale := idle.Add(-SessionNoted)
+	if IsUnattended(ctx) {
+		stale = now // which no session that is found is older than
+	}
 	err = s.do(ctx, func(r tenant.Row) error {
 		found = true
 		return r.Scan(&data)
-	}, findSessionSQL, digest, now, idle, idle.Add(-time.Minute))
+	}, findSessionSQL, digest, now, idle, stale)
 	if err != nil {
 		return nil, false, fmt.Errorf("find session: %w", err)
 	}

@@ -74,6 +74,22 @@ func TestIdleSessions(t *testing.T) {
 	lacks(t, s, "short")
 }
 
+// A page that asks by itself finds the session, and does not keep it.
+func TestAnUnattendedPageDoesNotUseItsSession(t *testing.T) {
+	t.Parallel()
+	w := tenanttest.New(t)
+	s := member.NewSessions(w.Portal, w.Now)
+	commit(t, s, "left", []byte("data"), w.Now().Add(12*time.Hour))
+	for range 2 {
+		w.Advance(9 * time.Minute)
+		if _, found, err := s.FindCtx(member.Unattended(t.Context()), "left"); !found || err != nil {
+			t.Fatalf("found %v, %v", found, err)
+		}
+	}
+	w.Advance(2 * time.Minute)
+	lacks(t, s, "left")
+}
+
 func TestDeleteExpired(t *testing.T) {
 	t.Parallel()
 	w := tenanttest.New(t)

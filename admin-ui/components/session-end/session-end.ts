@@ -1,25 +1,39 @@
 const minute = 60_000; // milliseconds
-/** How long before the end somebody is asked whether she is still there. */
+/** How long before an idle session ends somebody is asked whether she is still there. */
 const notice = 2 * minute;
+/** How long before the end that nothing puts off somebody is told of it. */
+const lastNotice = 10 * minute;
+
+type Part = "soon" | "last" | "over";
 
 /**
- * Warns before a session ends that nobody uses, and keeps it if she says so: what was
- * typed stays on the page. `minutes` is how long an idle session lives, `src` a URL whose
- * answer is 200 while it does. Tabs tell each other that the session was used.
+ * Warns before a session ends: one that nobody uses, which she can keep, and one that is as
+ * old as it may be. What was typed stays on the page. `minutes` is how long an idle session
+ * lives, `rest` how many seconds any use can keep it, `src` a URL whose answer is 200 while
+ * it lives. Tabs tell each other that the session was used, and how long it can last.
  */
 export class SessionEnd extends HTMLElement {
   #end = 0;
+  #last = 0;
+  #told = false;
   #timer = 0;
   readonly #others = new BroadcastChannel("session");
 
   connectedCallback(): void {
-    this.#others.onmessage = (): void => this.#begin();
+    this.#last = Date.now() + Number(this.getAttribute("rest")) * 1000;
+    this.#others.onmessage = (message: MessageEvent<number>): void => {
+      this.#last = message.data;
+      this.#begin();
+    };
     this.#part("[data-act=stay]").addEventListener("click", () => void this.#stay());
-    this.#part("[data-act=close]").addEventListener("click", () => this.#dialog.close());
-    // To leave the dialog by the escape key is to say that one is there.
-    this.#dialog.addEventListener("cancel", () => void this.#stay());
+    for (const button of this.querySelectorAll("[data-act=close]")) button.addEventListener("click", () => this.#close());
+    this.#dialog.addEventListener("cancel", () => {
+      // To leave the question by the escape key is to say that one is there.
+      if (this.#part("[data-part=soon]").hidden) this.#told = true;
+      else void this.#stay();
+    });
     document.addEventListener("visibilitychange", this.#look);
-    this.#others.postMessage("used");
+    this.#others.postMessage(this.#last);
     this.#begin();
   }
 
@@ -46,18 +60,26 @@ export class SessionEnd extends HTMLElement {
     this.#look();
   }
 
+  #close(): void {
+    this.#told = true;
+    this.#dialog.close();
+  }
+
   #look = (): void => {
     clearTimeout(this.#timer);
-    const left = this.#end - Date.now();
-    if (left <= 0) return this.#over();
-    if (left <= notice) this.#warn(Math.ceil(left / minute));
-    this.#timer = window.setTimeout(this.#look, left > notice ? left - notice : ((left - 1) % minute) + 1);
+    const idle = this.#end - Date.now();
+    const last = this.#last - Date.now();
+    if (Math.min(idle, last) <= 0) return this.#over();
+    if (idle <= notice && idle < last) this.#warn("soon", idle);
+    else if (last <= lastNotice && !this.#told) this.#warn("last", last);
+    const next = this.#dialog.open ? ((Math.min(idle, last) - 1) % minute) + 1 : Math.min(idle > notice ? idle - notice : idle, last > lastNotice ? last - lastNotice : last);
+    this.#timer = window.setTimeout(this.#look, next);
   };
 
-  #warn(minutes: number): void {
-    this.#show("soon");
-    const text = (this.dataset["left"] ?? "").replace("{n}", String(minutes));
-    const place = this.#part("[role=status]");
+  #warn(part: Part, left: number): void {
+    this.#show(part);
+    const text = (this.dataset["left"] ?? "").replace("{n}", String(Math.ceil(left / minute)));
+    const place = this.#part(`[data-part=${part}] [role=status]`);
     if (place.textContent !== text) place.textContent = text;
   }
 
@@ -65,7 +87,7 @@ export class SessionEnd extends HTMLElement {
     try {
       const answer = await fetch(this.getAttribute("src") ?? "", { redirect: "error" });
       if (!answer.ok) throw new Error(String(answer.status));
-      this.#others.postMessage("used");
+      this.#others.postMessage(this.#last);
       this.#begin();
     } catch {
       this.#over();
@@ -77,8 +99,11 @@ export class SessionEnd extends HTMLElement {
     this.#show("over");
   }
 
-  #show(part: "soon" | "over"): void {
-    for (const name of ["soon", "over"]) this.#part(`[data-part=${name}]`).hidden = name !== part;
+  #show(shown: Part): void {
+    for (const part of this.querySelectorAll<HTMLElement>("[data-part]")) {
+      part.hidden = part.dataset["part"] !== shown;
+      if (!part.hidden) this.#part("h2").textContent = part.dataset["heading"] ?? "";
+    }
     if (!this.#dialog.open) this.#dialog.showModal();
   }
 }
