@@ -237,6 +237,8 @@ type Config struct {
 	Wording Wording
 	// SelfTests shows how the tenant's servers tried themselves; nil leaves its page out.
 	SelfTests SelfTests
+	// Rehearsals lets the staff of sandboxes play a case; nil leaves their pages out.
+	Rehearsals Rehearsals
 	// Leaving lets staff have their authority leave the platform; nil leaves its pages out.
 	Leaving Leaving
 	// Archives lets staff take their authority's data; nil leaves its pages out.

@@ -25,6 +25,7 @@ import (
 	"carillon/tenant/pack/enx"
 	"carillon/tenant/platform"
 	"carillon/tenant/quota"
+	"carillon/tenant/rehearsal"
 	"carillon/tenant/role"
 	"carillon/tenant/setting"
 	"carillon/tenant/sharing"
@@ -76,6 +77,7 @@ func knownErrors() []known {
 	return []known{
 		{errNoPage, http.StatusNotFound, "", "error.missing", "error.missing.advice"},
 		{tenant.ErrUnknown, http.StatusNotFound, "", "error.missing", "error.missing.advice"},
+		{rehearsal.ErrNotSandbox, http.StatusNotFound, "", "error.missing", "error.missing.advice"},
 		{member.ErrNotMember, http.StatusNotFound, "", "error.missing", "error.missing.advice"},
 		{platform.ErrNotOperator, http.StatusNotFound, "", "error.missing", "error.missing.advice"},
 		{platform.ErrReason, http.StatusUnprocessableEntity, fieldReason, "operator.error.reason", ""},
@@ -276,13 +278,14 @@ func knownErrors() []known {
 }
 
 // unmet lists the domain's errors that no page can cause: they answer phones and
-// programs, or are about what no form can say. As unknown ones they would be
-// reported as faults.
+// programs, are about what no form can say, or are answered by how things stand now. As
+// unknown ones they would be reported as faults.
 func unmet() []error {
 	return []error{
 		verification.ErrNothingToGenerate, verification.ErrTemplate, verification.ErrCodeInvalid,
 		verification.ErrCodeExpired, verification.ErrTokenInvalid, verification.ErrTokenExpired,
 		verification.ErrHMACInvalid, verification.ErrMissingNonce, verification.ErrBatchDisabled, verification.ErrBatchSize,
+		rehearsal.ErrOver, rehearsal.ErrBusy,
 		setting.ErrUnknown, message.ErrTemplate, signup.ErrTaken, signup.ErrAuthorityID, signup.ErrReason, authz.ErrRule, authz.ErrRoute, member.ErrUserNameFixed, platform.ErrOperator,
 	}
 }

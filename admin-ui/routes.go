@@ -63,6 +63,9 @@ func (s *Server) routes() []route {
 	if s.config.Staff != nil && s.config.SelfTests != nil {
 		list = slices.Concat(list, s.selfTestRoutes())
 	}
+	if s.config.Staff != nil && s.config.Rehearsals != nil {
+		list = slices.Concat(list, s.rehearsalRoutes())
+	}
 	if s.config.Staff != nil && s.config.Support != nil {
 		list = slices.Concat(list, s.supportRoutes())
 	}

@@ -26,6 +26,7 @@ import (
 	"carillon/tenant/pack"
 	"carillon/tenant/platform"
 	"carillon/tenant/quota"
+	"carillon/tenant/rehearsal"
 	"carillon/tenant/role"
 	"carillon/tenant/setting"
 	"carillon/tenant/sharing"
@@ -36,7 +37,7 @@ import (
 
 func TestEveryErrorOfTheDomainHasAnAnswer(t *testing.T) {
 	t.Parallel()
-	sentinels := slices.Concat(authz.Sentinels(), oidc.Sentinels(), member.Sentinels(), idp.Sentinels(), verification.Sentinels(), sharing.Sentinels(), client.Sentinels(), role.Sentinels(), setting.Sentinels(), alert.Sentinels(), quota.Sentinels(), template.Sentinels(), message.Sentinels(), platform.Sentinels(), support.Sentinels(), leaving.Sentinels(), shelf.Sentinels(), signup.Sentinels(), pack.Sentinels(), custody.Sentinels(), approval.Sentinels(),
+	sentinels := slices.Concat(authz.Sentinels(), oidc.Sentinels(), member.Sentinels(), idp.Sentinels(), verification.Sentinels(), sharing.Sentinels(), client.Sentinels(), role.Sentinels(), setting.Sentinels(), alert.Sentinels(), quota.Sentinels(), template.Sentinels(), message.Sentinels(), platform.Sentinels(), support.Sentinels(), leaving.Sentinels(), shelf.Sentinels(), signup.Sentinels(), pack.Sentinels(), custody.Sentinels(), approval.Sentinels(), rehearsal.Sentinels(),
 		[]error{tenant.ErrUnknown, errNoPage, errNoChange, errMethod, errCrossOrigin, errForm, errClosed, errOutside, errUnlinked, errShutOut})
 	for _, sentinel := range sentinels {
 		k, found := lookUp(sentinel)

@@ -146,6 +146,9 @@ func (s *Server) nav(v *visit) []navItem {
 	add(authz.ExportRead, "e", "nav.exports", "/exports", v.within("/exports"))
 	add(authz.AuditRead, "a", "nav.audit", "/audit", v.within("/audit"))
 	add(authz.SharingView, "", "nav.sharing", "/sharing", v.within("/sharing"))
+	if s.config.Rehearsals != nil && v.tenant.Kind == tenant.Sandbox && v.tenant.State == tenant.Active {
+		items = append(items, navItem{Text: s.words.text("nav.rehearsal"), Path: v.path("/rehearsal"), Key: "r", Current: v.within("/rehearsal")})
+	}
 	if settings := s.settings(v); len(settings) > 0 {
 		items = append(items, navItem{Text: s.words.withCount(s.words.text("nav.settings"), v.waiting), Path: settings[0].Path, Current: anyCurrent(settings)})
 	}

@@ -53,6 +53,8 @@ const (
 	Archive Purpose = "archive"
 	// Batch is a row of a batch of codes; the key ID is what it is and where.
 	Batch Purpose = "batch"
+	// Rehearsal is what simulated phones of a sandbox have; the key ID is whose they are.
+	Rehearsal Purpose = "rehearsal"
 )
 
 // Erasure keys sign certificates of erasure (package erasure). They are the platform's, which

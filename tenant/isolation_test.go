@@ -121,6 +121,12 @@ var fillSQL = []string{
 	`insert into rehearsal_key (tenant_id, tek, rolling_start, rolling_period, transmission_risk, days_since_onset)
 	 values ($1, 'rehearse01234567', 1, 1, 1, 0)`,
 	`insert into selftest_run (tenant_id, run_id, started_at, ended_at, steps) values ($1, gen_random_uuid(), now(), now(), '[]')`,
+	// Tables of sandboxes alone: the reference to the tenant's kind is not looked at here.
+	`with unchecked as (select set_config('session_replication_role', 'replica', true))
+	 insert into simulated_app (tenant_id, api_key_id, sealed) select tenant_id, api_key_id, '' from unchecked, api_key where tenant_id = $1`,
+	`with unchecked as (select set_config('session_replication_role', 'replica', true))
+	 insert into simulated_phones (tenant_id, person, stage, step, sealed, started_at, expires_at)
+	 select $1, 'robin', 'met', 1, '', now(), now() + interval '1 day' from unchecked`,
 	`insert into support_grant (tenant_id, grant_id, email, role, granted_by, granted_at, expires_at)
 	 select tenant_id, gen_random_uuid(), 'support@platform.example', 'auditor', member_id, now(), now() + interval '1 hour'
 	   from member where tenant_id = $1 and email = 'granter@health.example'`,

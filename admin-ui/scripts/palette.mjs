@@ -25,6 +25,8 @@ const palette = {
   "on-danger": ["#ffffff", "#3d0a08"],
   bar: ["#002d3f", "#0a2230"],
   "on-bar": ["#ffffff", "#e8edf0"],
+  "sandbox-bar": ["#6b3d00", "#4a2f08"],
+  "sandbox-page": ["#fdf6e3", "#1c1708"],
   focus: ["#2491ff", "#58b4ff"],
   disabled: ["#c9c9c9", "#3a4952"],
   "on-disabled": ["#454545", "#b9c3c9"],

@@ -39,7 +39,7 @@ type serveCommand struct {
 	AppleURL       string        `name:"apple-url" env:"CARILLON_APPLE_URL" help:"Apple's service for Exposure Notifications, such as https://gateway.icloud.com/enservice/v2: staff can then send changes of their configuration there. Without it they hand packs over." placeholder:"URL"`
 	JobInterval    time.Duration `default:"30s" env:"CARILLON_JOB_INTERVAL" help:"Pause between rounds of the export job."`
 	SelfTest       time.Duration `name:"self-test" default:"15m" env:"CARILLON_SELF_TEST" help:"Pause between two self-tests of a health authority: a rehearsal from code to verified export. 0 for none."`
-	SelfTestURL    string        `name:"self-test-url" env:"CARILLON_SELF_TEST_URL" help:"Where self-tests reach the service, as phones do (default: --base-url)." placeholder:"URL"`
+	SelfTestURL    string        `name:"self-test-url" env:"CARILLON_SELF_TEST_URL" help:"Where self-tests and simulated phones reach the service, as phones do (default: --base-url)." placeholder:"URL"`
 	StatisticsDays int           `default:"91" env:"CARILLON_STATISTICS_DAYS" help:"Days that statistics are kept: 30 to 180."`
 	CoolDownDays   int           `default:"30" env:"CARILLON_COOL_DOWN_DAYS" help:"Days until an authority that leaves is erased, in which it can come back: 7 to 365."`
 	BackupKeys     string        `name:"backup-keys" env:"CARILLON_BACKUP_KEYS" help:"Where the wrapped data keys of health authorities are kept beside the backups, as for \"carillon backup\": an erased authority's is destroyed there. Without it, certificates of erasure say that there are none." placeholder:"PLACE"`

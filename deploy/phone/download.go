@@ -20,6 +20,9 @@ type Trust struct {
 	Key               *ecdsa.PublicKey
 }
 
+// IndexStep is what a phone does first to download: a [Refusal] of it is about the index.
+const IndexStep = "download index"
+
 // Downloaded is one export file, with its signature checked.
 type Downloaded struct {
 	Name string
@@ -30,7 +33,7 @@ type Downloaded struct {
 // Download fetches the files that the index names and that seen, if not nil, does not
 // hold, and verifies each. Like real phones it fails if one file is missing.
 func (p *Phone) Download(ctx context.Context, trust Trust, seen map[string]bool) ([]Downloaded, error) {
-	index, err := p.get(ctx, "download index", p.Server.IndexURL)
+	index, err := p.get(ctx, IndexStep, p.Server.IndexURL)
 	if err != nil {
 		return nil, err
 	}

@@ -63,7 +63,7 @@ func (m Memory) Save(path string) error {
 // file, so that an interrupted round goes on where it ended; like a phone it ends at
 // the first file that fails.
 func (p *Phone) Fresh(ctx context.Context, trust Trust, m *Memory, visit func(Downloaded) error) error {
-	index, err := p.get(ctx, "download index", p.Server.IndexURL)
+	index, err := p.get(ctx, IndexStep, p.Server.IndexURL)
 	if err != nil {
 		return err
 	}
@@ -81,6 +81,19 @@ func (p *Phone) Fresh(ctx context.Context, trust Trust, m *Memory, visit func(Do
 			return err
 		}
 		m.Last = name
+	}
+	return nil
+}
+
+// Skip has m remember all that the index names now as handled: only what comes later is
+// fresh.
+func (p *Phone) Skip(ctx context.Context, m *Memory) error {
+	index, err := p.get(ctx, IndexStep, p.Server.IndexURL)
+	if err != nil {
+		return err
+	}
+	if names := strings.Fields(string(index)); len(names) > 0 {
+		m.Last = names[len(names)-1]
 	}
 	return nil
 }

@@ -150,6 +150,12 @@ var examples = map[string]example{
 	"GET /portal/:tenant/api-keys/:id/codes":            {objects: []string{"api-key"}},
 	"POST /portal/:tenant/api-keys/:id/codes":           {objects: []string{"api-key"}},
 
+	"POST /portal/:tenant/rehearsal/begin":   {form: url.Values{"step": {"0"}}},
+	"POST /portal/:tenant/rehearsal/issue":   {form: url.Values{"step": {"1"}}},
+	"POST /portal/:tenant/rehearsal/redeem":  {form: url.Values{"step": {"1"}, "code": {"12345678"}}},
+	"POST /portal/:tenant/rehearsal/publish": {form: url.Values{"step": {"1"}}},
+	"POST /portal/:tenant/rehearsal/look":    {form: url.Values{"step": {"1"}}},
+
 	"GET /portal/:tenant/login/start":                     {form: url.Values{"provider": {"x"}, "return": {"/portal"}}},
 	"GET /login":                                          {form: url.Values{"return": {"/portal"}, "reason": {"lost"}}},
 	"GET /login/start":                                    {form: url.Values{"return": {"/portal"}, "reason": {"fresh"}}},

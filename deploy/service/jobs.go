@@ -23,6 +23,7 @@ import (
 	"carillon/tenant/member"
 	"carillon/tenant/message/delivery"
 	"carillon/tenant/quota"
+	"carillon/tenant/rehearsal"
 	"carillon/tenant/sharing"
 	"carillon/tenant/stats"
 	"carillon/tenant/support"
@@ -120,6 +121,7 @@ func (s *Service) retentionJob(db *tenant.DB, directory *tenant.Directory, expor
 			member.Cleanup(ctx, db, id, now),
 			support.Cleanup(ctx, db, id, now),
 			approval.Cleanup(ctx, db, id, now),
+			rehearsal.Cleanup(ctx, db, id, now),
 			exposure.Cleanup(ctx, db, id, exposure.DefaultLimits(), now),
 			tendSuspended(ctx, exports, t))
 	})

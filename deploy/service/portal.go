@@ -11,6 +11,7 @@ import (
 	"carillon/api"
 	"carillon/authz"
 	"carillon/authz/oidc"
+	simulated "carillon/deploy/rehearsal"
 	"carillon/tenant"
 	"carillon/tenant/alert"
 	"carillon/tenant/approval"
@@ -25,12 +26,14 @@ import (
 	"carillon/tenant/message/template"
 	"carillon/tenant/outbound"
 	"carillon/tenant/quota"
+	"carillon/tenant/rehearsal"
 	"carillon/tenant/role"
 	"carillon/tenant/selftest"
 	"carillon/tenant/setting"
 	"carillon/tenant/sharing"
 	"carillon/tenant/stats"
 	"carillon/tenant/support"
+	"carillon/tenant/verification"
 )
 
 // wirePages puts the pages for people behind the API: what the API does not know is
@@ -92,7 +95,9 @@ func (s *Service) wirePortal(ctx context.Context, surface *api.Config, c *adminu
 	if s.config.Files != nil {
 		c.Archives = shelf.NewDesk(db, surface.Policies, key.NewRing(db, s.config.Root), s.config.Files, s.config.Now)
 	}
-	c.Staff, c.Codes, c.Audit = staff{db, desk}, s.verification(db, surface.Policies, post), auditLog{db}
+	codes := s.verification(db, surface.Policies, post)
+	c.Staff, c.Codes, c.Audit = staff{db, desk}, codes, auditLog{db}
+	c.Rehearsals = s.rehearsals(db, codes)
 	c.Sharing = sharing.NewStaff(db, surface.Policies, s.config.Now)
 	c.Packs = s.packStaff(db, surface.Policies)
 	c.Roles = role.NewStaff(db, s.config.Now)
@@ -116,6 +121,12 @@ func (s *Service) wirePortal(ctx context.Context, surface *api.Config, c *adminu
 	c.Directory, c.Policies = s.directory(db), surface.Policies
 	c.Sessions = member.NewSessions(db, s.config.Now)
 	return nil
+}
+
+// rehearsals are those of sandboxes, with phones that come over the network as all do.
+func (s *Service) rehearsals(db *tenant.DB, codes *verification.Service) *rehearsal.Desk {
+	phones := simulated.New(simulated.Config{DB: db, URL: s.phonesURL(), Now: s.config.Now})
+	return rehearsal.NewDesk(db, key.NewRing(db, s.config.Root), codes, phones, s.config.Now)
 }
 
 // staff is the members of all tenants, and whom they have invited, as the portal's role

@@ -18,9 +18,14 @@ const (
 	selfTestTimeout = 90 * time.Second
 )
 
+// phonesURL is where simulated phones reach the service, without a trailing slash.
+func (s *Service) phonesURL() string {
+	return strings.TrimSuffix(cmp.Or(s.config.SelfTestURL, s.config.BaseURL), "/")
+}
+
 // wireSelfTest has tenants' servers try themselves, over the URLs that phones use.
 func (s *Service) wireSelfTest(db *tenant.DB, directory *tenant.Directory, keys *key.Ring, exports *export.Service) {
-	url := strings.TrimSuffix(cmp.Or(s.config.SelfTestURL, s.config.BaseURL), "/")
+	url := s.phonesURL()
 	if s.config.SelfTestInterval == 0 || url == "" {
 		return
 	}

@@ -118,7 +118,8 @@ type Config struct {
 	Lease time.Duration
 	// SelfTestInterval is the pause between two self-tests of a tenant; zero means none.
 	SelfTestInterval time.Duration
-	// SelfTestURL is where they reach the service, as phones do; empty means BaseURL.
+	// SelfTestURL is where they, and simulated phones of sandboxes, reach the service as
+	// phones do; empty means BaseURL.
 	SelfTestURL string
 	// StatisticsRetention is how long statistics are kept, 30 to 180 days; zero means 91.
 	StatisticsRetention time.Duration

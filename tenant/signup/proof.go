@@ -179,9 +179,9 @@ update application
  where application_id = $1`
 )
 
-// Sandboxes are cut often, so that whoever tries one sees a file soon.
+// Files of sandboxes are made often, so that whoever tries one, or rehearses in it, sees one soon.
 const (
-	sandboxPeriod = 15 * time.Minute
+	sandboxPeriod = time.Minute
 	sandboxCodes  = 100
 	// sandboxTries is how many names are tried: a region has one of 46,656.
 	sandboxTries = 10
