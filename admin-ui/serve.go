@@ -253,7 +253,7 @@ func (s *Server) send(ctx context.Context, w http.ResponseWriter, v *visit, a an
 		}
 		http.Redirect(w, v.r, a.redirect, a.code())
 	case a.file != nil:
-		a.file.Send(w)
+		a.file.Send(w, v.r)
 	case a.json != "":
 		h := w.Header()
 		h.Set("Content-Type", "application/json")

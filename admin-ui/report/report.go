@@ -194,5 +194,5 @@ func file(w http.ResponseWriter, r *http.Request) {
 		http.NotFound(w, r)
 		return
 	}
-	found.Send(w)
+	found.Send(w, r)
 }

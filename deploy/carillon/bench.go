@@ -17,6 +17,7 @@ type benchCommand struct {
 	Backups  benchBackups      `cmd:"" help:"A backup and a drill with many keys: time beside a floor, memory."`
 	Policy   benchPolicy       `cmd:"" help:"Decisions by rules of many tenants: time, memory, and how fast a change is seen."`
 	Changes  benchChanges      `cmd:"" help:"How long changes to tenants are not seen by another process."`
+	Pages    benchPages        `cmd:"" help:"Pages for people of an authority with many codes: weight, delay, round trips."`
 	Worker   benchExportWorker `cmd:"" hidden:"" name:"export-worker"`
 	Bare     benchBareServer   `cmd:"" hidden:"" name:"bare-server"`
 }
@@ -117,6 +118,24 @@ type benchChanges struct {
 // Run measures in this very process.
 func (c benchChanges) Run(ctx context.Context) error {
 	err := bench.RunChanges(ctx, bench.ChangeOptions{Dir: c.Dir, PostgresBin: c.PostgresBin, Changes: c.Changes, Out: os.Stdout})
+	if errors.Is(err, bench.ErrMissed) {
+		return errReported
+	}
+	return err
+}
+
+type benchPages struct {
+	Codes       int    `default:"1000000" help:"How many codes the health authority has."`
+	Requests    int    `default:"40" help:"How often each page is asked for."`
+	Dir         string `default:"/var/tmp" type:"existingdir" help:"Folder, on a real disk, for the data of the run, which is removed." placeholder:"DIR"`
+	PostgresBin string `env:"CARILLON_POSTGRES_BIN" help:"Folder of Postgres's programs (default: look for them)." placeholder:"DIR"`
+}
+
+// Run measures in this very process.
+func (c benchPages) Run(ctx context.Context) error {
+	err := bench.RunPages(ctx, bench.PageOptions{
+		Dir: c.Dir, PostgresBin: c.PostgresBin, Codes: c.Codes, Requests: c.Requests, Out: os.Stdout,
+	})
 	if errors.Is(err, bench.ErrMissed) {
 		return errReported
 	}

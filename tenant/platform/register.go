@@ -103,13 +103,26 @@ select tenant, slug, name, region, state, kind, state_reason, state_since
   from tenant_directory
  where slug = $1`
 
+	// Each table is read once, by the days in its key: compared with a date, not with the
+	// timestamps of a series.
 	usageSQL = `
-  select g.day::date as day,
-         coalesce((select sum(quantity) from statistic_day s where s.day = g.day and s.series = 'codes-issued'), 0)::bigint as codes,
-         coalesce((select sum(quantity) from statistic_day s where s.day = g.day and s.series = 'upload-keys'), 0)::bigint as keys,
-         coalesce((select sum(count) from message_error e where e.day = g.day), 0)::bigint as failures
-    from generate_series($1::date - 14, $1::date - 1, interval '1 day') as g (day)
-order by g.day desc`
+with counted as (
+  select day, sum(quantity) filter (where series = 'codes-issued') as codes, sum(quantity) filter (where series = 'upload-keys') as keys
+    from statistic_day
+   where day between $1::date - 14 and $1::date - 1
+     and series in ('codes-issued', 'upload-keys')
+group by day
+), failed as (
+  select day, sum(count) as failures
+    from message_error
+   where day between $1::date - 14 and $1::date - 1
+group by day
+)
+  select day, coalesce(codes, 0)::bigint as codes, coalesce(keys, 0)::bigint as keys, coalesce(failures, 0)::bigint as failures
+    from (select $1::date - n as day from generate_series(1, 14) n) days
+    left join counted using (day)
+    left join failed using (day)
+order by day desc`
 
 	invitationsSQL = `select count(*) from support_grant where revoked_at is null and expires_at > $1`
 )
