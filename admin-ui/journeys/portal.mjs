@@ -11,6 +11,9 @@ const endpoints = JSON.parse(readFileSync(needed("CARILLON_ENDPOINTS"), "utf8"))
 /** The two demo departments. */
 export const [ours, theirs] = endpoints.tenants;
 
+/** The sandbox of ours. */
+export const { sandbox } = endpoints;
+
 function needed(name) {
   const value = process.env[name];
   if (!value) throw new Error(`${name} must name the endpoints.json of a running "carillon dev"`);

@@ -3,10 +3,12 @@
 package dev
 
 import (
+	"slices"
 	"strings"
 
 	"carillon/authz"
 	"carillon/deploy/devidp"
+	"carillon/tenant"
 	"carillon/tenant/app"
 	"carillon/tenant/onboarding"
 	"carillon/tenant/platform"
@@ -16,6 +18,8 @@ import (
 // that is left to its users, so that no real authority is meant.
 type department struct {
 	slug, name, region string
+	// kind is [tenant.Production] if it is empty.
+	kind tenant.Kind
 	// apps are where its links lead; without any, to the systems themselves.
 	apps []app.Record
 }
@@ -31,10 +35,14 @@ var departments = []department{
 	{slug: "river-valley", name: "River Valley Public Health", region: "XB-RV"},
 }
 
+// sandbox is where the first department tries things out and rehearses. No phones are
+// sent through it.
+var sandbox = department{slug: "north-shore-sandbox", name: "Sandbox of North Shore", region: "ZZ-NSH", kind: tenant.Sandbox}
+
 // Spec is what the department would have filled in when signing up.
 func (d department) spec(o Options) onboarding.Spec {
 	return onboarding.Spec{
-		Slug: d.slug, Name: d.name, Region: d.region,
+		Kind: d.kind, Slug: d.slug, Name: d.name, Region: d.region,
 		HealthAuthorityID: "org." + d.slug + ".health",
 		Issuer:            "health." + d.slug + ".example",
 		Audience:          "exposure-notifications-server",
@@ -42,7 +50,7 @@ func (d department) spec(o Options) onboarding.Spec {
 		ExportPeriod:      o.ExportPeriod,
 		Truncate:          o.ExportPeriod,
 		MinRecords:        1000, PaddingRange: 100,
-		ReleaseSameDay: true,
+		ReleaseSameDay: d.kind != tenant.Sandbox,
 		SMSEnabled:     true,
 		EmailEnabled:   true,
 	}
@@ -106,7 +114,7 @@ func people() []devidp.Person {
 		all = append(all, devidp.Person{Login: string(o.Role) + "@platform", Name: o.Name, Email: o.Email})
 	}
 	all = append(all, devidp.Person{Login: "applicant@lakeland", Name: "Applicant of Lakeland", Email: "applicant@health.lakeland.example"})
-	for _, d := range departments {
+	for _, d := range append(slices.Clone(departments), sandbox) {
 		for _, s := range d.staff() {
 			all = append(all, devidp.Person{Login: s.Login, Name: s.Name, Email: s.Email})
 		}

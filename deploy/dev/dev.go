@@ -3,7 +3,7 @@
 // Package dev is the whole of Carillon on one computer, for people who want to
 // see it or work on it: a private Postgres, an identity provider, another one that a
 // department can have as its own, an inbox for text messages, a mailbox for letters and two
-// demo health departments, seeded by sending simulated phones through the real endpoints.
+// demo health departments with the sandbox of one, seeded by sending simulated phones through the real endpoints.
 //
 // It exists in no release: everything here trusts whoever can reach it.
 package dev
@@ -61,6 +61,7 @@ const (
 	jobsPerPeriod = 8
 	minJobPause   = 100 * time.Millisecond
 	maxJobPause   = 5 * time.Second
+	selfTestPause = 15 * time.Minute
 )
 
 func (o Options) validate() error {
@@ -200,22 +201,23 @@ func (s stack) afterStart(ctx context.Context, e endpoints, operations net.Addr,
 func (s stack) config(extra http.Handler) service.Config {
 	pause := min(max(s.options.ExportPeriod/jobsPerPeriod, minJobPause), maxJobPause)
 	return service.Config{
-		Roles:           service.Roles(),
-		DSN:             func(role string) (string, error) { return s.database(role), nil },
-		Root:            s.root,
-		Files:           s.files,
-		BaseURL:         s.base,
-		Login:           s.login(),
-		Sender:          s.inbox,
-		Mail:            s.mailbox,
-		DNS:             s.dns.Resolver(),
-		Loopback:        true,
-		RedirectDomains: []string{s.redirectDomain()},
-		JobInterval:     pause,
-		NoLimits:        s.options.NoLimits,
-		Extra:           extra,
-		Log:             s.options.Log,
-		Now:             time.Now,
+		Roles:            service.Roles(),
+		DSN:              func(role string) (string, error) { return s.database(role), nil },
+		Root:             s.root,
+		Files:            s.files,
+		BaseURL:          s.base,
+		Login:            s.login(),
+		Sender:           s.inbox,
+		Mail:             s.mailbox,
+		DNS:              s.dns.Resolver(),
+		Loopback:         true,
+		RedirectDomains:  []string{s.redirectDomain()},
+		JobInterval:      pause,
+		SelfTestInterval: selfTestPause,
+		NoLimits:         s.options.NoLimits,
+		Extra:            extra,
+		Log:              s.options.Log,
+		Now:              time.Now,
 	}
 }
 
@@ -229,6 +231,11 @@ func (s stack) announce(e endpoints, operations net.Addr, took time.Duration) {
 		}
 		fmt.Fprintln(out)
 	}
+	fmt.Fprintf(out, "  %s, for rehearsals with simulated phones\n    portal    %srehearsal\n", e.Sandbox.Name, e.Sandbox.PortalURL)
+	for _, p := range e.Sandbox.Staff {
+		fmt.Fprintf(out, "    sign in   %-34s %s\n", p.Login, p.Name)
+	}
+	fmt.Fprintln(out)
 	fmt.Fprintf(out, "  the platform   %s/operator\n", s.base)
 	for _, o := range operators {
 		fmt.Fprintf(out, "    sign in   %-28s %s\n", string(o.Role)+"@platform", o.Name)

@@ -20,6 +20,8 @@ type endpoints struct {
 		PeriodSeconds int `json:"periodSeconds"`
 	} `json:"exports"`
 	Tenants []endpoint `json:"tenants"`
+	// Sandbox is the first one's.
+	Sandbox endpoint `json:"sandbox"`
 }
 
 // endpoint is all that a client of one department needs. Members whose name ends

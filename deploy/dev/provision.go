@@ -114,7 +114,12 @@ func (s stack) provision(ctx context.Context) ([]*tenant.Tenant, endpoints, erro
 		tenants = append(tenants, t)
 		now.Tenants = append(now.Tenants, e)
 	}
-	return tenants, now, nil
+	t, e, err := s.department(ctx, db, sandbox, earlier.Sandbox)
+	if err != nil {
+		return nil, endpoints{}, fmt.Errorf("%s: %w", sandbox.slug, err)
+	}
+	now.Sandbox = e
+	return append(tenants, t), now, nil
 }
 
 func (s stack) department(ctx context.Context, db *tenant.DB, d department, e endpoint) (*tenant.Tenant, endpoint, error) {
