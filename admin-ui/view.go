@@ -74,6 +74,7 @@ type shell struct {
 	Nav                     []navItem
 	// Settings is the level below the current item of Nav, if that has one.
 	Settings []navItem
+	Help     []string // what explains the page, in paragraphs
 	Data     any
 }
 
@@ -98,7 +99,7 @@ type navItem struct {
 }
 
 func (s *Server) shell(v *visit, a answer) shell {
-	sh := shell{Lang: s.words.lang, Languages: s.otherLanguages(v, a), Heading: a.heading, Problems: a.problems, Notice: a.notice, Data: a.data}
+	sh := shell{Lang: s.words.lang, Languages: s.otherLanguages(v, a), Heading: a.heading, Problems: a.problems, Notice: a.notice, Help: s.help(a.page), Data: a.data}
 	title := []string{a.heading}
 	if v.who != nil {
 		sh.Person, sh.Session = v.who.Name, s.sessionEnd(v)
