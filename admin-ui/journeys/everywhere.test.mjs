@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { check, launch, open, ours, person, pressEnterOn } from "./portal.mjs";
+import { check, launch, open, ours, person, pressEnterOn, tabTo, today } from "./portal.mjs";
 
 /** Signs a caseworker in, to the form for a code. */
 async function signIn(page) {
@@ -104,6 +104,50 @@ test("the end that nothing puts off is told ten minutes before", async () => {
     assert.equal(await dialog.isVisible(), false, "it is told once");
     await page.clock.fastForward("05:00");
     await page.getByText("You have been signed out.").waitFor();
+    assert.deepEqual(faults, []);
+  } finally {
+    await browser.close();
+  }
+});
+
+test("where people choose the colors, what is chosen can still be told", async () => {
+  const browser = await launch();
+  try {
+    const { page, faults } = await open(browser, { forcedColors: "active" });
+    await signIn(page);
+    await check(page, "contrast-1-form", "Issue a verification code");
+    const line = (selector) => page.locator(selector).first().evaluate((e) => getComputedStyle(e).borderBottomColor);
+    assert.notEqual(await line(".place__nav a[aria-current]"), await line(".place__nav a:not([aria-current])"), "the page that one is on");
+    const mark = (label) => page.getByText(label).first().evaluate((e) => {
+      const { backgroundColor, outlineColor, outlineWidth, borderWidth } = getComputedStyle(e.closest("label"), "::before");
+      return JSON.stringify({ backgroundColor, outlineColor, outlineWidth, borderWidth });
+    });
+    await page.getByText("Confirmed positive").click();
+    assert.notEqual(await mark("Confirmed positive"), await mark("Likely positive"), "the choice that is made");
+    await tabTo(page, "Issue code");
+    assert.deepEqual(faults, []);
+  } finally {
+    await browser.close();
+  }
+});
+
+test("a printed page has its content, and neither a code nor what only a screen can do", async () => {
+  const browser = await launch();
+  try {
+    const { page, faults } = await open(browser);
+    await signIn(page);
+    await tabTo(page, "Confirmed positive");
+    await page.keyboard.press("Space");
+    await tabTo(page, "Test taken");
+    await page.keyboard.type(today().typed);
+    await pressEnterOn(page, "Issue code");
+    const code = await page.locator(".code__group").allTextContents();
+    await page.emulateMedia({ media: "print" });
+    const printed = await page.locator("body").innerText();
+    for (const group of code) assert.ok(!printed.includes(group), "paper has no code on it");
+    assert.match(printed, /Codes are not printed\./);
+    assert.match(printed, /What to do now/);
+    for (const name of ["Sign out", "Copy code", "Help with this page"]) assert.ok(!printed.includes(name), `"${name}" is for screens`);
     assert.deepEqual(faults, []);
   } finally {
     await browser.close();
