@@ -235,6 +235,9 @@ type Config struct {
 	Budget Budget
 	// Wording is the texts of its messages; nil leaves their pages out.
 	Wording Wording
+	// Batches and Sheets issue many codes at once; without Batches their pages are left out.
+	Batches Batches
+	Sheets  Sheets
 	// SelfTests shows how the tenant's servers tried themselves; nil leaves its page out.
 	SelfTests SelfTests
 	// Rehearsals lets the staff of sandboxes play a case; nil leaves their pages out.

@@ -13,6 +13,8 @@ import (
 	"carillon/tenant/approval"
 	"carillon/tenant/archive"
 	"carillon/tenant/archive/shelf"
+	"carillon/tenant/batch"
+	"carillon/tenant/batch/sheet"
 	"carillon/tenant/client"
 	"carillon/tenant/idp"
 	"carillon/tenant/key"
@@ -233,6 +235,22 @@ func knownErrors() []known {
 		{alert.ErrSecret, http.StatusUnprocessableEntity, fieldHookKey, "alerts.error.secret", ""},
 		{alert.ErrFull, http.StatusConflict, "", "alerts.error.full", "alerts.error.full.advice"},
 		{alert.ErrUnknown, http.StatusNotFound, "", "alerts.error.missing", "alerts.error.missing.advice"},
+		{verification.ErrBatchDisabled, http.StatusConflict, "", "bulk.off", "bulk.off.text"},
+		{sheet.ErrText, http.StatusUnprocessableEntity, fieldFile, "bulk.error.text", ""},
+		{sheet.ErrForm, http.StatusUnprocessableEntity, fieldFile, "bulk.error.form", ""},
+		{sheet.ErrHeadings, http.StatusUnprocessableEntity, fieldFile, "bulk.error.headings", ""},
+		{sheet.ErrEmpty, http.StatusUnprocessableEntity, fieldFile, "bulk.error.empty", ""},
+		{sheet.ErrRows, http.StatusUnprocessableEntity, fieldFile, "bulk.error.rows", ""},
+		{sheet.ErrSize, http.StatusRequestEntityTooLarge, fieldFile, "bulk.error.size", ""},
+		{sheet.ErrColumns, http.StatusUnprocessableEntity, string(sheet.TestType), "bulk.error.columns", ""},
+		{sheet.ErrNotFound, http.StatusNotFound, "", "bulk.error.no_file", "bulk.error.no_file.advice"},
+		{sheet.ErrUnchecked, http.StatusConflict, "", "bulk.error.unchecked", "bulk.error.unchecked.advice"},
+		{batch.ErrKeyUsed, http.StatusConflict, "", "bulk.error.used", "bulk.error.used.advice"},
+		{batch.ErrTooMany, http.StatusConflict, "", "bulk.error.many", "bulk.error.many.advice"},
+		{batch.ErrNotFound, http.StatusNotFound, "", "bulk.error.missing", "bulk.error.missing.advice"},
+		{batch.ErrFinished, http.StatusConflict, "", "bulk.error.finished", "bulk.error.finished.advice"},
+		{batch.ErrNothingFailed, http.StatusConflict, "", "bulk.error.retry", "bulk.error.retry.advice"},
+		{batch.ErrOthers, http.StatusForbidden, "", "bulk.error.others", "bulk.error.others.advice"},
 		{quota.ErrBurst, http.StatusUnprocessableEntity, fieldCodes, "headroom.error.codes", ""},
 		{template.ErrRules, http.StatusUnprocessableEntity, fieldBody, "texts.error.rules", ""},
 		{template.ErrChanged, http.StatusConflict, fieldBody, "texts.error.changed", ""},
@@ -284,7 +302,8 @@ func unmet() []error {
 	return []error{
 		verification.ErrNothingToGenerate, verification.ErrTemplate, verification.ErrCodeInvalid,
 		verification.ErrCodeExpired, verification.ErrTokenInvalid, verification.ErrTokenExpired,
-		verification.ErrHMACInvalid, verification.ErrMissingNonce, verification.ErrBatchDisabled, verification.ErrBatchSize,
+		verification.ErrHMACInvalid, verification.ErrMissingNonce, verification.ErrBatchSize,
+		batch.ErrKey, batch.ErrEmpty, batch.ErrTooLarge, batch.ErrRow, batch.ErrUnworkable,
 		rehearsal.ErrOver, rehearsal.ErrBusy,
 		setting.ErrUnknown, message.ErrTemplate, signup.ErrTaken, signup.ErrAuthorityID, signup.ErrReason, authz.ErrRule, authz.ErrRoute, member.ErrUserNameFixed, platform.ErrOperator,
 	}

@@ -369,9 +369,12 @@ type explainPage struct {
 
 // selection is a choice of one in a list.
 type selection struct {
-	ID, Label string
-	Choices   []choice
+	ID, Label, Error string
+	Choices          []choice
 }
+
+// DescribedBy is as for a field.
+func (s selection) DescribedBy() string { return describedBy(s.ID, "", s.Error) }
 
 // sayingView is what one role says of an action.
 type sayingView struct{ Role, Says string }

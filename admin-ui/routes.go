@@ -3,6 +3,7 @@ package adminui
 import (
 	"slices"
 	"strings"
+	"time"
 
 	"carillon/authz"
 )
@@ -11,11 +12,13 @@ import (
 // so a handler without a declared guard cannot be reached.
 type route struct {
 	authz.Route
-	// upload lets a form with a file in, which is longer than others.
-	upload bool
+	// longest is how many bytes a form may have, and patience how long its sender may take,
+	// where that is not as for others.
+	longest  int64
+	patience time.Duration
 	// unattended is for what a page asks by itself, which does not keep the session.
 	unattended bool
-	handle handler
+	handle     handler
 	// whileClosed leaves the route open while the authority is suspended or leaving.
 	whileClosed bool
 }
@@ -65,6 +68,9 @@ func (s *Server) routes() []route {
 	}
 	if s.config.Staff != nil && s.config.Rehearsals != nil {
 		list = slices.Concat(list, s.rehearsalRoutes())
+	}
+	if s.config.Staff != nil && s.config.Batches != nil {
+		list = slices.Concat(list, s.bulkRoutes())
 	}
 	if s.config.Staff != nil && s.config.Support != nil {
 		list = slices.Concat(list, s.supportRoutes())
@@ -317,7 +323,13 @@ func (s *Server) apiKeyRoutes() []route {
 
 // uploading is the route with longer forms than others.
 func uploading(r route) route {
-	r.upload = true
+	r.longest = maxUpload
+	return r
+}
+
+// ofTable is the route with forms that have a large table.
+func ofTable(r route) route {
+	r.longest, r.patience = maxTable, tableTime
 	return r
 }
 

@@ -2,6 +2,7 @@ package adminui
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -18,6 +19,7 @@ import (
 
 	"carillon/authz"
 	"carillon/tenant"
+	"carillon/tenant/batch/sheet"
 	"carillon/tenant/limit"
 	"carillon/tenant/member"
 	"carillon/tenant/platform"
@@ -34,6 +36,11 @@ const (
 	maxForm     = 64 << 10 // bytes of a form
 	// maxUpload is for forms with a file, which have the file's name and some marks more.
 	maxUpload = member.MaxRosterBytes + maxForm
+	// maxTable is for forms with a table: so much longer than a table may be that whoever
+	// sends one that is too long reads why it was refused. tableTime is how long it may take
+	// to send.
+	maxTable  = 4 * sheet.MaxBytes
+	tableTime = 5 * time.Minute
 )
 
 // protect wraps everything: headers, the request's ID, panics, and writes that
@@ -56,7 +63,7 @@ func (s *Server) protect(next http.Handler) http.Handler {
 				s.recovered(w, r, p)
 			}
 		}()
-		r.Body = http.MaxBytesReader(w, r.Body, maxUpload)
+		r.Body = http.MaxBytesReader(w, r.Body, maxTable)
 		guarded.ServeHTTP(w, r)
 	})
 }
@@ -83,8 +90,11 @@ func (s *Server) recovered(w http.ResponseWriter, r *http.Request, p any) {
 // answer, so that whatever fails can still become an error page.
 func (s *Server) serve(w http.ResponseWriter, r *http.Request, params gin.Params, rt route) {
 	start := s.config.Now()
-	if !rt.upload {
-		r.Body = http.MaxBytesReader(w, r.Body, maxForm)
+	r.Body = http.MaxBytesReader(w, r.Body, cmp.Or(rt.longest, maxForm))
+	if rt.patience > 0 {
+		connection, end := http.NewResponseController(w), time.Now().Add(rt.patience) //nolint:forbidigo // the connection's clock
+		_ = connection.SetReadDeadline(end)                                           // a writer without deadlines has none to move
+		_ = connection.SetWriteDeadline(end.Add(time.Minute))
 	}
 	v := &visit{id: requestID(w), r: r, params: params, route: rt, zone: time.UTC}
 	a, err := s.visit(r.Context(), w, v)

@@ -16,6 +16,8 @@ import (
 	"carillon/tenant/alert"
 	"carillon/tenant/approval"
 	"carillon/tenant/archive/shelf"
+	"carillon/tenant/batch"
+	"carillon/tenant/batch/sheet"
 	"carillon/tenant/client"
 	"carillon/tenant/idp"
 	"carillon/tenant/key/custody"
@@ -37,7 +39,7 @@ import (
 
 func TestEveryErrorOfTheDomainHasAnAnswer(t *testing.T) {
 	t.Parallel()
-	sentinels := slices.Concat(authz.Sentinels(), oidc.Sentinels(), member.Sentinels(), idp.Sentinels(), verification.Sentinels(), sharing.Sentinels(), client.Sentinels(), role.Sentinels(), setting.Sentinels(), alert.Sentinels(), quota.Sentinels(), template.Sentinels(), message.Sentinels(), platform.Sentinels(), support.Sentinels(), leaving.Sentinels(), shelf.Sentinels(), signup.Sentinels(), pack.Sentinels(), custody.Sentinels(), approval.Sentinels(), rehearsal.Sentinels(),
+	sentinels := slices.Concat(authz.Sentinels(), oidc.Sentinels(), member.Sentinels(), idp.Sentinels(), verification.Sentinels(), sharing.Sentinels(), client.Sentinels(), role.Sentinels(), setting.Sentinels(), alert.Sentinels(), quota.Sentinels(), template.Sentinels(), message.Sentinels(), platform.Sentinels(), support.Sentinels(), leaving.Sentinels(), shelf.Sentinels(), signup.Sentinels(), pack.Sentinels(), custody.Sentinels(), approval.Sentinels(), rehearsal.Sentinels(), batch.Sentinels(), sheet.Sentinels(),
 		[]error{tenant.ErrUnknown, errNoPage, errNoChange, errMethod, errCrossOrigin, errForm, errClosed, errOutside, errUnlinked, errShutOut})
 	for _, sentinel := range sentinels {
 		k, found := lookUp(sentinel)

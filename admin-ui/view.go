@@ -142,6 +142,9 @@ func (s *Server) nav(v *visit) []navItem {
 	}
 	issuing := strings.HasSuffix(v.route.Path, "/codes/new")
 	add(authz.CodeIssue, "i", "nav.issue", "/codes/new", issuing)
+	if s.config.Batches != nil {
+		add(authz.CodeBulkIssue, "b", "nav.bulk", "/bulk", v.within("/bulk"))
+	}
 	add(authz.CodeRead, "l", "nav.lookup", "/codes", !issuing && v.within("/codes"))
 	add(authz.StatsRead, "s", "nav.statistics", "/statistics", v.within("/statistics"))
 	add(authz.ExportRead, "e", "nav.exports", "/exports", v.within("/exports"))

@@ -1,4 +1,5 @@
 // The portal's behaviours. Every page works without them.
+import { BatchState } from "../components/batch-state/batch-state.js";
 import { CodeState } from "../components/code-state/code-state.js";
 import { CountDown } from "../components/count-down/count-down.js";
 import { IssuedCode } from "../components/issued-code/issued-code.js";
@@ -13,6 +14,7 @@ import { TimeZone } from "../components/time-zone/time-zone.js";
 // Inner elements are defined last, so that what they send finds a listener.
 customElements.define("issued-code", IssuedCode);
 customElements.define("count-down", CountDown);
+customElements.define("batch-state", BatchState);
 customElements.define("code-state", CodeState);
 customElements.define("message-text", MessageText);
 customElements.define("send-once", SendOnce);

@@ -85,7 +85,8 @@ func newEverybody(t *testing.T) *everybody {
 	c.Login.Issuer, c.Login.RedirectURL = issuer, portalURL+"/login/callback"
 	c.RedirectDomains = []string{strings.TrimPrefix(reportURL, "https://")}
 	c.AppleURL = "https://apple.example/enservice/v2" // nothing is sent: no job runs
-	e.sql(t, `update tenant_setting set self_report = true, self_report_page = true, batch_issue = true, email_enabled = true where tenant_id = $1`, e.own.ID)
+	e.sql(t, `update tenant_setting set self_report = true, self_report_page = true, email_enabled = true where tenant_id = $1`, e.own.ID)
+	e.sql(t, `update tenant_setting set batch_issue = true`)
 	e.service = open(t, c)
 	wantExamples(t, e.service.Routes())
 	for _, name := range e.people() {

@@ -28,6 +28,21 @@ type example struct {
 // examples are the requests to those routes of a tenant that need more than their URL, by
 // method and path. The bodies of routes that take JSON are in bodies.
 var examples = map[string]example{
+	"GET /portal/:tenant/bulk":                          {form: url.Values{"before": {"5f2b1c4e-4f5f-4b6a-9d4b-0d7a6c1e2f3a"}}},
+	"POST /portal/:tenant/bulk/new":                     {},
+	"GET /portal/:tenant/bulk/files/:id":                {objects: []string{"table"}},
+	"POST /portal/:tenant/bulk/files/:id":               {objects: []string{"table"}, form: url.Values{"test_type": {"0"}, "test_date": {"none"}, "symptom_date": {"none"}, "phone": {"none"}, "dates": {"ymd"}, "all_type": {""}}},
+	"GET /portal/:tenant/bulk/files/:id/check":          {objects: []string{"table"}},
+	"POST /portal/:tenant/bulk/files/:id/order":         {objects: []string{"table"}},
+	"POST /portal/:tenant/bulk/files/:id/drop":          {objects: []string{"table"}},
+	"GET /portal/:tenant/bulk/batches/:id":              {objects: []string{"batch"}},
+	"GET /portal/:tenant/bulk/batches/:id/state":        {objects: []string{"batch"}},
+	"POST /portal/:tenant/bulk/batches/:id/pause":       {objects: []string{"batch"}, before: batchRunning},
+	"POST /portal/:tenant/bulk/batches/:id/resume":      {objects: []string{"batch"}, before: batchPaused},
+	"POST /portal/:tenant/bulk/batches/:id/retry":       {objects: []string{"batch"}, before: batchRunning + `; update batch_row set state = 'failed', done_at = now(), sealed_order = 'sealed'`},
+	"GET /portal/:tenant/bulk/batches/:id/cancel":       {objects: []string{"batch"}, before: batchRunning},
+	"POST /portal/:tenant/bulk/batches/:id/cancel":      {objects: []string{"batch"}, before: batchRunning},
+	"GET /portal/:tenant/bulk/batches/:id/results":      {objects: []string{"batch of a person"}},
 	"POST /portal/:tenant/archive/new":                  {},
 	"GET /portal/:tenant/archive/:id/file":              {objects: []string{"archive"}},
 	"POST /portal/:tenant/leaving/new":                  {form: url.Values{"typed": {"north"}, "reason": {"It is over."}}},
@@ -213,7 +228,7 @@ var examples = map[string]example{
 	"GET /t/:tenant/api/codes/batches/:batch":                   {objects: []string{"batch"}},
 	"GET /t/:tenant/api/codes/batches/:batch/rows":              {objects: []string{"batch"}},
 	"POST /t/:tenant/api/codes/batches/:batch/pause":            {objects: []string{"batch"}},
-	"POST /t/:tenant/api/codes/batches/:batch/resume":           {objects: []string{"batch"}, before: `update batch set state = 'paused'`},
+	"POST /t/:tenant/api/codes/batches/:batch/resume":           {objects: []string{"batch"}, before: batchPaused},
 	"POST /t/:tenant/api/codes/batches/:batch/cancel":           {objects: []string{"batch"}},
 	"GET /t/:tenant/api/lab-feed/submissions/:submission":       {objects: []string{"submission"}},
 	"POST /t/:tenant/api/lab-feed/dead-letters/:letter/retry":   {objects: []string{"dead letter"}},
@@ -248,6 +263,12 @@ select d.tenant, o.tenant_id, o.offer_id, true, now(), now(), d.kind from share_
 insert into message_template (tenant_id, label, language, body, changed_at)
 select tenant_id, 'Default SMS template', 'fr', 'Votre code : [longcode]', now() from tenant_setting
     on conflict do nothing`
+)
+
+// What brings the batches of keys back to where they are steered.
+const (
+	batchRunning = `update batch set state = 'running', finished_at = null where issuer_kind = 'api-key'`
+	batchPaused  = `update batch set state = 'paused', finished_at = null where issuer_kind = 'api-key'`
 )
 
 // rotationMade brings rotations to where people see to them.

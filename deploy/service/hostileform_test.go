@@ -230,7 +230,7 @@ func TestHostileRosters(t *testing.T) {
 	}
 	for _, what := range slices.Sorted(maps.Keys(lists)) {
 		before := e.rows(t, nil)
-		wantCivil(t, "upload of "+what, e.upload(t, lists[what]))
+		wantCivil(t, "upload of "+what, e.upload(t, string(authz.Owner), "/portal/north/staff/import", lists[what]))
 		e.wantUnchanged(t, "an upload of "+what, before)
 
 		invited := e.invitations(t)
@@ -246,14 +246,14 @@ func TestHostileRosters(t *testing.T) {
 	e.wantPlain(t)
 }
 
-// upload sends a file with a list of people.
-func (e *everybody) upload(t *testing.T, list string) reply {
+// upload sends a file by the form at a path.
+func (e *everybody) upload(t *testing.T, name, path, file string) reply {
 	t.Helper()
 	var body bytes.Buffer
 	w := multipart.NewWriter(&body)
-	part, err := w.CreateFormFile("file", "people.csv")
+	part, err := w.CreateFormFile("file", "file.csv")
 	if err == nil {
-		_, err = part.Write([]byte(list))
+		_, err = part.Write([]byte(file))
 	}
 	if err == nil {
 		err = w.Close()
@@ -261,7 +261,7 @@ func (e *everybody) upload(t *testing.T, list string) reply {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return e.ask(t, http.MethodPost, "/portal/north/staff/import", e.cookies[string(authz.Owner)], w.FormDataContentType(), body.String())
+	return e.ask(t, http.MethodPost, path, e.cookies[name], w.FormDataContentType(), body.String())
 }
 
 func (e *everybody) invitations(t *testing.T) (n int) {

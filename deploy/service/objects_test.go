@@ -43,7 +43,9 @@ var objectSQL = map[string]string{
 	"offer to it":           `select offer_id from share_offer where recipient = (select slug from tenant_directory where tenant = $1) order by 1 limit 1`,
 	"application":           `select application_id from application where $1::uuid is not null order by 1 limit 1`,
 	"slug":                  `select slug from tenant_directory where slug = 'west' and $1::uuid is not null`,
-	"batch":                 `select batch_id from batch where tenant_id = $1 order by 1 limit 1`,
+	"batch":                 `select batch_id from batch where tenant_id = $1 and issuer_kind = 'api-key' order by 1 limit 1`,
+	"batch of a person":     `select batch_id from batch where tenant_id = $1 and idempotency_key = 'of a person'`,
+	"table":                 `select file_id from batch_file where tenant_id = $1 and batch_id is null order by 1 limit 1`,
 	"submission":            `select submission_id from lab_submission where tenant_id = $1 order by 1 limit 1`,
 	"dead letter":           `select result_id from lab_result where tenant_id = $1 and state = 'dead' order by 1 limit 1`,
 	"report of a person":    `select member_id || '.json' from member where tenant_id = $1 order by 1 limit 1`,
@@ -99,6 +101,7 @@ func (e *everybody) furnish(t *testing.T) {
 				t.Fatalf("%s: %v", route, done)
 			}
 		}
+		e.bringTable(t, owner, of)
 		for from, to := range map[*tenant.Tenant]*tenant.Tenant{of: peers[of], peers[of]: of} {
 			e.in(t, from, func(ctx context.Context, tx *tenant.Tx) error {
 				_, err := sharing.Offer(ctx, tx, from, by, string(to.Slug), sharing.Terms{}, now)
@@ -117,6 +120,19 @@ func (e *everybody) furnish(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
+	}
+}
+
+// bringTable has somebody upload a table of codes to issue, and try it.
+func (e *everybody) bringTable(t *testing.T, name string, of *tenant.Tenant) {
+	t.Helper()
+	got := e.upload(t, name, "/portal/"+string(of.Slug)+"/bulk/new", "result\nconfirmed\n")
+	if got.status != http.StatusSeeOther {
+		t.Fatalf("upload of a table: %v", got)
+	}
+	r := authz.Route{Method: http.MethodPost, Path: "/portal/:tenant/bulk/files/:id"}
+	if got := e.visit(t, name, r.Method, at(r, string(of.Slug), e.found(t, "table", of)), exampleOf(r).form); got.status != http.StatusSeeOther {
+		t.Fatalf("trying a table: %v", got)
 	}
 }
 
@@ -141,6 +157,9 @@ var furnishSQL = []string{
 	 values ($1, gen_random_uuid(), 'running', 'k', sha256(''), now(), 'api-key', 'id', 'name', '{key-admin}')`,
 	`insert into batch_row (tenant_id, batch_id, row_number, code_id, messaged, sealed_order)
 	 select tenant_id, batch_id, 1, gen_random_uuid(), false, 'sealed' from batch where tenant_id = $1`,
+	`insert into batch (tenant_id, batch_id, state, idempotency_key, digest, created_at, finished_at, issuer_kind, issuer_id, issuer_name, issuer_roles)
+	 select tenant_id, gen_random_uuid(), 'done', 'of a person', sha256(''), now(), now(), 'person', member_id::text, name, '{}'
+	   from member where tenant_id = $1 and 'owner' = any (roles) limit 1`,
 	`insert into lab_submission (tenant_id, submission_id, api_key_id, format, mapping_version, received_at, queued, duplicates, corrections, ignored, dead_letters)
 	 select tenant_id, gen_random_uuid(), api_key_id, 'csv', 0, now(), 0, 0, 0, 0, 1 from api_key where tenant_id = $1 limit 1`,
 	`insert into lab_result (tenant_id, result_id, submission_id, accession_digest, essence_digest, state, reason, sealed, due_at, received_at, settled_at)
@@ -267,11 +286,12 @@ func (e *everybody) noObjectOfAnotherAuthority(t *testing.T) {
 }
 
 // rowsOf is what the tables hold of a tenant, without what its own requests make at the
-// first use of the laboratories' feed.
+// first use of the laboratories' feed and of tables.
 func (e *everybody) rowsOf(t *testing.T, of *tenant.Tenant) map[string]string {
 	t.Helper()
 	rows := e.rows(t, of)
 	delete(rows, "lab_secret")
+	delete(rows, "batch_secret")
 	return rows
 }
 

@@ -98,6 +98,7 @@ func (s *Service) wirePortal(ctx context.Context, surface *api.Config, c *adminu
 	codes := s.verification(db, surface.Policies, post)
 	c.Staff, c.Codes, c.Audit = staff{db, desk}, codes, auditLog{db}
 	c.Rehearsals = s.rehearsals(db, codes)
+	s.wireSheets(db, surface.Policies, codes, c)
 	c.Sharing = sharing.NewStaff(db, surface.Policies, s.config.Now)
 	c.Packs = s.packStaff(db, surface.Policies)
 	c.Roles = role.NewStaff(db, s.config.Now)

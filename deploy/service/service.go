@@ -162,6 +162,8 @@ type Service struct {
 	// certificates are told of by who signs them and believed by who takes them, if one
 	// process does both.
 	certificates *certificate.Memory
+	// wakeBatches tells this process's worker of a new batch; nil if it has none.
+	wakeBatches func()
 	// unsigned counts messages without the signature that they should have.
 	unsigned prometheus.Counter
 }
