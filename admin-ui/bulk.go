@@ -42,7 +42,7 @@ func (s *Server) bulkRoutes() []route {
 		may("POST "+file+"/order", s.orderTable),
 		may("POST "+file+"/drop", s.dropTable),
 		may("GET "+one, s.showBatch),
-		may("GET "+one+"/state", s.showBatchState),
+		unattended(may("GET "+one+"/state", s.showBatchState)),
 		may("POST "+one+"/pause", s.pauseBatch),
 		may("POST "+one+"/resume", s.resumeBatch),
 		may("POST "+one+"/retry", s.retryBatch),
