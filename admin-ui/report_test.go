@@ -326,6 +326,34 @@ func TestReportPageSpeaks(t *testing.T) {
 	p.contains("Listo")
 }
 
+// A person changes the language on the page, without losing what she has typed, and the
+// page keeps to it.
+func TestReportPageChangesLanguage(t *testing.T) {
+	t.Parallel()
+	f := newReportWorld(t)
+	f.open(nil).contains("Español").contains("العربية")
+	form := filled()
+	form.Set("translate", "es")
+	p := f.send(form).wants(http.StatusOK, "Obtenga un código para su prueba positiva")
+	for _, want := range []string{`value="2026-11-24"`, `value="&#43;1 206 555 0100"`, " checked", `name="lang" value="es"`} {
+		if !strings.Contains(p.body, want) {
+			t.Errorf("lacks %s", want)
+		}
+	}
+	if len(f.sms.Delivered()) != 0 {
+		t.Error("a message was sent for it")
+	}
+	form.Del("translate")
+	form.Set("lang", "es")
+	form.Del("agreement")
+	f.send(form, "Accept-Language", "ar").wants(http.StatusOK, "Obtenga un código para su prueba positiva").contains("Hay un problema")
+	form.Set("lang", `"><b>`)
+	f.send(form).wants(http.StatusOK, formHeading)
+	form.Set("agreement", "true")
+	form.Set("lang", "es")
+	f.send(form).wants(http.StatusOK, "Recibimos su solicitud")
+}
+
 func TestReportPageFallsBackToTheTenantsLanguage(t *testing.T) {
 	t.Parallel()
 	f := newReportWorld(t)
@@ -401,7 +429,7 @@ func TestReportPageMessages(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			for _, m := range regexp.MustCompile(`"((?:form|problem|sent|closed|title)[a-z_.]*|problems)"`).FindAllStringSubmatch(string(text), -1) {
+			for _, m := range regexp.MustCompile(`"((?:form|problem|sent|closed|title|link|contact|language)[a-z_.]*|problems)"`).FindAllStringSubmatch(string(text), -1) {
 				if strings.Contains(m[1], ".") || m[1] == "problems" {
 					used[strings.TrimSuffix(m[1], ".html")] = true
 				}
@@ -409,8 +437,13 @@ func TestReportPageMessages(t *testing.T) {
 		}
 	}
 	delete(used, "form")
-	for _, language := range []string{"en", "es", "ar"} {
-		text, err := os.ReadFile("report/messages/" + language + ".json")
+	delete(used, "link")
+	files, err := filepath.Glob("report/messages/*.json")
+	if err != nil || len(files) < 3 {
+		t.Fatalf("%v, %v", files, err)
+	}
+	for _, language := range files {
+		text, err := os.ReadFile(language)
 		if err != nil {
 			t.Fatal(err)
 		}

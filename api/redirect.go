@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"time"
 
 	"github.com/gin-gonic/gin"
 
@@ -21,11 +22,19 @@ type Links struct {
 	Domains []string
 	// Apps are the tenants' apps.
 	Apps *app.Catalogue
+	// Landing is the page for people whose link no app has opened; nil if there is none.
+	Landing Landing
 	// Information is where a computer is led that cannot open a link.
 	Information string
 	// PortalHost is the host name of people's pages, which leads nowhere even if it
 	// is also a tenant's; empty if there is none.
 	PortalHost string
+}
+
+// Landing is a page that says what to do with a link. It is asked for links of an authority,
+// and for those that lead nowhere, without one.
+type Landing interface {
+	ServeLink(w http.ResponseWriter, r *http.Request, t *tenant.Tenant, s app.Site)
 }
 
 // anyPath is the pattern of a link: every path of a host that links have.
@@ -110,23 +119,51 @@ func (s *Server) findPlace(c *gin.Context) {
 }
 
 // redirect answers a link. It holds a code, so nobody on the way may keep the answer.
+//
+// A telephone is led on, by the table of the protocol. Whoever comes back soon, has no
+// telephone, or would be led nowhere, gets a page.
 func (s *Server) redirect(c *gin.Context) {
 	site, err := s.site(c)
 	if err != nil {
 		s.fail(c, err)
 		return
 	}
-	location, found := app.Redirect(site, app.Link{
-		Path: c.Request.URL.EscapedPath(), Query: c.Request.URL.RawQuery, UserAgent: c.Request.UserAgent(),
-	})
+	link := app.Link{Path: c.Request.URL.EscapedPath(), Query: c.Request.URL.RawQuery, UserAgent: c.Request.UserAgent()}
+	location, found := app.Redirect(site, link)
 	c.Header("Cache-Control", "no-store")
 	c.Header("Vary", "User-Agent")
-	if !found {
+	landing := s.config.Links.Landing
+	switch {
+	case landing != nil && link.Code() != "" && (!found || cameBack(c.Request)):
+		landing.ServeLink(c.Writer, c.Request, of(c).tenant, site)
+		return
+	case !found:
 		pageNotFound(c)
 		return
+	case landing != nil && link.Code() != "":
+		http.SetCookie(c.Writer, ledOn())
 	}
 	c.Header("Location", location)
 	send(c, http.StatusSeeOther, contentText, nil)
+}
+
+// A browser that was led on and comes back within backAfter was not helped: no app has
+// opened the link. The cookie says nothing else, and not which link it was.
+const (
+	backCookie = "__Host-carillon-link"
+	backAfter  = 10 * time.Minute
+)
+
+func ledOn() *http.Cookie {
+	return &http.Cookie{
+		Name: backCookie, Value: "1", Path: "/", MaxAge: int(backAfter / time.Second),
+		Secure: true, HttpOnly: true, SameSite: http.SameSiteLaxMode,
+	}
+}
+
+func cameBack(r *http.Request) bool {
+	_, err := r.Cookie(backCookie)
+	return err == nil
 }
 
 func (s *Server) site(c *gin.Context) (app.Site, error) {

@@ -1,6 +1,7 @@
 package report
 
 import (
+	"cmp"
 	"context"
 	"encoding/base64"
 	"errors"
@@ -24,6 +25,8 @@ const (
 	fieldPhone     = "phone"
 	fieldAgreement = "agreement"
 	fieldOffset    = "tz_offset"
+	fieldLanguage  = "lang"
+	fieldTranslate = "translate" // the button that shows the form in another language
 )
 
 // input is the form as it was sent.
@@ -32,6 +35,9 @@ type input struct {
 	Agreed      bool
 	// Offset is the browser's distance from UTC in minutes, 0 without scripts.
 	Offset float64
+	// Language is the one that was chosen before; Translate the one that is asked for now,
+	// empty if the form is meant.
+	Language, Translate string
 }
 
 // problem is something that the person can put right. Field is the ID of where; empty
@@ -103,6 +109,7 @@ func (s *Server) issue(ctx context.Context, v *visit) answer {
 	case err != nil:
 		return closed(http.StatusUnprocessableEntity, "closed.form")
 	}
+	v.language = cmp.Or(in.Translate, in.Language)
 	opened, err := s.opened(ctx, v.r)
 	if errors.Is(err, reportpage.ErrVisit) {
 		return closed(http.StatusNotFound, "closed.ended")
@@ -116,6 +123,8 @@ func (s *Server) issue(ctx context.Context, v *visit) answer {
 		return failed(err)
 	case !found:
 		return closed(http.StatusNotFound, "closed.missing")
+	case in.Translate != "":
+		return s.form(v, in, nil)
 	case !in.Agreed:
 		return s.form(v, in, &problem{fieldAgreement, "problem.agreement"})
 	}
@@ -153,7 +162,7 @@ func problems() map[error]problem {
 func (s *Server) outcome(v *visit, in input, err error) answer {
 	if err == nil {
 		a := answer{status: http.StatusOK, page: "sent", heading: "sent.heading", forget: true}
-		a.data = sentPage{Text: v.own(s.words.language(v)).Success, Close: closes(v.r.UserAgent())}
+		a.data = sentPage{Text: v.own(s.press.words.of(v)).Success, Close: closes(v.r.UserAgent())}
 		return a
 	}
 	for kind, p := range problems() {
@@ -182,7 +191,10 @@ func readInput(r *http.Request) (input, error) {
 	value := func(name string) string {
 		return strings.TrimSpace(strings.ToValidUTF8(r.PostForm.Get(name), "\ufffd")) // the page shows it again
 	}
-	in := input{Date: value(fieldDate), Phone: value(fieldPhone), Agreed: value(fieldAgreement) == "true"}
+	in := input{
+		Date: value(fieldDate), Phone: value(fieldPhone), Agreed: value(fieldAgreement) == "true",
+		Language: value(fieldLanguage), Translate: value(fieldTranslate),
+	}
 	if offset, err := strconv.ParseFloat(value(fieldOffset), 64); err == nil {
 		in.Offset = offset
 	}
@@ -193,13 +205,16 @@ const pastDays = 28
 
 // form shows the form, with what is wrong with it.
 func (s *Server) form(v *visit, in input, p *problem) answer {
-	today, own := s.config.Now().UTC(), v.own(s.words.language(v))
+	today, own := s.config.Now().UTC(), v.own(s.press.words.of(v))
 	data := formPage{
 		Action: issuePath, In: in, Intro: own.Intro, DateLabel: own.Date, PhoneLabel: own.Phone,
 		Min: today.AddDate(0, 0, -pastDays).Format(time.DateOnly), Max: today.Format(time.DateOnly),
-		DateRequired: v.tenant.Settings.RequireDate, LearnMore: v.branding.Look.LearnMoreURL, Errors: map[string]string{},
+		DateRequired: v.tenant.Settings.RequireDate, Lang: v.language, Errors: map[string]string{},
 	}
-	a := answer{status: http.StatusOK, page: "form", heading: "form.heading", data: data}
+	a := answer{
+		status: http.StatusOK, page: "form", heading: "form.heading", data: data,
+		inLanguage: func(string) string { return "" },
+	}
 	if p != nil {
 		a.problems = []problem{*p}
 		data.Errors[p.Field] = p.Key

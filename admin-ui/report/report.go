@@ -1,11 +1,13 @@
-// Package report serves the hosted page on which people ask for a verification code
-// for themselves (verification protocol §5.2): for iOS and for apps without a page of
-// their own.
+// Package report serves the pages that patients see: the hosted page on which they ask for
+// a verification code for themselves (verification protocol §5.2), for iOS and for apps
+// without a page of their own, and the page behind a link that no app has opened.
 //
-// A phone opens the page with its device key and a nonce; from then on the browser has
-// a sealed cookie and nothing else, and the service keeps nothing of the visit. The
-// page works without scripts, in English, Spanish and Arabic, in the health
-// authority's colors and words. It does not tell whether a number has reported before.
+// A phone opens the hosted page with its device key and a nonce; from then on the browser
+// has a sealed cookie and nothing else, and the service keeps nothing of the visit. It does
+// not tell whether a number has reported before. The page of a link is a [Landing].
+//
+// Both work without scripts, in English, Spanish and Arabic, and in each other language
+// that has a file of messages, in the health authority's colors and words.
 package report
 
 import (
@@ -81,8 +83,7 @@ func (c Config) validate() error {
 type Server struct {
 	config  Config
 	limiter *limit.Limiter
-	pages   *pages
-	words   *words
+	press   *press
 	handler http.Handler
 }
 
@@ -99,14 +100,8 @@ func New(c Config) (*Server, error) {
 	if !c.NoLimits {
 		s.limiter = limit.New(perAddress, c.Now)
 	}
-	files, err := assets.Load(filesPath)
-	if err != nil {
-		return nil, err
-	}
-	if s.words, err = loadWords(); err != nil {
-		return nil, err
-	}
-	if s.pages, err = loadPages(files); err != nil {
+	var err error
+	if s.press, err = newPress(c.Log); err != nil {
 		return nil, err
 	}
 	if err := authz.ValidateRoutes(s.Routes()); err != nil {
@@ -152,7 +147,7 @@ func (s *Server) routes() []route {
 		open(http.MethodGet),
 		open(http.MethodPost),
 		declare(http.MethodPost, issuePath, authz.CredentialVisit, authz.TenantFromCredential, limitAddress, s.issue),
-		declare(http.MethodGet, filesPath+":name", authz.CredentialNone, authz.TenantFromNone, authz.LimitNone, nil),
+		{Route: FilesRoute()},
 	}
 }
 
@@ -186,6 +181,28 @@ func (s *Server) engine() http.Handler {
 		}
 		s.config.NotFound.ServeHTTP(w, r)
 	})
+}
+
+// Files serves the pages' styles and scripts where there is no [Server], and leaves other
+// paths to next; nil answers them 404.
+func Files(next http.Handler) http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET "+filesPath+"{name}", file)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if next != nil && !strings.HasPrefix(r.URL.Path, filesPath) {
+			next.ServeHTTP(w, r)
+			return
+		}
+		mux.ServeHTTP(w, r)
+	})
+}
+
+// FilesRoute declares the URL of [Files].
+func FilesRoute() authz.Route {
+	return authz.Route{
+		Method: http.MethodGet, Path: filesPath + ":name", Audience: authz.AudiencePatient,
+		Credential: authz.CredentialNone, TenantFrom: authz.TenantFromNone, Limit: authz.LimitNone,
+	}
 }
 
 func file(w http.ResponseWriter, r *http.Request) {

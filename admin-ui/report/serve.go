@@ -24,6 +24,8 @@ type visit struct {
 	// tenant and branding are set when the tenant is known.
 	tenant   *tenant.Tenant
 	branding reportpage.Branding
+	// language is the tag that the person has chosen on the page; empty if none.
+	language string
 }
 
 // answer is what is sent: a page, and what becomes of the cookie.
@@ -35,6 +37,11 @@ type answer struct {
 	problems []problem
 	// heading is the key of the page's h1.
 	heading string
+	// inLanguage is the path of the same page in another language, which is empty where
+	// the page's form leads there; nil if there is none.
+	inLanguage func(tag string) string
+	// referrer is the page's policy, if it is not the usual one.
+	referrer string
 	// cookie is the visit to keep, nil to leave it as it is; forget ends it.
 	cookie *string
 	forget bool
@@ -58,7 +65,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, rt route) {
 	r.Body = http.MaxBytesReader(w, r.Body, maxForm)
 	v := &visit{r: r}
 	a := s.handle(ctx, v, rt)
-	s.send(ctx, w, v, a)
+	s.press.send(ctx, w, v, a)
 	slug := ""
 	if v.tenant != nil {
 		slug = string(v.tenant.Slug)
@@ -121,7 +128,7 @@ func (s *Server) enter(ctx context.Context, v *visit, id tenant.ID) (bool, error
 
 // closed is a page that says why there is no form.
 func closed(status int, key string) answer {
-	return answer{status: status, page: "closed", heading: key}
+	return answer{status: status, page: "closed", heading: key, data: "closed.advice"}
 }
 
 func failed(err error) answer {

@@ -2,6 +2,7 @@ package report
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"embed"
 	"fmt"
@@ -13,19 +14,32 @@ import (
 	"strings"
 
 	"carillon/admin-ui/assets"
+	"carillon/tenant/reportpage"
 )
 
 //go:embed *.html
 var templateFiles embed.FS
 
-// pages are the parsed templates, one set for each page.
-type pages struct{ byName map[string]*template.Template }
+// press makes the pages, in the reader's language and the tenant's look.
+type press struct {
+	words *words
+	// byName are the parsed templates, one set for each page.
+	byName map[string]*template.Template
+	log    *slog.Logger
+}
 
-func loadPages(files *assets.Set) (*pages, error) {
-	p := &pages{byName: map[string]*template.Template{}}
+func newPress(log *slog.Logger) (*press, error) {
+	p := &press{byName: map[string]*template.Template{}, log: log}
+	files, err := assets.Load(filesPath)
+	if err != nil {
+		return nil, err
+	}
+	if p.words, err = loadWords(); err != nil {
+		return nil, err
+	}
 	// What t says depends on the reader; it is replaced for each.
 	functions := template.FuncMap{"asset": files.Path, "t": func(string) string { return "" }}
-	for _, name := range []string{"form", "sent", "closed"} {
+	for _, name := range []string{"form", "sent", "closed", "link"} {
 		set, err := template.New("layout.html").Funcs(functions).ParseFS(templateFiles, "layout.html", name+".html")
 		if err != nil {
 			return nil, fmt.Errorf("templates: %w", err)
@@ -43,7 +57,8 @@ type formPage struct {
 	Intro, DateLabel, PhoneLabel string
 	Min, Max                     string
 	DateRequired                 bool
-	LearnMore                    string
+	// Lang is the language that the person has chosen, if she has.
+	Lang string
 	// Errors are the keys of what is wrong, by field.
 	Errors map[string]string
 }
@@ -63,30 +78,59 @@ type shell struct {
 	Color     string // #rrggbb, or empty
 	Dark      bool   // the color is a dark one
 	Image     string
+	Contact   *contact // nil if there is nobody to ask
+	Others    []otherLanguage
 	Data      any
 }
 
-func (s *Server) shell(v *visit, a answer) shell {
-	number := s.words.language(v)
-	messages := s.words.messages[number]
-	sh := shell{
-		Lang: languages[number].tag, Dir: languages[number].direction,
-		Heading: messages[a.heading], Problems: a.problems, Data: a.data,
-	}
+// contact is whom the reader can ask.
+type contact struct {
+	Phone, Email string
+	Dial         template.URL // the number, for telephones
+	More         string       // a page of the authority's
+}
+
+// otherLanguage is one in which the page can be read, too. It leads there by its path, or
+// by its value in the page's form.
+type otherLanguage struct{ Tag, Name, Dir, Path string }
+
+func (p *press) shell(v *visit, a answer) shell {
+	e := p.words.of(v)
+	sh := shell{Lang: e.tag, Dir: e.direction(), Heading: e.messages[a.heading], Problems: a.problems, Data: a.data}
 	sh.Title = sh.Heading
 	if v.tenant != nil {
-		sh.Agency = v.own(number).Agency
+		sh.Agency = v.own(e).Agency
 		if sh.Agency == "" {
 			sh.Agency = v.tenant.Name
 		}
 		sh.Title += " – " + sh.Agency
 		sh.Color, sh.Image = v.branding.Look.Color, v.branding.Look.ImageURL
 		sh.Dark = dark(sh.Color)
+		sh.Contact = contactOf(v.branding.Look)
+	}
+	for _, other := range p.words.editions {
+		if other.tag != e.tag && a.inLanguage != nil {
+			sh.Others = append(sh.Others, otherLanguage{other.tag, other.name(), other.direction(), a.inLanguage(other.tag)})
+		}
 	}
 	if len(a.problems) > 0 {
-		sh.Title = messages["title.error"] + " " + sh.Title
+		sh.Title = e.messages["title.error"] + " " + sh.Title
 	}
 	return sh
+}
+
+func contactOf(l reportpage.Look) *contact {
+	if l.ContactPhone == "" && l.ContactEmail == "" && l.LearnMoreURL == "" {
+		return nil
+	}
+	c := &contact{Phone: l.ContactPhone, Email: l.ContactEmail, More: l.LearnMoreURL}
+	c.Dial = template.URL("tel:" + strings.Map(func(r rune) rune { //nolint:gosec // digits and a plus sign only
+		if r == '+' || '0' <= r && r <= '9' {
+			return r
+		}
+		return -1
+	}, l.ContactPhone))
+	return c
 }
 
 // dark reports whether white stands out from a color #rrggbb more than black does
@@ -108,16 +152,16 @@ func dark(color string) bool {
 }
 
 // send renders into memory first: a page that fails halfway is no page.
-func (s *Server) send(ctx context.Context, w http.ResponseWriter, v *visit, a answer) {
-	sh := s.shell(v, a)
-	messages := s.words.messages[s.words.language(v)]
+func (p *press) send(ctx context.Context, w http.ResponseWriter, v *visit, a answer) {
+	sh := p.shell(v, a)
+	messages := p.words.of(v).messages
 	var body bytes.Buffer
-	set, err := s.pages.byName[a.page].Clone()
+	set, err := p.byName[a.page].Clone()
 	if err == nil {
 		err = set.Funcs(template.FuncMap{"t": func(key string) string { return messages[key] }}).Execute(&body, sh)
 	}
 	if err != nil {
-		s.config.Log.LogAttrs(ctx, slog.LevelError, "page not rendered", slog.Any("error", err))
+		p.log.LogAttrs(ctx, slog.LevelError, "page not rendered", slog.Any("error", err))
 		http.Error(w, "internal error", http.StatusInternalServerError)
 		return
 	}
@@ -127,7 +171,7 @@ func (s *Server) send(ctx context.Context, w http.ResponseWriter, v *visit, a an
 	h.Set("Cache-Control", "no-store")
 	h.Set("Content-Security-Policy", contentPolicy(v.branding.Look))
 	h.Set("X-Content-Type-Options", "nosniff")
-	h.Set("Referrer-Policy", "same-origin")
+	h.Set("Referrer-Policy", cmp.Or(a.referrer, "same-origin"))
 	h.Set("Strict-Transport-Security", "max-age=315360000; includeSubDomains")
 	if a.retry > 0 {
 		h.Set("Retry-After", strconv.Itoa(a.retry))

@@ -3,7 +3,11 @@ package report
 import (
 	"embed"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io/fs"
+	"path"
+	"slices"
 	"strings"
 
 	"golang.org/x/text/language"
@@ -14,40 +18,85 @@ import (
 //go:embed messages/*.json
 var messageFiles embed.FS
 
-// languages are those of the messages, each written in its direction.
-var languages = []struct{ tag, direction string }{{"en", "ltr"}, {"es", "ltr"}, {"ar", "rtl"}}
+// edition is every word of the pages in one language, by key.
+type edition struct {
+	tag      string
+	messages map[string]string
+}
 
-// words is every word of the page, by language and key.
+// name is what the language calls itself, direction how it is written: ltr or rtl.
+func (e edition) name() string      { return e.messages["language.name"] }
+func (e edition) direction() string { return e.messages["language.direction"] }
+
+// words are the editions: English, which stands in for languages that are missing, and one
+// for each other file.
 type words struct {
 	matcher  language.Matcher
-	messages []map[string]string // in the order of languages
+	editions []edition
 }
+
+const english = "en"
+
+var errMessages = errors.New("a language needs its name, and its direction as ltr or rtl")
 
 func loadWords() (*words, error) {
 	w := &words{}
-	var tags []language.Tag
-	for _, l := range languages {
-		text, err := messageFiles.ReadFile("messages/" + l.tag + ".json")
+	files, err := fs.Glob(messageFiles, "messages/*.json")
+	if err != nil {
+		return nil, fmt.Errorf("messages: %w", err)
+	}
+	for _, file := range files {
+		e, err := loadEdition(file)
 		if err != nil {
-			return nil, fmt.Errorf("messages: %w", err)
+			return nil, fmt.Errorf("%s: %w", file, err)
 		}
-		var messages map[string]string
-		if err := json.Unmarshal(text, &messages); err != nil {
-			return nil, fmt.Errorf("messages of %s: %w", l.tag, err)
+		w.editions = append(w.editions, e)
+	}
+	slices.SortStableFunc(w.editions, func(a, b edition) int { return order(a) - order(b) })
+	var tags []language.Tag
+	for _, e := range w.editions {
+		tag, err := language.Parse(e.tag)
+		if err != nil {
+			return nil, fmt.Errorf("messages of %s: %w", e.tag, err)
 		}
-		w.messages = append(w.messages, messages)
-		tags = append(tags, language.MustParse(l.tag))
+		tags = append(tags, tag)
 	}
 	w.matcher = language.NewMatcher(tags)
 	return w, nil
 }
 
-// language is the number of the visitor's language: what the browser prefers, then the
-// tenant's own, then English.
-func (w *words) language(v *visit) int {
+func loadEdition(file string) (edition, error) {
+	e := edition{tag: strings.TrimSuffix(path.Base(file), ".json")}
+	text, err := messageFiles.ReadFile(file)
+	if err != nil {
+		return e, err
+	}
+	if err := json.Unmarshal(text, &e.messages); err != nil {
+		return e, err
+	}
+	if e.name() == "" || e.direction() != "ltr" && e.direction() != "rtl" {
+		return e, errMessages
+	}
+	return e, nil
+}
+
+// order has English first.
+func order(e edition) int {
+	if e.tag == english {
+		return 0
+	}
+	return 1
+}
+
+// of is the visitor's edition: what she has chosen on the page, what the browser prefers,
+// the tenant's own language, or else English.
+func (w *words) of(v *visit) edition {
 	preferred, _, err := language.ParseAcceptLanguage(v.r.Header.Get("Accept-Language"))
 	if err != nil {
 		preferred = nil
+	}
+	if chosen, err := language.Parse(v.language); err == nil {
+		preferred = slices.Insert(preferred, 0, chosen)
 	}
 	if v.tenant != nil {
 		if own, err := language.Parse(v.tenant.Settings.Language); err == nil {
@@ -56,22 +105,21 @@ func (w *words) language(v *visit) int {
 	}
 	_, number, confidence := w.matcher.Match(preferred...)
 	if confidence == language.No {
-		return 0
+		number = 0
 	}
-	return number
+	return w.editions[number]
 }
 
 // own is what the tenant says in a language: the text whose tag it is, or else the
 // first of the same language.
-func (v *visit) own(number int) reportpage.Text {
-	tag := languages[number].tag
+func (v *visit) own(e edition) reportpage.Text {
 	var found reportpage.Text
 	for _, t := range v.branding.Texts {
 		base, _, _ := strings.Cut(t.Language, "-")
-		if t.Language == tag {
+		if t.Language == e.tag {
 			return t
 		}
-		if base == tag && found.Language == "" {
+		if base == e.tag && found.Language == "" {
 			found = t
 		}
 	}

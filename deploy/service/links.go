@@ -9,9 +9,11 @@ import (
 	"regexp"
 	"strings"
 
+	"carillon/admin-ui/report"
 	"carillon/api"
 	"carillon/tenant"
 	"carillon/tenant/app"
+	"carillon/tenant/reportpage"
 )
 
 // errLinks means that a redirect domain or the information page cannot be one.
@@ -41,11 +43,24 @@ func (s *Service) wireLinks(db *tenant.DB, surface *api.Config) error {
 	if err != nil {
 		return fmt.Errorf("base URL: %w", err)
 	}
+	landing, err := report.NewLanding(reportpage.NewBook(db), s.config.Log)
+	if err != nil {
+		return fmt.Errorf("page of links: %w", err)
+	}
 	surface.Links = &api.Links{
-		Domains: domains, Apps: app.NewCatalogue(db), Information: information,
+		Landing: landing, Domains: domains, Apps: app.NewCatalogue(db), Information: information,
 		PortalHost: strings.ToLower(portal.Hostname()),
 	}
 	return nil
+}
+
+// wireLinkFiles serves what the page of links looks like, where no hosted page does.
+func (s *Service) wireLinkFiles(surface *api.Config) {
+	if surface.Links == nil || s.plays(Report) {
+		return
+	}
+	surface.NotFound = report.Files(surface.NotFound)
+	s.routes = append(s.routes, report.FilesRoute())
 }
 
 // hostOf is a domain without a port, in small letters.

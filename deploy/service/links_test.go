@@ -3,6 +3,7 @@ package service
 import (
 	"bytes"
 	"encoding/json"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -92,5 +93,40 @@ func TestBadLinksAreRefused(t *testing.T) {
 	c.InformationURL = "javascript:alert(1)"
 	if _, err := Open(t.Context(), c); err == nil {
 		t.Error("an information page that is none was taken")
+	}
+}
+
+// On a computer the link leads to a page with the code, in a process without the hosted
+// page too, and the code is in no log.
+func TestLinksOfMessagesHaveAPage(t *testing.T) {
+	t.Parallel()
+	w := tenanttest.New(t)
+	north := w.Create("north")
+	const code = "abcd1234efgh5678"
+	for _, roles := range [][]Role{{Issuer}, {Publish}, {Issuer, Report}} {
+		c := config(t, w, roles...)
+		log := &bytes.Buffer{}
+		c.Log = slog.New(slog.NewTextHandler(log, nil))
+		c.RedirectDomains = []string{"links.example"}
+		h := open(t, c).Handler()
+		get := func(path string) *httptest.ResponseRecorder {
+			r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, path, nil)
+			r.Host = strings.ToLower(north.Region) + ".links.example"
+			r.Header.Set("User-Agent", "Windows")
+			answer := httptest.NewRecorder()
+			h.ServeHTTP(answer, r)
+			return answer
+		}
+		page := get("/v?c=" + code)
+		if page.Code != http.StatusOK || !strings.Contains(page.Body.String(), "Health of north") || !strings.Contains(page.Body.String(), "<span>abcd</span>") {
+			t.Errorf("%v: %d %s", roles, page.Code, page.Body)
+		}
+		style := regexp.MustCompile(`href="(/report/files/[^"]+\.css)"`).FindStringSubmatch(page.Body.String())
+		if style == nil || get(style[1]).Code != http.StatusOK {
+			t.Errorf("%v: the style %q is missing", roles, style)
+		}
+		if strings.Contains(log.String(), "abcd") {
+			t.Errorf("%v: the code is in the log: %s", roles, log)
+		}
 	}
 }

@@ -46,6 +46,7 @@ func (s *Service) wire(ctx context.Context) error {
 			return err
 		}
 	}
+	s.wireLinkFiles(&surface)
 	if err := s.wireJobs(ctx, &surface); err != nil {
 		return err
 	}
