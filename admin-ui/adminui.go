@@ -229,6 +229,8 @@ type Config struct {
 	Support Support
 	// Options are what the authority chooses; nil leaves their pages out.
 	Options Options
+	// Patients is what patients' pages look like; nil leaves its pages out.
+	Patients Patients
 	// Alerts tell people of figures beyond bounds; nil leaves their pages out.
 	Alerts Alerts
 	// Budget is how many codes may be issued in a day; nil leaves its page out.

@@ -55,6 +55,9 @@ func (s *Server) routes() []route {
 	if s.config.Staff != nil && s.config.Wording != nil {
 		list = slices.Concat(list, s.wordingRoutes())
 	}
+	if s.config.Staff != nil && s.config.Patients != nil {
+		list = slices.Concat(list, s.patientRoutes())
+	}
 	if s.config.Staff != nil && s.config.Alerts != nil {
 		list = slices.Concat(list, s.alertRoutes())
 	}
@@ -390,6 +393,16 @@ func (s *Server) wordingRoutes() []route {
 }
 
 // alertRoutes are for alerts about figures. A webhook's secret is typed, so the form is fresh.
+func (s *Server) patientRoutes() []route {
+	return []route{
+		staffed("GET /portal/:tenant/patients", authz.SettingsRead, limitPortal, s.showPatients),
+		staffed("GET /portal/:tenant/patients/look", authz.SettingsWrite, limitPortal, s.editLook),
+		staffed("POST /portal/:tenant/patients/look", authz.SettingsWrite, limitPortal, s.saveLook),
+		staffed("GET /portal/:tenant/patients/text", authz.SettingsWrite, limitPortal, s.editPatientText),
+		staffed("POST /portal/:tenant/patients/text", authz.SettingsWrite, limitPortal, s.savePatientText),
+	}
+}
+
 func (s *Server) alertRoutes() []route {
 	return []route{
 		staffed("GET /portal/:tenant/alerts", authz.SettingsRead, limitPortal, s.showAlerts),

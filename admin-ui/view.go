@@ -171,6 +171,7 @@ func (s *Server) settings(v *visit) []navItem {
 	}{
 		{authz.SettingsRead, "nav.options", "/settings"},
 		{authz.SettingsRead, "nav.texts", "/texts"},
+		{authz.SettingsRead, "nav.patients", "/patients"},
 		{authz.SettingsRead, "nav.limits", "/limits"},
 		{authz.SettingsRead, "nav.alerts", "/alerts"},
 		{authz.MemberRead, "nav.roles", "/roles"},

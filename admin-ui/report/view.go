@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"html/template"
 	"log/slog"
-	"math"
 	"net/http"
 	"strconv"
 	"strings"
@@ -105,7 +104,7 @@ func (p *press) shell(v *visit, a answer) shell {
 		}
 		sh.Title += " – " + sh.Agency
 		sh.Color, sh.Image = v.branding.Look.Color, v.branding.Look.ImageURL
-		sh.Dark = dark(sh.Color)
+		sh.Dark = reportpage.Dark(sh.Color)
 		sh.Contact = contactOf(v.branding.Look)
 	}
 	for _, other := range p.words.editions {
@@ -131,24 +130,6 @@ func contactOf(l reportpage.Look) *contact {
 		return -1
 	}, l.ContactPhone))
 	return c
-}
-
-// dark reports whether white stands out from a color #rrggbb more than black does
-// (relative luminance, WCAG 2.2).
-func dark(color string) bool {
-	rgb, err := strconv.ParseUint(strings.TrimPrefix(color, "#"), 16, 32)
-	if err != nil {
-		return false
-	}
-	linear := func(channel uint64) float64 {
-		c := float64(channel&0xff) / 0xff
-		if c <= 0.04045 {
-			return c / 12.92
-		}
-		return math.Pow((c+0.055)/1.055, 2.4)
-	}
-	luminance := 0.2126*linear(rgb>>16) + 0.7152*linear(rgb>>8) + 0.0722*linear(rgb)
-	return (luminance+0.05)*(luminance+0.05) < 1.05*0.05
 }
 
 // send renders into memory first: a page that fails halfway is no page.

@@ -198,7 +198,7 @@ var wantActs = []string{
 	"POST /t/:tenant/scim/v2/Users", "PATCH /t/:tenant/scim/v2/Users/:id", "POST /t/:tenant/scim/v2/Groups", "PATCH /t/:tenant/scim/v2/Groups/:id",
 	"POST /portal/:tenant/codes/new", "POST /portal/:tenant/staff/invite", "POST /portal/:tenant/roles/new",
 	"POST /portal/:tenant/api-keys/new", "POST /portal/:tenant/api-keys/:id/revoke", "POST /portal/:tenant/sharing/new",
-	"POST /portal/:tenant/settings/quota", "POST /portal/:tenant/texts/edit", "POST /portal/:tenant/texts/test", "POST /portal/:tenant/limits", "POST /portal/:tenant/alerts/new",
+	"POST /portal/:tenant/settings/quota", "POST /portal/:tenant/texts/edit", "POST /portal/:tenant/texts/test", "POST /portal/:tenant/patients/look", "POST /portal/:tenant/patients/text", "POST /portal/:tenant/limits", "POST /portal/:tenant/alerts/new",
 	"POST /portal/:tenant/sign-in/new", "POST /portal/:tenant/support/new",
 }
 

@@ -27,6 +27,7 @@ import (
 	"carillon/tenant/outbound"
 	"carillon/tenant/quota"
 	"carillon/tenant/rehearsal"
+	"carillon/tenant/reportpage"
 	"carillon/tenant/role"
 	"carillon/tenant/selftest"
 	"carillon/tenant/setting"
@@ -86,6 +87,7 @@ func (s *Service) wirePortal(ctx context.Context, surface *api.Config, c *adminu
 	c.Wording = template.NewStaff(template.StaffConfig{
 		DB: db, Policies: surface.Policies, Sender: post.sender(), RedirectDomain: s.messageDomain(), Now: s.config.Now,
 	})
+	c.Patients = reportpage.NewStaff(db, surface.Policies, s.config.Now)
 	c.Alerts = alert.NewStaff(db, surface.Policies, key.NewRing(db, s.config.Root), s.alertNetwork(), s.config.Now)
 	c.Budget = quota.NewStaff(db, surface.Policies, s.config.Now)
 	c.SelfTests = selftest.NewStaff(db, surface.Policies, s.config.Now)

@@ -55,18 +55,19 @@ func (*FieldError) Unwrap() error { return ErrValue }
 
 // Faults lists the fields that an error is about, in the order of the form.
 func Faults(err error) []Field {
-	var one *FieldError
-	if several, is := err.(interface{ Unwrap() []error }); is { //nolint:errorlint // it looks into every branch
+	switch e := err.(type) { //nolint:errorlint // it looks into every branch of a tree
+	case nil:
+		return nil
+	case *FieldError:
+		return []Field{e.Field}
+	case interface{ Unwrap() []error }:
 		var list []Field
-		for _, e := range several.Unwrap() {
-			list = append(list, Faults(e)...)
+		for _, one := range e.Unwrap() {
+			list = append(list, Faults(one)...)
 		}
 		return list
 	}
-	if errors.As(err, &one) {
-		return []Field{one.Field}
-	}
-	return nil
+	return Faults(errors.Unwrap(err))
 }
 
 // named is a field's value.

@@ -11,6 +11,9 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"math"
+	"strconv"
+	"strings"
 	"time"
 
 	"carillon/tenant"
@@ -30,6 +33,24 @@ type Look struct {
 	// it, and a mail address.
 	ContactPhone string `db:"contact_phone"`
 	ContactEmail string `db:"contact_email"`
+}
+
+// Dark reports whether white stands out from a color #rrggbb more than black does
+// (relative luminance, WCAG 2.2).
+func Dark(color string) bool {
+	rgb, err := strconv.ParseUint(strings.TrimPrefix(color, "#"), 16, 32)
+	if err != nil {
+		return false
+	}
+	linear := func(channel uint64) float64 {
+		c := float64(channel&0xff) / 0xff
+		if c <= 0.04045 {
+			return c / 12.92
+		}
+		return math.Pow((c+0.055)/1.055, 2.4)
+	}
+	luminance := 0.2126*linear(rgb>>16) + 0.7152*linear(rgb>>8) + 0.0722*linear(rgb)
+	return (luminance+0.05)*(luminance+0.05) < 1.05*0.05
 }
 
 // Text is what the pages say in one language. Empty means as Carillon has it.

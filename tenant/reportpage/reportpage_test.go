@@ -147,3 +147,64 @@ func FuzzOpenVisit(f *testing.F) {
 		}
 	})
 }
+
+// Staff of one tenant change their own pages, if their roles let them, and whoever answers
+// links sees it.
+func TestStaffChangePages(t *testing.T) {
+	t.Parallel()
+	w := tenanttest.New(t)
+	north, south := w.Create("north"), w.Create("south")
+	staff := reportpage.NewStaff(w.Portal, authz.NewPolicies(nil), w.Now)
+	person := func(of *tenant.Tenant, role authz.Role) authz.Subject {
+		return authz.Subject{Kind: authz.Person, ID: string(of.Slug) + string(role), Name: "Robin", Roles: []authz.Role{role}}
+	}
+	look := reportpage.Look{Color: "#102030", ContactEmail: "help@north.example"}
+	if err := staff.SetLook(t.Context(), north, person(north, authz.Auditor), reportpage.Look{}, look); !errors.Is(err, authz.ErrForbidden) {
+		t.Errorf("an auditor: %v", err)
+	}
+	administrator := person(north, authz.Administrator)
+	if err := staff.SetLook(t.Context(), north, administrator, reportpage.Look{}, look); err != nil {
+		t.Fatal(err)
+	}
+	if err := staff.SetLook(t.Context(), north, administrator, reportpage.Look{}, reportpage.Look{}); !errors.Is(err, reportpage.ErrChanged) {
+		t.Errorf("what she has not seen: %v", err)
+	}
+	if err := staff.SetText(t.Context(), north, administrator, reportpage.Text{}, reportpage.Text{Language: "es", Agency: "Salud"}); err != nil {
+		t.Fatal(err)
+	}
+	for name, db := range map[string]*tenant.DB{"issuer": w.Issuer, "publish": w.Publish, "report": w.Report} {
+		book := reportpage.NewBook(db)
+		b, err := book.Branding(t.Context(), north.ID)
+		if err != nil || b.Look != look || b.Text("es").Agency != "Salud" {
+			t.Errorf("%s sees %+v, %v", name, b, err)
+		}
+		if b, err := book.Branding(t.Context(), south.ID); err != nil || b.Look != (reportpage.Look{}) || len(b.Texts) > 0 {
+			t.Errorf("%s sees of another tenant %+v, %v", name, b, err)
+		}
+	}
+	if err := staff.SetText(t.Context(), north, administrator, reportpage.Text{Agency: "Salud"}, reportpage.Text{Language: "es"}); err != nil {
+		t.Fatal(err)
+	}
+	if b, err := staff.Board(t.Context(), north, administrator); err != nil || len(b.Texts) > 0 {
+		t.Errorf("an empty text stays: %+v, %v", b, err)
+	}
+}
+
+// What the page refuses, the schema refuses too.
+func TestContactsThatAreNone(t *testing.T) {
+	t.Parallel()
+	w := tenanttest.New(t)
+	north := w.Create("north")
+	for _, l := range []reportpage.Look{{ContactPhone: "call us"}, {ContactPhone: "1"}, {ContactEmail: "a@b.example c@d.example"}, {ContactEmail: "nobody"}} {
+		err := w.Operator.In(t.Context(), north.ID, func(tx *tenant.Tx) error {
+			return reportpage.SetLook(t.Context(), tx, operator, l, w.Now())
+		})
+		if len(reportpage.Faults(err)) != 1 {
+			t.Errorf("%+v: %v", l, err)
+		}
+		_, err = w.Database.Super().ExecContext(t.Context(), `insert into report_page (tenant_id, contact_phone, contact_email) values ($1, $2, $3)`, north.ID, l.ContactPhone, l.ContactEmail)
+		if err == nil {
+			t.Errorf("the schema takes %+v", l)
+		}
+	}
+}
