@@ -17,6 +17,7 @@ import (
 	"carillon/signing"
 	"carillon/tenant"
 	"carillon/tenant/key"
+	"carillon/tenant/letter"
 	"carillon/tenant/mail"
 	"carillon/tenant/outbound"
 	"carillon/tenant/stats"
@@ -128,7 +129,11 @@ func (s *Service) send(ctx context.Context, t *tenant.Tenant, r Rule, n Notice, 
 	if n.Channel == WebhookChannel {
 		return s.call(ctx, t, r, n, now)
 	}
-	return s.Mail.Send(ctx, s.letter(t, n))
+	text, err := s.letter(t, n)
+	if err != nil {
+		return err
+	}
+	return s.Mail.Send(ctx, text)
 }
 
 // body is what a webhook gets.
@@ -180,35 +185,12 @@ func binding(id tenant.ID, rule uuid.UUID) signing.Binding {
 	return signing.Binding{Tenant: id.String(), Purpose: signing.Provider, KeyID: "alert/" + rule.String()}
 }
 
-func (s *Service) letter(t *tenant.Tenant, n Notice) mail.Letter {
-	return mail.Letter{
-		To: n.Channel, Subject: "Alert of " + t.Name + ": " + n.Figure.line(n),
-		Text: fmt.Sprintf(`On %s (UTC) a figure of “%s” was beyond a bound that was set in Carillon:
-
-%s
-
-Statistics: %s
-Alerts:     %s
-`, n.Day.Format("2 January 2006"), t.Name, n.Figure.line(n),
-			s.BaseURL+"/portal/"+string(t.Slug)+"/statistics", s.BaseURL+"/portal/"+string(t.Slug)+"/alerts"),
-	}
-}
-
-// line says what was beyond, in one line.
-func (f Figure) line(n Notice) string {
-	switch f {
-	case IssuedAbove:
-		return fmt.Sprintf("%d codes were issued, more than %d", n.Value, n.Threshold)
-	case IssuedBelow:
-		return fmt.Sprintf("%d codes were issued, fewer than %d", n.Value, n.Threshold)
-	case ClaimedBelow:
-		return fmt.Sprintf("%d %% of codes were used, fewer than %d %%", n.Value, n.Threshold)
-	case ClaimedStrange:
-		return fmt.Sprintf("%d %% of codes were used, far fewer than on the days before", n.Value)
-	case InvalidAbove:
-		return fmt.Sprintf("%d codes were refused as unknown, more than %d", n.Value, n.Threshold)
-	}
-	return string(f)
+func (s *Service) letter(t *tenant.Tenant, n Notice) (mail.Letter, error) {
+	portal := s.BaseURL + "/portal/" + string(t.Slug)
+	return letter.Of(t).Write(n.Channel, letter.Alert{
+		Figure: string(n.Figure), Value: n.Value, Threshold: n.Threshold, Day: n.Day,
+		Statistics: portal + "/statistics", Alerts: portal + "/alerts",
+	})
 }
 
 const forgetSQL = `delete from alert_notice where raised_at < $1`

@@ -3,7 +3,6 @@ package approval
 import (
 	"context"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -12,6 +11,7 @@ import (
 
 	"carillon/authz"
 	"carillon/tenant"
+	"carillon/tenant/letter"
 	"carillon/tenant/mail"
 	"carillon/tenant/role"
 )
@@ -89,17 +89,6 @@ func (c colleague) subject() authz.Subject {
 	return s
 }
 
-const letterText = `Somebody of %[1]s has asked for something that takes a second person,
-and you are one of those who may decide about it.
-
-Sign in to see what it is, who asks, and why:
-
-%[2]s
-
-It can be decided until %[3]s. If you were not told to expect this, ask whoever
-asks in another way than by e-mail before you approve anything.
-`
-
 const (
 	maxLetters    = 50
 	lettersAtOnce = 8
@@ -123,13 +112,14 @@ func (p *Post) Tell(ctx context.Context, t *tenant.Tenant, r Request) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, lettersTime)
 	defer cancel()
-	authority := strings.Join(strings.Fields(t.Name), " ")
-	text := fmt.Sprintf(letterText, authority, p.baseURL+"/portal/"+string(t.Slug)+"/approvals", r.ExpiresAt.UTC().Format("January 2, 2006, 15:04 UTC"))
+	contents := letter.Decision{Page: p.baseURL + "/portal/" + string(t.Slug) + "/approvals", Until: r.ExpiresAt}
 	var group errgroup.Group
 	group.SetLimit(lettersAtOnce)
 	for _, address := range to[:min(len(to), maxLetters)] {
 		group.Go(func() error {
-			_ = p.mail.Send(ctx, mail.Letter{To: address, Subject: authority + ": a decision waits for you", Text: text})
+			if l, err := letter.Of(t).Write(address, contents); err == nil {
+				_ = p.mail.Send(ctx, l)
+			}
 			return nil // the others are to go all the same
 		})
 	}

@@ -168,7 +168,11 @@ func (s *Service) send(ctx context.Context, e departure) error {
 	}
 	now := s.Now().UTC().Truncate(time.Second)
 	for _, to := range due.Addresses {
-		err := s.Mail.Send(ctx, certificateLetter(to, string(e.Slug), due.Statement))
+		text, err := certificateLetter(to, string(e.Slug), due.Statement)
+		if err != nil {
+			return err
+		}
+		err = s.Mail.Send(ctx, text)
 		if err != nil && !errors.Is(err, mail.ErrRecipient) {
 			if now.Before(due.CertifiedAt.Add(sendFor)) {
 				return fmt.Errorf("letter with certificate: %w", err)

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"carillon/tenant"
+	"carillon/tenant/letter"
 	"carillon/tenant/mail"
 )
 
@@ -44,7 +45,11 @@ func (s *Service) remind(ctx context.Context, t *tenant.Tenant, l Leave, now tim
 		return fmt.Errorf("read owners: %w", err)
 	}
 	for _, to := range owners {
-		err := s.Mail.Send(ctx, s.reminder(to, t, l))
+		text, err := s.reminder(to, t, l)
+		if err != nil {
+			return err
+		}
+		err = s.Mail.Send(ctx, text)
 		if err != nil && !errors.Is(err, mail.ErrRecipient) {
 			return fmt.Errorf("letter about leaving: %w", err)
 		}
@@ -55,27 +60,25 @@ func (s *Service) remind(ctx context.Context, t *tenant.Tenant, l Leave, now tim
 	})
 }
 
-func (s *Service) reminder(to string, t *tenant.Tenant, l Leave) mail.Letter {
-	day := l.Erases.Format("2 January 2006 15:04 UTC")
-	return mail.Letter{To: to, Subject: "Your health authority will be erased on " + day, Text: fmt.Sprintf(`“%s” leaves Carillon: one of its people asked for it, and another one approved.
-
-No codes are issued any more. Codes that are out can be used until %s.
-After %s all its data is erased, for good: settings, staff, API keys,
-signing keys, audit log, statistics and published files.
-
-Until then you can download an archive of the data, and any owner can have it stay:
-
-%s
-`, t.Name, l.Closes.Format("2 January 15:04 UTC"), day, s.BaseURL+"/portal/"+string(t.Slug)+"/leaving")}
+func (s *Service) reminder(to string, t *tenant.Tenant, l Leave) (mail.Letter, error) {
+	return letter.Of(t).Write(to, letter.Leaving{
+		Closes: l.Closes, Erases: l.Erases, Page: s.BaseURL + "/portal/" + string(t.Slug) + "/leaving",
+	})
 }
 
-func certificateLetter(to, slug, statement string) mail.Letter {
-	return mail.Letter{To: to, Subject: "The data of " + slug + " has been erased", Text: fmt.Sprintf(`The data of the health authority “%s” on Carillon has been erased. This is the
-certificate: one line of text, signed by the platform. Keep it.
-
-%s
-
-“carillon tenant verify-erasure” reads and verifies it, without access to the platform,
-with the platform's public key, which the platform gives to whoever asks.
-`, slug, statement)}
+// certificateLetter is in every language: nobody knows any more which was the authority's.
+func certificateLetter(to, slug, statement string) (mail.Letter, error) {
+	all := mail.Letter{To: to}
+	for _, language := range letter.Languages() {
+		l, err := letter.Reader{Authority: slug, Language: language}.Write(to, letter.Erased{Statement: statement})
+		if err != nil {
+			return mail.Letter{}, err
+		}
+		if all.Subject == "" {
+			all.Subject, all.Text = l.Subject, l.Text
+		} else {
+			all.Text += "\n" + l.Subject + "\n\n" + l.Text
+		}
+	}
+	return all, nil
 }

@@ -95,7 +95,7 @@ func (s *Staff) Import(ctx context.Context, t *tenant.Tenant, by authz.Subject, 
 	if list, err = ReadRoster(file); err != nil {
 		return Roster{}, 0, err
 	}
-	var letters []letter
+	var letters []invited
 	err = s.c.DB.In(ctx, t.ID, func(tx *tenant.Tx) error {
 		if err := s.compare(ctx, tx, t, by, &list); err != nil {
 			return err
@@ -143,7 +143,7 @@ func (s *Staff) SendUnsent(ctx context.Context, t *tenant.Tenant, by authz.Subje
 	if !policy.Allow(by, authz.MemberWrite) {
 		return 0, 0, authz.ErrForbidden
 	}
-	var letters []letter
+	var letters []invited
 	for _, i := range board.Invitations {
 		if i.Sent || !mayTouch(policy, by, i.Roles) {
 			continue
@@ -159,7 +159,7 @@ func (s *Staff) SendUnsent(ctx context.Context, t *tenant.Tenant, by authz.Subje
 }
 
 // sendAll sends letters a few at a time, as long as somebody may be kept waiting.
-func (s *Staff) sendAll(ctx context.Context, t *tenant.Tenant, letters []letter) int {
+func (s *Staff) sendAll(ctx context.Context, t *tenant.Tenant, letters []invited) int {
 	ctx, cancel := context.WithTimeout(ctx, lettersTime)
 	defer cancel()
 	var sent atomic.Int32

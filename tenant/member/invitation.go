@@ -19,6 +19,7 @@ import (
 	"carillon/authz/oidc"
 	"carillon/tenant"
 	"carillon/tenant/audit"
+	"carillon/tenant/letter"
 	"carillon/tenant/mail"
 	"carillon/tenant/sweep"
 )
@@ -116,31 +117,17 @@ func Digest(token string) []byte {
 	return d[:]
 }
 
-// letter is what an invited person is sent.
-type letter struct {
+// invited is what an invited person is told.
+type invited struct {
 	invitation uuid.UUID
 	to         string
 	token      token
 	expires    time.Time
 }
 
-const letterText = `%[1]s invites you to work with Carillon, with which it notifies people of exposures.
-
-Follow this link, and sign in with the e-mail address at which you received this letter:
-
-%[2]s
-
-The link works once, until %[3]s. If you did not expect it, you need do nothing:
-nobody else can use it.
-`
-
-func (s *Staff) letter(t *tenant.Tenant, l letter) mail.Letter {
-	authority := strings.Join(strings.Fields(t.Name), " ")
+func (s *Staff) letter(t *tenant.Tenant, l invited) (mail.Letter, error) {
 	link := s.c.BaseURL + "/join/" + string(t.Slug) + "?token=" + string(l.token)
-	return mail.Letter{
-		To: l.to, Subject: "Join the staff of " + authority,
-		Text: fmt.Sprintf(letterText, authority, link, l.expires.UTC().Format("January 2, 2006, 15:04 UTC")),
-	}
+	return letter.Of(t).Write(l.to, letter.Invitation{Link: link, Expires: l.expires})
 }
 
 const sentSQL = `
@@ -151,11 +138,15 @@ update staff_invitation
 
 // send hands a letter over and notes that it did. What it notes is for people to see: if
 // it cannot be noted, the letter has gone out all the same.
-func (s *Staff) send(ctx context.Context, t *tenant.Tenant, l letter) error {
-	if err := s.c.Mail.Send(ctx, s.letter(t, l)); err != nil {
+func (s *Staff) send(ctx context.Context, t *tenant.Tenant, l invited) error {
+	text, err := s.letter(t, l)
+	if err != nil {
 		return err
 	}
-	err := s.c.DB.In(ctx, t.ID, func(tx *tenant.Tx) error {
+	if err := s.c.Mail.Send(ctx, text); err != nil {
+		return err
+	}
+	err = s.c.DB.In(ctx, t.ID, func(tx *tenant.Tx) error {
 		_, err := tx.Exec(ctx, sentSQL, l.invitation, Digest(string(l.token)), s.c.Now())
 		return err
 	})
@@ -192,7 +183,7 @@ func (s *Staff) Invite(ctx context.Context, t *tenant.Tenant, by authz.Subject, 
 	if slices.Contains(who.Roles, authz.Owner) {
 		return ErrOwnerChange
 	}
-	var l letter
+	var l invited
 	err = s.c.DB.In(ctx, t.ID, func(tx *tenant.Tx) error {
 		if err := s.admissible(ctx, tx, who); err != nil {
 			return err
@@ -233,15 +224,15 @@ func (s *Staff) room(ctx context.Context, tx *tenant.Tx, more int) error {
 	return nil
 }
 
-func (s *Staff) invite(ctx context.Context, tx *tenant.Tx, by authz.Subject, who Invitee) (letter, error) {
+func (s *Staff) invite(ctx context.Context, tx *tenant.Tx, by authz.Subject, who Invitee) (invited, error) {
 	now := s.c.Now()
-	l := letter{invitation: uuid.New(), to: who.Email, token: newToken(), expires: now.Add(InvitationLife)}
+	l := invited{invitation: uuid.New(), to: who.Email, token: newToken(), expires: now.Add(InvitationLife)}
 	rows, err := tx.Exec(ctx, inviteSQL, l.invitation, Digest(string(l.token)), who.Email, who.Name, roleTexts(who.Roles), by.ID, now, l.expires)
 	if err != nil {
-		return letter{}, fmt.Errorf("invite: %w", err)
+		return invited{}, fmt.Errorf("invite: %w", err)
 	}
 	if rows == 0 {
-		return letter{}, ErrAlreadyInvited
+		return invited{}, ErrAlreadyInvited
 	}
 	return l, audit.Record(ctx, tx, now, by, "member:invite", l.invitation.String(), map[string]string{
 		"name": who.Name, "roles": joined(who.Roles),
@@ -330,10 +321,10 @@ func (s *Staff) Resend(ctx context.Context, t *tenant.Tenant, by authz.Subject, 
 	return s.send(ctx, t, l)
 }
 
-func (s *Staff) renew(ctx context.Context, t *tenant.Tenant, by authz.Subject, id uuid.UUID) (l letter, err error) {
+func (s *Staff) renew(ctx context.Context, t *tenant.Tenant, by authz.Subject, id uuid.UUID) (l invited, err error) {
 	err = s.actOn(ctx, t, by, id, func(tx *tenant.Tx, i invitationRow) error {
 		now := s.c.Now()
-		l = letter{invitation: id, to: i.Email, token: newToken(), expires: now.Add(InvitationLife)}
+		l = invited{invitation: id, to: i.Email, token: newToken(), expires: now.Add(InvitationLife)}
 		if _, err := tx.Exec(ctx, renewSQL, id, Digest(string(l.token)), l.expires); err != nil {
 			return fmt.Errorf("renew invitation: %w", err)
 		}

@@ -171,7 +171,7 @@ func (s *Staff) InviteOwner(ctx context.Context, t *tenant.Tenant, by authz.Subj
 	want := func(tx *tenant.Tx) (approval.Want, error) {
 		return inviteWant(who), s.invitable(ctx, tx, who)
 	}
-	var l letter
+	var l invited
 	asked, err = s.askOwner(ctx, t, by, reason, true, want, func(tx *tenant.Tx) (err error) {
 		l, err = s.invite(ctx, tx, by, who)
 		return err

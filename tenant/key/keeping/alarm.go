@@ -4,8 +4,6 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"strings"
-	"time"
 
 	"github.com/lib/pq"
 
@@ -14,6 +12,7 @@ import (
 	"carillon/tenant"
 	"carillon/tenant/key"
 	"carillon/tenant/key/custody"
+	"carillon/tenant/letter"
 	"carillon/tenant/mail"
 	"carillon/tenant/member"
 )
@@ -117,7 +116,11 @@ func (k *Keeper) tell(ctx context.Context, id tenant.ID, alarms []custody.Raised
 	}
 	sent := false
 	for _, h := range to {
-		if failure := k.Mail.Send(ctx, k.letter(t, h.Email, alarms)); failure != nil {
+		text, failure := k.letter(t, h.Email, alarms)
+		if failure == nil {
+			failure = k.Mail.Send(ctx, text)
+		}
+		if failure != nil {
 			err = failure
 			continue
 		}
@@ -136,40 +139,10 @@ func (k *Keeper) tell(ctx context.Context, id tenant.ID, alarms []custody.Raised
 	})
 }
 
-const letterText = `Something is wrong with keys of %[1]s at Carillon:
-
-%[2]s
-The page of your keys says what to do:
-
-%[3]s
-
-You receive this letter because you may rotate keys. It is sent once for each of these.
-`
-
-func (k *Keeper) letter(t *tenant.Tenant, to string, alarms []custody.Raised) mail.Letter {
-	var lines strings.Builder
+func (k *Keeper) letter(t *tenant.Tenant, to string, alarms []custody.Raised) (mail.Letter, error) {
+	contents := letter.Keys{Page: k.BaseURL + "/portal/" + string(t.Slug) + "/keys"}
 	for _, a := range alarms {
-		fmt.Fprintf(&lines, "- %s key: %s (since %s)\n", a.Purpose, inWords(a.Kind), a.RaisedAt.UTC().Format(time.DateOnly))
+		contents.Alarms = append(contents.Alarms, letter.Alarm{Purpose: string(a.Purpose), Kind: string(a.Kind), Since: a.RaisedAt.UTC()})
 	}
-	authority := strings.Join(strings.Fields(t.Name), " ")
-	return mail.Letter{
-		To: to, Subject: "Keys of " + authority + " need attention",
-		Text: fmt.Sprintf(letterText, authority, lines.String(), k.BaseURL+"/portal/"+string(t.Slug)+"/keys"),
-	}
-}
-
-func inWords(kind custody.AlarmKind) string {
-	switch kind {
-	case custody.Late:
-		return "what its schedule asks for was not done"
-	case custody.Old:
-		return "it is older than it should become; begin a rotation"
-	case custody.Waiting:
-		return "its rotation has waited for two weeks, for you, Apple or Google"
-	case custody.Failed:
-		return "its rotation could not go on"
-	case custody.Missing:
-		return "no version of it is in use"
-	}
-	return string(kind)
+	return letter.Of(t).Write(to, contents)
 }
