@@ -127,6 +127,18 @@ func (o *office) wants(err, want error, what string) {
 	}
 }
 
+// An invitation is in the authority's language and time zone.
+func TestAnInvitationSpeaksTheAuthoritysLanguage(t *testing.T) {
+	t.Parallel()
+	o := newOffice(t)
+	o.at.Settings.Language, o.at.Settings.TimeZone = "es-419", "America/Puerto_Rico"
+	o.invite("Sam", authz.Caseworker)
+	got := o.mail.Letters()
+	if len(got) != 1 || got[0].Subject != "Únase al personal de Health of north" || !strings.Contains(got[0].Text, "2 de diciembre de 2026, 11:04 AST (15:04 UTC)") {
+		t.Errorf("letters %+v", got)
+	}
+}
+
 func TestAnInvitationMakesAMember(t *testing.T) {
 	t.Parallel()
 	o := newOffice(t)

@@ -8,6 +8,7 @@ import (
 	"regexp"
 	"strings"
 	"time"
+	"unicode"
 	"unicode/utf8"
 
 	"carillon/authz"
@@ -137,12 +138,15 @@ func (t Text) check() error {
 		faults = append(faults, &FieldError{Language, "a language is a tag such as es or es-419"})
 	}
 	for _, f := range t.fields() {
-		if utf8.RuneCountInString(f.value) > Longest(f.field) || !utf8.ValidString(f.value) || strings.ContainsRune(f.value, 0) {
-			faults = append(faults, &FieldError{f.field, fmt.Sprintf("text of at most %d characters", Longest(f.field))})
+		if utf8.RuneCountInString(f.value) > Longest(f.field) || !utf8.ValidString(f.value) || strings.ContainsFunc(f.value, unseen) {
+			faults = append(faults, &FieldError{f.field, fmt.Sprintf("text of at most %d characters, all of them visible", Longest(f.field))})
 		}
 	}
 	return errors.Join(faults...)
 }
+
+// unseen tells characters that do not show, or turn other text around.
+func unseen(c rune) bool { return c != '\n' && !unicode.IsPrint(c) }
 
 const maxLink = 1000
 
@@ -153,7 +157,7 @@ func isLink(text string) bool {
 	}
 	u, err := url.Parse(text)
 	return err == nil && u.Scheme == "https" && u.Host != "" && u.User == nil && len(text) <= maxLink &&
-		!strings.ContainsAny(u.Host, " ;,'\"*")
+		!strings.ContainsFunc(text, unicode.IsSpace) && !strings.ContainsFunc(text, unseen) && !strings.ContainsAny(u.Host, " ;,'\"*")
 }
 
 const setLookSQL = `

@@ -77,6 +77,7 @@ func TestBrandingRefuses(t *testing.T) {
 	for name, text := range map[string]reportpage.Text{
 		"no language": {}, "another language": {Language: "English"},
 		"long": {Language: "en", Agency: strings.Repeat("x", 201)}, "no text": {Language: "en", Intro: "\xff"}, "NUL": {Language: "en", Date: "\x00"},
+		"text turned around": {Language: "en", Agency: "a\u202eb"}, "a character that does not show": {Language: "en", Link: "a\u200bb"},
 	} {
 		refused(name, func(tx *tenant.Tx) error { return reportpage.SetText(t.Context(), tx, operator, text, w.Now()) })
 	}
