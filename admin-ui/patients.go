@@ -22,9 +22,9 @@ type Patients interface {
 	SetText(ctx context.Context, t *tenant.Tenant, by authz.Subject, seen, text reportpage.Text) error
 }
 
-// part is one thing that an authority may say or choose, with its words: a line of a page
+// phrase is one thing that an authority may say or choose, with its words: a line of a page
 // and a field of a form.
-type part struct {
+type phrase struct {
 	field       reportpage.Field
 	label, hint string
 	// long ones have several lines.
@@ -32,8 +32,8 @@ type part struct {
 	value *string
 }
 
-func lookParts(l *reportpage.Look) []part {
-	return []part{
+func lookParts(l *reportpage.Look) []phrase {
+	return []phrase{
 		{reportpage.Color, "patients.color", "patients.color.hint", false, &l.Color},
 		{reportpage.Image, "patients.image", "patients.image.hint", false, &l.ImageURL},
 		{reportpage.LearnMore, "patients.more", "patients.more.hint", false, &l.LearnMoreURL},
@@ -42,8 +42,8 @@ func lookParts(l *reportpage.Look) []part {
 	}
 }
 
-func textParts(t *reportpage.Text) []part {
-	return []part{
+func textParts(t *reportpage.Text) []phrase {
+	return []phrase{
 		{reportpage.Agency, "patients.agency", "patients.agency.hint", false, &t.Agency},
 		{reportpage.LinkText, "patients.link", "patients.link.hint", true, &t.Link},
 		{reportpage.Intro, "patients.intro", "patients.intro.hint", true, &t.Intro},
@@ -89,7 +89,7 @@ func (s *Server) showPatients(v *visit) (answer, error) {
 }
 
 // factsOf are the parts that say something; what is empty is Carillon's own.
-func (s *Server) factsOf(parts []part) []fact {
+func (s *Server) factsOf(parts []phrase) []fact {
 	var facts []fact
 	for _, p := range parts {
 		if *p.value != "" {
@@ -185,12 +185,12 @@ func (s *Server) patientTextForm(v *visit, seen, typed reportpage.Text, err erro
 		seen = b.Text(typed.Language)
 	}
 	form := patientsForm{Action: v.path("/patients/text"), Back: v.path("/patients"), Lead: s.words.text("patients.text.lead")}
-	language := part{reportpage.Language, "patients.language", "patients.language.hint", false, &typed.Language}
-	return s.partsForm(form, s.words.text("patients.text"), textParts(&seen), append([]part{language}, textParts(&typed)...), err), nil
+	language := phrase{reportpage.Language, "patients.language", "patients.language.hint", false, &typed.Language}
+	return s.partsForm(form, s.words.text("patients.text"), textParts(&seen), append([]phrase{language}, textParts(&typed)...), err), nil
 }
 
 // readParts reads what was typed, and what the form had shown.
-func readParts(form url.Values, seen, typed []part) {
+func readParts(form url.Values, seen, typed []phrase) {
 	for i, p := range typed {
 		*p.value = strings.TrimSpace(strings.ReplaceAll(form.Get(string(p.field)), "\r\n", "\n"))
 		*seen[i].value = strings.ReplaceAll(form.Get(seenPrefix+string(p.field)), "\r\n", "\n")
@@ -200,7 +200,7 @@ func readParts(form url.Values, seen, typed []part) {
 const seenPrefix = "seen_"
 
 // partsForm shows the form, with what is wrong in it.
-func (s *Server) partsForm(form patientsForm, heading string, seen, typed []part, err error) answer {
+func (s *Server) partsForm(form patientsForm, heading string, seen, typed []phrase, err error) answer {
 	a := answer{page: "patients_form", heading: heading}
 	faults := reportpage.Faults(err)
 	for _, p := range typed {
