@@ -129,7 +129,7 @@ func (c *check) link(n *html.Node) {
 	case local(href):
 		c.at(n, c.page.Leads != nil && !c.page.Leads(http.MethodGet, to.Path), "leads to no page of ours")
 	default: // away from here, in a test also to another server of the test
-		plain := slices.Contains([]string{"https", "mailto", "tel", "ens"}, to.Scheme) || to.Hostname() == "127.0.0.1"
+		plain := slices.Contains([]string{"https", "mailto", "tel", "ens", "ensonboarding", "intent"}, to.Scheme) || to.Hostname() == "127.0.0.1"
 		c.at(n, !plain, "leads away by %q", to.Scheme)
 	}
 }
