@@ -24,7 +24,7 @@ func (c *catalogue) keyName(p signing.Purpose) string {
 		return c.text("keys.name.phone_mac")
 	case signing.Audit:
 		return c.text("keys.name.audit")
-	case signing.Message, signing.Provider, signing.Batch, signing.Archive, signing.Erasure:
+	case signing.Message, signing.Provider, signing.Batch, signing.Archive, signing.Rehearsal, signing.Erasure:
 	}
 	return string(p)
 }
@@ -47,7 +47,7 @@ func (c *catalogue) keyUse(p signing.Purpose) string {
 		return c.text("keys.use.phone_mac")
 	case signing.Audit:
 		return c.text("keys.use.audit")
-	case signing.Message, signing.Provider, signing.Batch, signing.Archive, signing.Erasure:
+	case signing.Message, signing.Provider, signing.Batch, signing.Archive, signing.Rehearsal, signing.Erasure:
 	}
 	return string(p)
 }

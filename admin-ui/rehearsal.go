@@ -181,7 +181,7 @@ func (s *Server) askRehearsalAgain(v *visit) (answer, error) {
 
 // stepOf is the step that a form was made for; nonsense is none.
 func stepOf(v *visit) int {
-	n, _ := strconv.ParseInt(v.r.PostForm.Get(fieldStep), 10, 32) //nolint:errcheck // no rehearsal is at step 0
+	n, _ := strconv.ParseInt(v.r.PostForm.Get(fieldStep), 10, 32) // no rehearsal is at step 0
 	return int(n)
 }
 

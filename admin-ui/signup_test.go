@@ -143,7 +143,10 @@ func TestASandboxIsMarked(t *testing.T) {
 	w.staff.Roles[owner]["box-sandbox"] = []authz.Role{authz.Owner}
 	w.signIn(owner)
 	for path, heading := range map[string]string{"codes/new": "Issue a verification code", "sharing": "Shared keys", "audit": "Audit log"} {
-		w.get("/portal/box-sandbox/"+path).wants(200, heading).contains("Sandbox").contains("Nothing here reaches anybody’s phone")
+		box := w.get("/portal/box-sandbox/"+path).wants(200, heading).contains("Sandbox").contains("Nothing here reaches anybody’s phone")
+		if want := heading + " – Lakeland – Sandbox – Carillon"; box.text("title") != want {
+			t.Errorf("the title is %q, want %q", box.text("title"), want)
+		}
 		w.get("/portal/north-shore/"+path).wants(200, heading).lacks("Sandbox")
 	}
 }

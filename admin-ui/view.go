@@ -119,6 +119,9 @@ func (s *Server) shell(v *visit, a answer) shell {
 			sh.Settings = settings
 		}
 		title = append(title, v.tenant.Name)
+		if sh.Sandbox {
+			title = append(title, s.words.text("sandbox.mark"))
+		}
 	}
 	if v.platform {
 		sh.Authority, sh.Region, sh.Home = s.words.text("operator.place"), s.words.role(v.by.Roles[0]), "/operator"

@@ -66,7 +66,7 @@ func Rule(p signing.Purpose) Life {
 	case signing.Export:
 		// A file is listed for 14 days.
 		return Life{Period: 365 * day, MinPeriod: 30 * day, MaxPeriod: 730 * day, Overlap: 15 * day, Guided: true, Together: true, Lasting: true}
-	case signing.Message, signing.Provider, signing.Batch, signing.Archive, signing.Erasure: // have no keys of their own
+	case signing.Message, signing.Provider, signing.Batch, signing.Archive, signing.Rehearsal, signing.Erasure: // have no keys of their own
 	}
 	panic("unknown purpose " + p)
 }
