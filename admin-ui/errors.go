@@ -16,6 +16,7 @@ import (
 	"carillon/tenant/batch"
 	"carillon/tenant/batch/sheet"
 	"carillon/tenant/client"
+	exports "carillon/tenant/export/shelf"
 	"carillon/tenant/idp"
 	"carillon/tenant/key"
 	"carillon/tenant/key/custody"
@@ -139,6 +140,7 @@ func knownErrors() []known {
 		{leaving.ErrTyped, http.StatusUnprocessableEntity, fieldTyped, "leaving.error.typed", ""},
 		{leaving.ErrState, http.StatusConflict, "", "leaving.error.state", "leaving.error.state.advice"},
 		{archive.ErrRecipient, http.StatusUnprocessableEntity, fieldAgeKey, "archive.error.recipient", ""},
+		{exports.ErrSound, http.StatusConflict, "", "regenerate.error.sound", "regenerate.error.sound.advice"},
 		{shelf.ErrKeysStay, http.StatusConflict, "", "archive.error.keys", "archive.error.keys.advice"},
 		{shelf.ErrBusy, http.StatusConflict, "", "archive.error.busy", "archive.error.busy.advice"},
 		{shelf.ErrNoArchive, http.StatusNotFound, "", "archive.error.missing", "archive.error.missing.advice"},

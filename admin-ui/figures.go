@@ -212,6 +212,8 @@ func (c *catalogue) channel(name string) string {
 	switch name {
 	case "sms":
 		return c.text("channel.sms")
+	case "email":
+		return c.text("channel.email")
 	case "none":
 		return c.text("channel.none")
 	}
@@ -238,6 +240,8 @@ func (c *catalogue) reason(class message.Class) string {
 	switch class {
 	case message.Invalid:
 		return c.text("reason.number")
+	case message.Address:
+		return c.text("reason.address")
 	case message.Landline:
 		return c.text("reason.landline")
 	case message.OptedOut:

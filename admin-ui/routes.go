@@ -228,7 +228,11 @@ func (s *Server) statisticsRoutes() []route {
 }
 
 func (s *Server) exportRoutes() []route {
-	return []route{staffed("GET /portal/:tenant/exports", authz.ExportRead, limitPortal, s.showExports)}
+	return []route{
+		staffed("GET /portal/:tenant/exports", authz.ExportRead, limitPortal, s.showExports),
+		staffed("GET /portal/:tenant/exports/:window/regenerate", authz.ExportRegenerate, limitPortal, s.askRegenerate),
+		staffed("POST /portal/:tenant/exports/:window/regenerate", authz.ExportRegenerate, limitPortal, s.regenerate),
+	}
 }
 
 func (s *Server) sharingRoutes() []route {

@@ -119,6 +119,8 @@ var examples = map[string]example{
 	"POST /logout":                                      {},
 	"POST /language":                                    {form: url.Values{"language": {"es"}, "back": {"/portal"}}},
 	"POST /portal/:tenant/codes/new":                    {form: url.Values{"code_id": {"0c7f1f4e-31a5-4b6a-9d4b-0d7a6c1e2f3a"}, "test_type": {"confirmed"}, "tz_offset": {"0"}}},
+	"GET /portal/:tenant/exports/:window/regenerate":    {objects: []string{exportWindow}, before: exportMissing},
+	"POST /portal/:tenant/exports/:window/regenerate":   {objects: []string{exportWindow}, before: exportMissing},
 	"GET /portal/:tenant/exports":                       {form: url.Values{"before": {"2026-11-26T00:00:00Z"}}},
 	"GET /portal/:tenant/statistics":                    {form: url.Values{"period": {"month"}}},
 	"GET /portal/:tenant/statistics/file":               {form: url.Values{"figure": {"issuers"}, "form": {"csv"}, "period": {"month"}}},
@@ -279,6 +281,9 @@ const rotationMade = `update key_rotation set step = 'made', version = 1, ended_
 
 // exampleOf is the example of a route.
 func exampleOf(r authz.Route) example { return examples[r.Method+" "+r.Path] }
+
+// exportMissing is that files are gone from the store.
+const exportMissing = `update export_file set finding = 'missing', checked_at = now(), remake = '', state = 'published'`
 
 // unique stands in a form for a text that is another each time.
 const unique = "unique"

@@ -62,6 +62,13 @@ func (s *Service) exportJob(exports *export.Service) job.Job {
 	}
 }
 
+// inspectJob looks whether what phones download is what was published.
+func (s *Service) inspectJob(exports *export.Service) job.Job {
+	j := upkeep("export-inspection", exports.Inspect)
+	j.Every = min(upkeepInterval, 10*s.config.JobInterval)
+	return j
+}
+
 // statisticsJob counts what rows say before they go: every five minutes, and sooner where
 // all jobs go faster than usual.
 func (s *Service) statisticsJob(db *tenant.DB) job.Job {

@@ -26,6 +26,7 @@ import (
 
 // objectSQL finds something that a tenant has.
 var objectSQL = map[string]string{
+	exportWindow:            `select extract(epoch from f.starts_at)::bigint from export_file f join export_config c using (tenant_id, config_id) where tenant_id = $1 and c.path = '' order by 1 limit 1`,
 	"archive":               `select archive_id from tenant_archive where tenant_id = $1 and shelved order by 1 limit 1`,
 	"pack":                  `select pack_id from pack where tenant_id = $1 order by 1 limit 1`,
 	"api-key":               `select api_key_id from api_key where tenant_id = $1 order by 1 limit 1`,
@@ -60,6 +61,7 @@ var objectSQL = map[string]string{
 const (
 	exportFile   = "export file"
 	exportFolder = "export folder"
+	exportWindow = "export window"
 	// everyonesObject is no tenant's, but the same at each.
 	everyonesObject = "everyone's"
 	// signingKey and keyVersion are what each tenant has by the same name.
@@ -150,6 +152,13 @@ var furnishSQL = []string{
 	 select tenant_id, gen_random_uuid(), 'help@people.example', 'auditor', member_id, now(), now() + interval '1 day' from member where tenant_id = $1 limit 1`,
 	`insert into approval (tenant_id, approval_id, kind, target, reason, requested_by, requester, requested_at, expires_at)
 	 select tenant_id, gen_random_uuid(), 'key:activate', 'export 2', 'It is time.', member_id, name, now(), now() + interval '3 days' from member where tenant_id = $1 limit 1`,
+	`insert into export_batch (tenant_id, config_id, starts_at, ends_at, state, published_at)
+	 select tenant_id, config_id, w.at, w.at + interval '1 hour', 'published', w.at
+	   from export_config c join tenant_directory d on d.tenant = c.tenant_id,
+	        lateral (select timestamptz '2026-11-20 00:00:00Z' + d.number * interval '1 hour' as at) w
+	  where tenant_id = $1 and c.path = ''`,
+	`insert into export_file (tenant_id, config_id, starts_at, file_no, name, state, key_count, revised_count, size, sha256)
+	 select tenant_id, config_id, starts_at, 1, '1.zip', 'published', 1, 0, 1, sha256('') from export_batch where tenant_id = $1`,
 	`insert into staff_group (tenant_id, group_id, name) values ($1, gen_random_uuid(), 'g')`,
 	`insert into message_delivery (tenant_id, code_id, state, queued_at, changed_at)
 	 select tenant_id, code_id, 'queued', now(), now() from verification_code where tenant_id = $1`,

@@ -18,6 +18,7 @@ import (
 	"carillon/tenant/archive/shelf"
 	"carillon/tenant/audit"
 	"carillon/tenant/client"
+	exportshelf "carillon/tenant/export/shelf"
 	"carillon/tenant/idp"
 	"carillon/tenant/key"
 	"carillon/tenant/key/custody"
@@ -118,7 +119,7 @@ func (s *Service) wirePortal(ctx context.Context, surface *api.Config, c *adminu
 		Records: s.dns().LookupTXT, Now: s.config.Now,
 	}
 	c.SignIn, c.Providers = &idp.Staff{Config: own}, providers{idp.NewDirectory(own)}
-	c.Exports = exportShelf{db, s.config.Now}
+	c.Exports = exportshelf.NewStaff(db, surface.Policies, s.config.Now)
 	figures := stats.New(db, s.config.Now)
 	c.APIKeys, c.KeyUse, c.Figures = client.NewStaff(db, surface.Policies, s.config.Now), figures, figures
 	c.Directory, c.Policies = s.directory(db), surface.Policies

@@ -192,7 +192,7 @@ func (s *Service) wireJobs(ctx context.Context, surface *api.Config) error {
 	if err := s.warnOfSameDay(ctx, directory); err != nil {
 		return err
 	}
-	s.schedule(db, s.exportJob(exports), s.statisticsJob(db), s.quotaJob(db), s.sessionJob(db),
+	s.schedule(db, s.exportJob(exports), s.inspectJob(exports), s.statisticsJob(db), s.quotaJob(db), s.sessionJob(db),
 		s.retentionJob(db, directory, exports), s.checkpointJob(db, keys, directory), s.keysJob(db, keys, directory), s.alertJob(db, keys, directory))
 	s.schedule(db, s.outsideJobs(db, directory)...)
 	s.wireSelfTest(db, directory, keys, exports)

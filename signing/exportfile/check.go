@@ -17,24 +17,47 @@ import (
 // keep: [ErrMalformed] as [Decode] or if the keys are not in the order of their bytes,
 // [ErrSignature] unless the file is signed by exactly these signers.
 func Check(file []byte, signers []Signer) (keys, revised int, err error) {
-	z, err := openZip(file)
-	if err != nil {
-		return 0, 0, err
-	}
-	z.RegisterDecompressor(zip.Deflate, flate.NewReader)
-	sig, err := entry(z.File[1], maxSig)
-	if err != nil {
-		return 0, 0, err
-	}
-	signatures, err := decodeSig(sig)
-	if err != nil {
-		return 0, 0, err
-	}
-	count, digest, err := checkBin(z.File[0], signatures)
+	count, digest, signatures, err := check(file)
 	if err != nil {
 		return 0, 0, err
 	}
 	return count[fieldKeys], count[fieldRevised], signedBy(digest, signatures, signers)
+}
+
+// CheckPublished reads a file as [Check] does, with public keys: [ErrSignature] unless it is
+// signed, and each of its signatures is valid and by a trusted key.
+func CheckPublished(file []byte, trusted []TrustedKey) error {
+	_, digest, signatures, err := check(file)
+	if err != nil {
+		return err
+	}
+	if len(signatures) == 0 {
+		return ErrSignature
+	}
+	for _, s := range signatures {
+		if !s.by(trusted, digest) {
+			return ErrSignature
+		}
+	}
+	return nil
+}
+
+// check reads a file and its signatures, which it does not verify.
+func check(file []byte) (count map[protowire.Number]int, digest []byte, signatures []Signature, err error) {
+	z, err := openZip(file)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	z.RegisterDecompressor(zip.Deflate, flate.NewReader)
+	sig, err := entry(z.File[1], maxSig)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	if signatures, err = decodeSig(sig); err != nil {
+		return nil, nil, nil, err
+	}
+	count, digest, err = checkBin(z.File[0], signatures)
+	return count, digest, signatures, err
 }
 
 func signedBy(digest []byte, signatures []Signature, signers []Signer) error {

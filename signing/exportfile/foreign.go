@@ -98,11 +98,14 @@ func digestOf(e *zip.File, limit int64) ([]byte, error) {
 }
 
 func (f *Foreign) signedBy(trusted []TrustedKey, digest []byte) bool {
-	return slices.ContainsFunc(f.signatures, func(s Signature) bool {
-		return slices.ContainsFunc(trusted, func(k TrustedKey) bool {
-			return k.Key != nil && k.Key.Curve == elliptic.P256() &&
-				sameKey(s, Signature{KeyID: k.KeyID, KeyVersion: k.KeyVersion}) && ecdsa.VerifyASN1(k.Key, digest, s.DER)
-		})
+	return slices.ContainsFunc(f.signatures, func(s Signature) bool { return s.by(trusted, digest) })
+}
+
+// by reports whether the signature of a digest is by one of the keys, under its ID and version.
+func (s Signature) by(trusted []TrustedKey, digest []byte) bool {
+	return slices.ContainsFunc(trusted, func(k TrustedKey) bool {
+		return k.Key != nil && k.Key.Curve == elliptic.P256() &&
+			sameKey(s, Signature{KeyID: k.KeyID, KeyVersion: k.KeyVersion}) && ecdsa.VerifyASN1(k.Key, digest, s.DER)
 	})
 }
 

@@ -226,6 +226,39 @@ func TestCheckRefuses(t *testing.T) {
 	}
 }
 
+// A published file is believed by public keys, in whatever order; one signature that nobody
+// published spoils it.
+func TestCheckPublished(t *testing.T) {
+	t.Parallel()
+	signers := append(oneSigner(t), oneSigner(t)...)
+	signers[1].KeyVersion = "v2"
+	good, err := Encode(sample(3), signers)
+	if err != nil {
+		t.Fatal(err)
+	}
+	trust := func(s Signer) TrustedKey {
+		return TrustedKey{KeyID: s.KeyID, KeyVersion: s.KeyVersion, Key: s.Key.Public().(*ecdsa.PublicKey)}
+	}
+	first, second := trust(signers[0]), trust(signers[1])
+	third := trust(oneSigner(t)[0])
+	third.KeyVersion = "v3"
+	if err := CheckPublished(good, []TrustedKey{third, second, first}); err != nil {
+		t.Errorf("signed by published keys: %v", err)
+	}
+	renamed := second
+	renamed.KeyVersion = "v3"
+	for name, trusted := range map[string][]TrustedKey{
+		"no key": nil, "one of two": {first}, "another key": {third}, "a key under another version": {first, renamed},
+	} {
+		if err := CheckPublished(good, trusted); !errors.Is(err, ErrSignature) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if err := CheckPublished(good[:len(good)/2], []TrustedKey{first, second}); !errors.Is(err, ErrMalformed) {
+		t.Errorf("half a file: %v", err)
+	}
+}
+
 // A field is read wherever the window ends.
 func TestCheckAtEachOffset(t *testing.T) {
 	t.Parallel()

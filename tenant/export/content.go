@@ -47,8 +47,9 @@ select string_agg(tek || int8send(
          | case revised_type when 'confirmed' then 1 when 'likely' then 2 when 'user-report' then 3 else 5 end), '')` + revisedWhere
 
 	countSQL = `
-select coalesce(sum(n), 0) as keys, coalesce(max(n), 0) as most
-  from (select count(*) as n`
+select coalesce(sum(n), 0) as keys, coalesce(max(n), 0) as most, coalesce(sum(padding), 0) as padding, coalesce(sum(received), 0) as received
+  from (select count(*) as n, count(*) filter (where generated) as padding,
+               count(*) filter (where not generated and (import_no is not null or shared_by is not null)) as received`
 	countNewSQL     = countSQL + newWhere + countEnd
 	countRevisedSQL = countSQL + revisedWhere + countEnd
 	countEnd        = ` group by get_byte(tek, 0)) p`
@@ -113,8 +114,9 @@ set local plan_cache_mode = force_custom_plan;
 set local max_parallel_workers_per_gather = 0;
 set local work_mem = '32MB'`
 
-// count is how many keys a list has, and how many of them begin with the same byte at most.
-type count struct{ Keys, Most int }
+// count is how many keys a list has, how many of them begin with the same byte at most, and
+// how many are padding, or have come from others.
+type count struct{ Keys, Most, Padding, Received int }
 
 // packing is how the keys of a list are put into packets.
 type packing struct {

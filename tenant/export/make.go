@@ -72,9 +72,11 @@ select count(*)
 
 	stageSQL = `
 update export_batch
-   set state        = $4,
-       leased_until = null,
-       published_at = $5
+   set state         = $4,
+       leased_until  = null,
+       published_at  = $5,
+       padding_keys  = $6,
+       received_keys = $7
  where config_id = $1
    and starts_at = $2
    and fence = $3
@@ -111,7 +113,7 @@ func (s *Service) stage(ctx context.Context, t *tenant.Tenant, b batch, signers 
 		if err != nil {
 			return err
 		}
-		return s.commit(ctx, tx, b, f.done)
+		return s.commit(ctx, tx, b, f)
 	})
 }
 
@@ -124,6 +126,7 @@ type filling struct {
 
 	shares []share // of all files
 	done   []file
+	fresh  count // of the new keys
 	// The file in the making.
 	writer *exportfile.Writer
 	body   bytes.Buffer
@@ -139,10 +142,15 @@ func (f *filling) all(ctx context.Context, tx *tenant.Tx, padded bool) error {
 	if err != nil {
 		return fmt.Errorf("count keys: %w", err)
 	}
-	f.shares = divide(share{keys.Keys, revised.Keys}, f.batch.MaxRecords)
+	f.shares, f.fresh = divide(share{keys.Keys, revised.Keys}, f.batch.MaxRecords), keys
 	if lack := short(f.shares, f.batch); lack > 0 && !padded {
 		return shortError{lack}
 	}
+	return f.fill(ctx, tx, keys, revised)
+}
+
+// fill puts the keys of the batch, which were counted, into its files.
+func (f *filling) fill(ctx context.Context, tx *tenant.Tx, keys, revised count) error {
 	if err := f.batch.each(ctx, tx, newSQL, keys.packing(), f.add); err != nil {
 		return fmt.Errorf("new keys: %w", err)
 	}
@@ -263,20 +271,20 @@ func storeBody(ctx context.Context, tx *tenant.Tx, b batch, f file, body []byte)
 }
 
 // commit ends the work on a batch: [errFenced] if somebody else has it now.
-func (s *Service) commit(ctx context.Context, tx *tenant.Tx, b batch, files []file) error {
+func (s *Service) commit(ctx context.Context, tx *tenant.Tx, b batch, made *filling) error {
 	state, published := "staged", (*time.Time)(nil)
-	if len(files) == 0 {
+	if len(made.done) == 0 {
 		now := s.now()
 		state, published = "published", &now
 	}
-	rows, err := tx.Exec(ctx, stageSQL, b.ConfigID, b.Start, b.Fence, state, published)
+	rows, err := tx.Exec(ctx, stageSQL, b.ConfigID, b.Start, b.Fence, state, published, made.fresh.Padding, made.fresh.Received)
 	if err != nil {
 		return fmt.Errorf("stage: %w", err)
 	}
 	if rows == 0 {
 		return errFenced
 	}
-	for _, f := range files {
+	for _, f := range made.done {
 		_, err := tx.Exec(ctx, stageFileSQL, b.ConfigID, b.Start, f.number, f.name, f.keys, f.revised, f.size, f.sha256[:])
 		if err != nil {
 			return fmt.Errorf("stage: %w", err)

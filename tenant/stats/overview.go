@@ -23,7 +23,7 @@ type Overview struct {
 	// OnsetAges has uploads by the age of the onset in days; the last class takes the rest.
 	OnsetAges []int64
 	// Types are the codes' test types, Channels how codes were told: by text message
-	// ("sms"), or not by Carillon ("none"). Both are in the order of their names.
+	// ("sms"), by e-mail ("email"), or not by Carillon ("none"). Both are in the order of their names.
 	Types, Channels []Path
 	// Systems are iOS, Android and the unknown.
 	Systems []SystemPath

@@ -138,7 +138,8 @@ delete from statistic_day
 	// A code without a message was read out, or passed on by whoever had it issued.
 	countMessagesSQL = "with " + horizonSQL + `, told as (
   select (c.issued_at at time zone 'UTC')::date as day, c.claimed_at is not null as claimed,
-         m.state, m.class as failure, case when m.code_id is null then 'none' else 'sms' end as channel,
+         m.state, m.class as failure,
+         case when m.code_id is null then 'none' when m.provider = 'mail' then 'email' else 'sms' end as channel,
          ` + messageClass + ` as class
     from verification_code c
     left join message_delivery m on m.code_id = c.code_id
