@@ -115,7 +115,7 @@ func regeneratePath(v *visit, path string, start time.Time) string {
 
 func (s *Server) exportRow(b shelf.Batch, now time.Time) exportRow {
 	r := exportRow{
-		From: s.words.moment(b.From, now), Until: s.words.moment(b.Until, now), State: s.words.batchState(b),
+		From: s.words.moment(b.From, now), Until: s.words.moment(b.Until, now), State: s.words.windowState(b),
 		Files: s.words.number(b.Files), Keys: s.words.number(b.Keys), Revised: s.words.number(b.Revised), Size: s.words.size(b.Bytes),
 	}
 	if b.Published != nil {
@@ -135,8 +135,8 @@ func (s *Server) exportRow(b shelf.Batch, now time.Time) exportRow {
 	return r
 }
 
-// batchState says how far the files of a window have come.
-func (c *catalogue) batchState(b shelf.Batch) string {
+// windowState says how far the files of a window have come.
+func (c *catalogue) windowState(b shelf.Batch) string {
 	switch {
 	case b.Published == nil:
 		return c.text("exports.state.making")

@@ -14,7 +14,7 @@ func TestExports(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.signIn(custodian)
-	w.get(exportsPath).wants(200, "Export files").contains("Nothing has been published yet.").lacks("late")
+	w.get(exportsPath).wants(200, "Export files").contains("Nothing has been published yet.").lacks("A file is late")
 
 	w.exports.Windows, w.exports.Late, w.exports.Why = 50, true, shelf.Storing
 	p := w.get(exportsPath).wants(200, "Export files").contains("A file is late").contains("It was due at 03:00 PST").
