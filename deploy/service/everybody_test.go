@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -296,6 +297,9 @@ func (r reply) cookie() string {
 	return ""
 }
 
+// sessionRest is how many seconds a session has left, as pages say it.
+var sessionRest = regexp.MustCompile(`(<session-end [^>]*rest=")\d+`)
+
 // comparable is an answer without what differs between any two, and with the words that
 // the request itself has brought replaced.
 func (r reply) comparable(words ...string) map[string]any {
@@ -307,7 +311,7 @@ func (r reply) comparable(words ...string) map[string]any {
 	for i, cookie := range h["Set-Cookie"] { // of the same session, used again
 		h["Set-Cookie"][i] = strings.Replace(cookie, r.cookie(), "SESSION", 1)
 	}
-	body := r.body
+	body := sessionRest.ReplaceAllString(r.body, "${1}REST")
 	var members map[string]any
 	if json.Unmarshal([]byte(body), &members) == nil && members["padding"] != nil {
 		delete(members, "padding")
