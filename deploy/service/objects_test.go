@@ -20,6 +20,8 @@ import (
 	"carillon/tenant"
 	"carillon/tenant/client"
 	"carillon/tenant/export"
+	"carillon/tenant/key"
+	"carillon/tenant/rehearsal"
 	"carillon/tenant/role"
 	"carillon/tenant/sharing"
 )
@@ -123,6 +125,7 @@ func (e *everybody) furnish(t *testing.T) {
 			}
 		}
 	}
+	e.rehearse(t)
 }
 
 // bringTable has somebody upload a table of codes to issue, and try it.
@@ -135,6 +138,28 @@ func (e *everybody) bringTable(t *testing.T, name string, of *tenant.Tenant) {
 	r := authz.Route{Method: http.MethodPost, Path: "/portal/:tenant/bulk/files/:id"}
 	if got := e.visit(t, name, r.Method, at(r, string(of.Slug), e.found(t, "table", of)), exampleOf(r).form); got.status != http.StatusSeeOther {
 		t.Fatalf("trying a table: %v", got)
+	}
+}
+
+// phones meet, and do nothing else.
+type phones struct{ rehearsal.Phones }
+
+func (phones) Meet(context.Context, rehearsal.Place) (rehearsal.Memory, error) {
+	return rehearsal.Memory(`{}`), nil
+}
+
+// rehearse has everybody at the sandbox have begun a rehearsal.
+func (e *everybody) rehearse(t *testing.T) {
+	t.Helper()
+	var members []string
+	e.in(t, e.sandbox, func(ctx context.Context, tx *tenant.Tx) error {
+		return tx.Select(ctx, &members, `select member_id from member`)
+	})
+	desk := rehearsal.NewDesk(e.world.Portal, key.NewRing(e.world.Portal, e.world.Root), nil, phones{}, e.world.Now)
+	for _, id := range members {
+		if err := desk.Begin(t.Context(), e.sandbox, authz.Subject{Kind: authz.Person, ID: id, Name: "Somebody"}, 0); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 
