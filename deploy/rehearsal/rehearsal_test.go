@@ -222,6 +222,9 @@ func TestAWholeCase(t *testing.T) {
 	if !seen.Found || seen.Minutes != 30 || !seen.Day.Equal(yesterday) || seen.Files != 1 || seen.Keys < 100 {
 		t.Errorf("the second phone saw %+v", seen)
 	}
+	if n := f.Trips(func() { f.state(t, auditor) }); n != 1 {
+		t.Errorf("to see how it stands takes %d round trips", n)
+	}
 	for _, path := range []string{"/api/verify", "/api/certificate", "/v1/publish", "/exports/index.txt"} {
 		if !slices.Contains(f.asked, path) {
 			t.Errorf("nobody asked for %s", path)

@@ -16,36 +16,30 @@ import (
 	"carillon/tenant/audit"
 )
 
-type row struct {
-	Stage     Stage
-	Step      int
-	BusyUntil *time.Time `db:"busy_until"`
-	Sealed    []byte
-	StartedAt time.Time `db:"started_at"`
-	ExpiresAt time.Time `db:"expires_at"`
-}
-
 const findSQL = `
-select stage, step, busy_until, sealed, started_at, expires_at
+select stage, step, coalesce(busy_until > $2::timestamptz, false), sealed, started_at, expires_at
   from simulated_phones
  where person = $1
-   and expires_at > $2`
+   and expires_at > $2::timestamptz`
 
 func (d *Desk) find(ctx context.Context, t *tenant.Tenant, by authz.Subject) (*Rehearsal, error) {
-	var r row
-	now := d.now()
-	err := d.db.In(ctx, t.ID, func(tx *tenant.Tx) error { return tx.Get(ctx, &r, findSQL, by.ID, now.UTC()) })
-	if errors.Is(err, sql.ErrNoRows) {
-		return nil, nil //nolint:nilnil // documented: there is none
-	}
+	var found *Rehearsal
+	var sealed []byte
+	err := d.db.Do(ctx, t.ID, tenant.Statement{SQL: findSQL, Args: []any{by.ID, d.now().UTC()}}, func(row tenant.Row) error {
+		var stage string
+		var step int64
+		found = &Rehearsal{}
+		err := row.Scan(&stage, &step, &found.Busy, &sealed, &found.StartedAt, &found.ExpiresAt)
+		found.Stage, found.Step = Stage(stage), int(step)
+		return err
+	})
 	if err != nil {
 		return nil, fmt.Errorf("find rehearsal: %w", err)
 	}
-	found := &Rehearsal{
-		Stage: r.Stage, Step: r.Step, Busy: r.BusyUntil != nil && r.BusyUntil.After(now),
-		StartedAt: r.StartedAt, ExpiresAt: r.ExpiresAt,
+	if found == nil {
+		return nil, nil //nolint:nilnil // documented: there is none
 	}
-	return found, d.open(ctx, t, by.ID, r.Sealed, &found.Case)
+	return found, d.open(ctx, t, by.ID, sealed, &found.Case)
 }
 
 const beginSQL = `
