@@ -62,6 +62,7 @@ func (in issueInput) request() verification.IssueRequest {
 type issuePage struct {
 	Action      string
 	ID          string
+	Welcome     string // what the authority tells those who issue codes
 	TestTypes   radios
 	Window      string // the days that a date may be
 	SymptomDate field
@@ -145,7 +146,8 @@ func (s *Server) issueForm(v *visit, in issueInput, found []problem) (answer, er
 		}
 	}
 	page := issuePage{
-		Action: v.path("/codes/new"), ID: in.ID, Offset: in.Offset, Texts: s.textChoice(texts, in.Text),
+		Welcome: v.tenant.Settings.Welcome,
+		Action:  v.path("/codes/new"), ID: in.ID, Offset: in.Offset, Texts: s.textChoice(texts, in.Text),
 		TestTypes: s.testTypes(v, in.TestType), Window: s.windowHint(v, w),
 		SymptomDate: day(fieldSymptom, s.words.text("issue.symptom_date"), s.words.text("issue.symptom_date.hint"), in.SymptomDate),
 		TestDate:    day(fieldTest, s.words.text("issue.test_date"), s.words.text("issue.test_date.hint"), in.TestDate),

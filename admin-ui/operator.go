@@ -171,6 +171,7 @@ type sheetPage struct {
 	Erased          bool
 	Quota           quotaView
 	Support         string
+	Contacts        []string
 	LastExport      *moment
 	Jobs            []jobView
 	Days            []usageDay
@@ -214,7 +215,7 @@ func (s *Server) showTenant(v *visit) (answer, error) {
 		Quota: quotaView{
 			Limit: s.words.number(sheet.Quota.Effective), Burst: s.words.number(sheet.Quota.Burst), Taken: s.words.number(sheet.Quota.Taken),
 		},
-		Support: s.words.number(sheet.Support),
+		Support: s.words.number(sheet.Support), Contacts: sheet.Contacts,
 	}
 	if v.operates() {
 		switch sheet.State {

@@ -27,6 +27,8 @@ const (
 	typesOption
 	signingOption
 	networksOption
+	addressesOption
+	proseOption
 	spanOption
 )
 
@@ -92,6 +94,11 @@ func optionGroups() []optionGroup {
 			ofText("quiet-from", "option.quiet_from", "option.quiet_from.meaning", "option.clock.bounds", "option.quiet.effect"),
 			ofText("quiet-until", "option.quiet_until", "option.quiet_until.meaning", "option.clock.bounds", "option.quiet.effect"),
 		}},
+		{"authority", "options.authority", "options.authority.lead", false, []option{
+			{name: "welcome", label: "option.welcome", meaning: "option.welcome.meaning", kind: proseOption, bounds: "option.prose.bounds"},
+			{name: "contacts", label: "option.contacts", meaning: "option.contacts.meaning", kind: addressesOption, bounds: "option.contacts.bounds"},
+			{name: "invite-letter", label: "option.invite_letter", meaning: "option.invite_letter.meaning", kind: proseOption, bounds: "option.invite_letter.bounds"},
+		}},
 		{"place", "options.place", "options.place.lead", false, []option{
 			ofText("language", "option.language", "option.language.meaning", "option.language.bounds", "option.language.effect"),
 			ofText("time-zone", "option.time_zone", "option.time_zone.meaning", "option.time_zone.bounds", "option.time_zone.effect"),
@@ -131,7 +138,7 @@ func (o option) field() string { return strings.ReplaceAll(o.name, "-", "_") }
 
 // show is the setting's text as it stands in a field. Spans are numbers of their unit.
 func (o option) show(value string) string {
-	if o.kind == networksOption {
+	if o.kind == networksOption || o.kind == addressesOption {
 		return networksOf(value)
 	}
 	if d, err := time.ParseDuration(value); err == nil && o.kind == spanOption {
@@ -149,7 +156,9 @@ func (o option) read(values []string) string {
 			return "off"
 		}
 		return "on"
-	case networksOption:
+	case proseOption:
+		return strings.ReplaceAll(value, "\r\n", "\n")
+	case networksOption, addressesOption:
 		return strings.Join(strings.FieldsFunc(value, func(r rune) bool { return strings.ContainsRune(", \r\n\t;", r) }), ",")
 	case spanOption:
 		if n, err := strconv.ParseFloat(value, 64); err == nil {
@@ -169,7 +178,7 @@ func (o option) sent(value string) []string {
 		}
 	case typesOption:
 		return strings.FieldsFunc(value, func(r rune) bool { return r == ',' })
-	case textOption, signingOption, networksOption, spanOption:
+	case textOption, signingOption, networksOption, addressesOption, proseOption, spanOption:
 	}
 	return []string{o.show(value)}
 }
@@ -191,7 +200,7 @@ func (o option) choices(c *catalogue, value string) []choice {
 		for i, way := range c.signings() {
 			add(o.field()+suffix(i), way.value, way.label, way.hint, way.value == value)
 		}
-	case textOption, networksOption, spanOption:
+	case textOption, networksOption, addressesOption, proseOption, spanOption:
 	}
 	return list
 }
@@ -236,6 +245,11 @@ func (c *catalogue) option(o option, value string) string {
 		return c.labels(c.testTypes(), strings.Split(value, ","))
 	case signingOption:
 		return c.labels(c.signings(), []string{value})
+	case addressesOption, proseOption:
+		if value == "" {
+			return c.text("options.none")
+		}
+		return o.show(value)
 	case textOption:
 	}
 	return value

@@ -32,7 +32,11 @@ const (
 )
 
 // optionsPage shows every setting, in groups.
-type optionsPage struct{ Groups []optionGroupView }
+type optionsPage struct {
+	// Fixed is what those who run the platform have agreed with the authority.
+	Fixed  []fact
+	Groups []optionGroupView
+}
 
 type optionGroupView struct {
 	ID, Name, Lead string
@@ -57,7 +61,7 @@ func (s *Server) showOptions(v *visit) (answer, error) {
 	for _, o := range setting.List() {
 		defaults[o.Name] = o.Default
 	}
-	var p optionsPage
+	p := optionsPage{Fixed: s.fixedFacts(v.tenant)}
 	for _, g := range optionGroups() {
 		view := optionGroupView{ID: g.id, Name: s.words.text(g.name), Lead: s.words.text(g.lead)}
 		if v.may(authz.SettingsWrite) && !g.fixed {
@@ -69,6 +73,18 @@ func (s *Server) showOptions(v *visit) (answer, error) {
 		p.Groups = append(p.Groups, view)
 	}
 	return answer{page: "options", heading: s.words.text("options.heading"), data: p}, nil
+}
+
+// fixedFacts are what nobody here changes: other servers, phones, Apple and Google know
+// the authority by it.
+func (s *Server) fixedFacts(t *tenant.Tenant) []fact {
+	return []fact{
+		{s.words.text("options.fixed.name"), t.Name},
+		{s.words.text("options.fixed.region"), t.Region},
+		{s.words.text("options.fixed.authority"), t.HealthAuthorityID},
+		{s.words.text("options.fixed.issuer"), t.Settings.Issuer},
+		{s.words.text("options.fixed.audience"), t.Settings.Audience},
+	}
 }
 
 func (s *Server) optionView(v *visit, o option, b setting.Board, usual string) optionView {
@@ -92,6 +108,7 @@ type optionsForm struct {
 // optionInput is one setting's place in the form: one of a field, boxes and a choice.
 type optionInput struct {
 	Field  *field
+	Area   *field
 	Checks *checks
 	Radios *radios
 	// Note says what a new authority has, and what follows from a change.
@@ -135,7 +152,7 @@ func (g optionGroup) read(r *http.Request) (optionsInput, error) {
 	in := g.untouched(nil)
 	for _, o := range g.options {
 		in.sent[o.name] = r.PostForm[o.field()]
-		in.typed[o.name], in.seen[o.name] = o.read(in.sent[o.name]), r.PostForm.Get("seen_"+o.field())
+		in.typed[o.name], in.seen[o.name] = o.read(in.sent[o.name]), strings.ReplaceAll(r.PostForm.Get("seen_"+o.field()), "\r\n", "\n")
 	}
 	return in, nil
 }
@@ -249,6 +266,8 @@ func (i optionInput) focus() string {
 		return i.Checks.Choices[0].ID
 	case i.Radios != nil:
 		return i.Radios.Choices[0].ID
+	case i.Area != nil:
+		return i.Area.ID
 	}
 	return i.Field.ID
 }
@@ -268,10 +287,12 @@ func (s *Server) optionInput(o option, in optionsInput, wrong string) optionInpu
 		input.Checks = &checks{ID: o.field(), Name: o.field(), Label: label, Hint: hint, Error: wrong, Choices: choices}
 	case signingOption:
 		input.Radios = &radios{ID: o.field() + "_group", Name: o.field(), Label: label, Error: wrong, Choices: choices}
-	case textOption, networksOption, spanOption:
+	case proseOption:
+		input.Area = &field{ID: o.field(), Label: label, Hint: hint, Error: wrong, Value: strings.Join(in.sent[o.name], "")}
+	case textOption, networksOption, addressesOption, spanOption:
 		input.Field = &field{
 			ID: o.field(), Label: label, Hint: hint, Error: wrong, Type: "text", Value: strings.Join(in.sent[o.name], ","), Autocomplete: "off",
-			Wide: o.kind == networksOption,
+			Wide: o.kind == networksOption || o.kind == addressesOption,
 		}
 	}
 	return input

@@ -139,3 +139,38 @@ func pressing(form url.Values, button string) url.Values {
 	more.Set(button, "yes")
 	return more
 }
+
+// A text keeps its lines, addresses are addresses, and what is wrong is named beside its
+// field.
+func TestWordsOfAnAuthority(t *testing.T) {
+	t.Parallel()
+	w := newOptionsWorld(t)
+	w.hire("case@north.example", "Kim", authz.Caseworker)
+	w.signIn(alex)
+	w.get(optionsPath).wants(200, "What your authority chooses").contains("Issuer of certificates").contains(w.at.Settings.Issuer)
+	wrong := url.Values{"welcome": {"turned\u202earound"}, "contacts": {"nobody 😀"}, "invite_letter": {"Come to us"}}
+	w.post(optionsPath+"/authority", w.filled("authority", wrong)).wants(422, "Change: Staff and contacts").
+		contains("Message to those who issue codes: This value cannot be used").contains("E-mail addresses of your authority: This value cannot be used").
+		contains("turned\u202earound").marks(`value="nobody 😀"`).contains("Come to us")
+	w.post(optionsPath+"/authority", w.filled("authority", url.Values{"invite_letter": {"Come to us"}})).wants(422, "Change: Staff and contacts").
+		contains("Text of invitations: This value cannot be used")
+
+	good := url.Values{"welcome": {"Ask Kim\r\nafter <b>nine</b>"}, "contacts": {"a@north.example; b@north.example"}, "invite_letter": {"[realmname] calls:\r\n[invitelink]"}}
+	w.post(optionsPath+"/authority", w.filled("authority", good)).wants(200, "What your authority chooses").contains("3 settings were changed").contains("a@north.example, b@north.example")
+	if got := w.option("welcome"); got != "Ask Kim\nafter <b>nine</b>" {
+		t.Errorf("it is %q", got)
+	}
+	w.post(optionsPath+"/authority", w.filled("authority", url.Values{"welcome": {"Ask Kim\r\nbefore nine"}})).wants(200, "What your authority chooses").contains("1 setting was changed")
+}
+
+// Those who issue codes read what their authority tells them, and nothing comes of its marks.
+func TestThoseWhoIssueCodesReadTheMessage(t *testing.T) {
+	t.Parallel()
+	w := newOptionsWorld(t)
+	if _, err := w.db.Database.Super().ExecContext(t.Context(), `update tenant_setting set welcome = e'Ask Kim\nafter <b>nine</b>' where tenant_id = $1`, w.at.ID); err != nil {
+		t.Fatal(err)
+	}
+	w.hire("case@north.example", "Kim", authz.Caseworker)
+	w.signIn("case@north.example")
+	w.get("/portal/north-shore/codes/new").wants(200, "Issue a verification code").contains("From your authority").contains("after <b>nine</b>")
+}

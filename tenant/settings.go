@@ -73,6 +73,15 @@ type Settings struct {
 	// in minutes after local midnight; equal ones mean that there are none.
 	QuietFrom, QuietUntil int
 
+	// Welcome is what the authority tells those who issue codes, up to 2,000 characters.
+	Welcome string
+	// Contacts are mail addresses at which the platform's operators reach the authority, up
+	// to 10.
+	Contacts []string
+	// InviteLetter is the text of invitations in the authority's own words, with the mark
+	// [invitelink]; empty for Carillon's.
+	InviteLetter string
+
 	// Truncate is the window to which arrival times are cut before storage, which
 	// is also the finest granularity of exports (key server protocol §4).
 	Truncate time.Duration
@@ -102,7 +111,7 @@ select issuer, audience, certificate_seconds, token_seconds, test_types, require
        device_networks::text[], admin_networks::text[], portal_networks::text[],
        quota_enforced, quota_factor,
        sms_enabled, sms_country, sms_template, email_enabled, generate_sms, sms_signing,
-       language, time_zone, quiet_from, quiet_until,
+       language, time_zone, quiet_from, quiet_until, welcome, contacts, invite_letter,
        truncate_seconds, release_same_day
   from tenant_setting`
 
@@ -141,6 +150,9 @@ type settingsRow struct {
 	TimeZone               string `db:"time_zone"`
 	QuietFrom              int    `db:"quiet_from"`
 	QuietUntil             int    `db:"quiet_until"`
+	Welcome                string
+	Contacts               pq.StringArray
+	InviteLetter           string `db:"invite_letter"`
 	TruncateSeconds        int    `db:"truncate_seconds"`
 	ReleaseSameDay         bool   `db:"release_same_day"`
 }
@@ -181,6 +193,7 @@ func (row settingsRow) settings() (Settings, error) {
 		SMSEnabled:   row.SMSEnabled, SMSCountry: row.SMSCountry, SMSTemplate: row.SMSTemplate,
 		GenerateSMS: row.GenerateSMS, SMSSigning: row.SMSSigning,
 		Language: row.Language, TimeZone: row.TimeZone, QuietFrom: row.QuietFrom, QuietUntil: row.QuietUntil,
+		Welcome: row.Welcome, Contacts: row.Contacts, InviteLetter: row.InviteLetter,
 		Truncate: seconds(row.TruncateSeconds), ReleaseSameDay: row.ReleaseSameDay,
 	}, nil
 }

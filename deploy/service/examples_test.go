@@ -68,6 +68,7 @@ var examples = map[string]example{
 	"POST /portal/:tenant/settings/codes":               {form: url.Values{"code_life": {"20"}, "seen_code_life": {"15m0s"}}},
 	"POST /portal/:tenant/settings/self-report":         {form: url.Values{"self_report_free": {"70"}, "seen_self_report_free": {"1h0m0s"}}},
 	"POST /portal/:tenant/settings/messages":            {form: url.Values{"sms_country": {"CA"}, "seen_sms_country": {"US"}}},
+	"POST /portal/:tenant/settings/authority":           {form: url.Values{"welcome": {"Ask."}, "contacts": {"team@people.example"}, "invite_letter": {"[invitelink]"}}, before: `update tenant_setting set welcome = '', contacts = '{}', invite_letter = ''`},
 	"POST /portal/:tenant/settings/place":               {form: url.Values{"language": {"es"}, "seen_language": {"en"}}},
 	"POST /portal/:tenant/settings/access":              {form: url.Values{"admin_networks": {"192.0.2.0/24"}}},
 	"POST /portal/:tenant/settings/quota":               {form: url.Values{"quota_factor": {"2"}, "seen_quota_factor": {"1.00"}, "seen_quota_enforced": {"off"}, "confirm": {"yes"}}, before: `update tenant_setting set quota_factor = 1, quota_enforced = false`},

@@ -30,6 +30,15 @@ type Contents interface {
 type Invitation struct {
 	Link    string
 	Expires time.Time
+	// Own is the authority's own text; empty for ours. Its marks are the reference's
+	// (verification protocol §11.1).
+	Own string
+}
+
+// Words are the authority's, with the marks filled in. What stands in for one mark is not
+// searched for the other.
+func (i Invitation) Words(authority string) string {
+	return strings.NewReplacer("[invitelink]", i.Link, "[realmname]", authority).Replace(i.Own)
 }
 
 // Decision tells somebody that an act waits for a second person.

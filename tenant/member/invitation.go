@@ -127,7 +127,7 @@ type invited struct {
 
 func (s *Staff) letter(t *tenant.Tenant, l invited) (mail.Letter, error) {
 	link := s.c.BaseURL + "/join/" + string(t.Slug) + "?token=" + string(l.token)
-	return letter.Of(t).Write(l.to, letter.Invitation{Link: link, Expires: l.expires})
+	return letter.Of(t).Write(l.to, letter.Invitation{Link: link, Expires: l.expires, Own: t.Settings.InviteLetter})
 }
 
 const sentSQL = `

@@ -139,6 +139,18 @@ func TestAnInvitationSpeaksTheAuthoritysLanguage(t *testing.T) {
 	}
 }
 
+// An authority invites in its own words; what it is called does not become a mark.
+func TestAnInvitationInOwnWords(t *testing.T) {
+	t.Parallel()
+	o := newOffice(t)
+	o.at.Name, o.at.Settings.InviteLetter = "North [invitelink]", "Come to [realmname].\n\n[invitelink]\n\nBring a pen."
+	o.invite("Sam", authz.Caseworker)
+	got := o.mail.Letters()
+	if len(got) != 1 || !strings.HasPrefix(got[0].Text, "Come to North [invitelink].\n\nhttps://portal.example/join/north?token=") || !strings.HasSuffix(got[0].Text, "\n\nBring a pen.\n") {
+		t.Errorf("letters %+v", got)
+	}
+}
+
 func TestAnInvitationMakesAMember(t *testing.T) {
 	t.Parallel()
 	o := newOffice(t)

@@ -60,6 +60,8 @@ type Sheet struct {
 	// Reason is why it is in its state, Since when it came into it; nil from the start.
 	Reason string     `db:"state_reason"`
 	Since  *time.Time `db:"state_since"`
+	// Contacts are the mail addresses at which the authority wants to be reached.
+	Contacts []string
 	// Quota is where the day's budget of codes stands.
 	Quota quota.Standing
 	// Jobs are those of the tenant, by name.
@@ -152,6 +154,7 @@ func Find(ctx context.Context, db *tenant.DB, directory *tenant.Directory, slug 
 	if err != nil {
 		return nil, err
 	}
+	sheet.Contacts = t.Settings.Contacts
 	if err := db.In(ctx, t.ID, func(tx *tenant.Tx) error { return sheet.count(ctx, tx, t, now) }); err != nil {
 		return nil, fmt.Errorf("count for operators: %w", err)
 	}

@@ -15,12 +15,15 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/lib/pq"
 
 	"carillon/authz"
 	"carillon/tenant"
 	"carillon/tenant/audit"
+	"carillon/tenant/mail"
 )
 
 // Setting is one thing that a health authority chooses.
@@ -59,15 +62,18 @@ func Sentinels() []error {
 }
 
 var (
-	text     = kind{parse: parseText, cast: "text", show: same}
-	flag     = kind{parse: parseFlag, cast: "boolean", show: showFlag}
-	number   = kind{parse: parseNumber, cast: "integer", show: same}
-	factor   = kind{parse: parseFactor, cast: "numeric", show: same}
-	length   = kind{parse: parseLength, cast: "integer", show: showLength}
-	words    = kind{parse: parseWords, cast: "text[]", show: showList}
-	networks = kind{parse: parseNetworks, cast: "cidr[]", show: showList}
-	minute   = kind{parse: parseMinute, cast: "integer", show: showMinute}
-	zone     = kind{parse: parseZone, cast: "text", show: same}
+	text   = kind{parse: parseText, cast: "text", show: same}
+	flag   = kind{parse: parseFlag, cast: "boolean", show: showFlag}
+	number = kind{parse: parseNumber, cast: "integer", show: same}
+	factor = kind{parse: parseFactor, cast: "numeric", show: same}
+	length = kind{parse: parseLength, cast: "integer", show: showLength}
+	// addresses are words, each a mail address.
+	addresses = kind{parse: parseAddresses, cast: "text[]", show: showList}
+	words     = kind{parse: parseWords, cast: "text[]", show: showList}
+	networks  = kind{parse: parseNetworks, cast: "cidr[]", show: showList}
+	minute    = kind{parse: parseMinute, cast: "integer", show: showMinute}
+	prose     = kind{parse: parseProse, cast: "text", show: same}
+	zone      = kind{parse: parseZone, cast: "text", show: same}
 )
 
 // List is every setting, in the order in which people read them (verification
@@ -106,6 +112,10 @@ func List() []Setting {
 		{"time-zone", "the authority's time zone, such as America/Chicago", "UTC", "time_zone", zone},
 		{"quiet-from", "local time from which no message goes out that nobody waits for, as 21:00", "00:00", "quiet_from", minute},
 		{"quiet-until", "local time until which none goes out; the same as quiet-from means no quiet hours", "00:00", "quiet_until", minute},
+
+		{"welcome", "what those read who issue codes, up to 2000 characters", "", "welcome", prose},
+		{"contacts", "mail addresses at which operators reach the authority, up to 10, separated by commas", "", "contacts", addresses},
+		{"invite-letter", "text of invitations with the mark [invitelink] and, if you like, [realmname], up to 2000 characters; empty is Carillon's", "", "invite_letter", prose},
 
 		{"certificate-life", "life of a certificate, 1m to 60m", "15m0s", "certificate_seconds", length},
 		{"token-life", "life of a long-term token, 1m to 48h", "24h0m0s", "token_seconds", length},
@@ -362,6 +372,25 @@ func showMinute(s string) string {
 		return s
 	}
 	return fmt.Sprintf("%02d:%02d", n/60, n%60)
+}
+
+// parseProse takes text of several lines that shows all it has.
+func parseProse(s string) (any, error) {
+	s = strings.TrimSpace(strings.ReplaceAll(s, "\r\n", "\n"))
+	if !utf8.ValidString(s) || strings.ContainsFunc(s, func(c rune) bool { return c != '\n' && !unicode.IsPrint(c) }) {
+		return nil, ErrValue
+	}
+	return s, nil
+}
+
+func parseAddresses(s string) (any, error) {
+	list := split(s)
+	for _, address := range list {
+		if !mail.IsAddress(address) || strings.ContainsFunc(address, func(c rune) bool { return c > unicode.MaxASCII || strings.ContainsRune(`{}\,`, c) }) {
+			return nil, ErrValue
+		}
+	}
+	return pq.StringArray(append([]string{}, list...)), nil
 }
 
 func parseZone(s string) (any, error) {

@@ -26,6 +26,7 @@ var another = map[string]string{
 	"quota-enforced": "on", "quota-factor": "1.50",
 	"sms": "on", "sms-country": "DE", "sms-template": "Your code is [code], for [expires] minutes", "generate-sms": "on",
 	"sms-signing": "closed", "email": "on", "language": "es-419", "time-zone": "America/Chicago", "quiet-from": "21:30", "quiet-until": "08:00",
+	"welcome": "Call 555-0100\nat night", "contacts": "a@north.example,b@north.example", "invite-letter": "Come to [realmname]: [invitelink]",
 	"certificate-life": "10m0s", "token-life": "36h0m0s",
 }
 
@@ -89,7 +90,9 @@ func TestRefusals(t *testing.T) {
 		"quota-factor":    {"0.01", "101", "x", "NaN", "Inf"},
 		"sms-country":     {"us", "USA", ""}, "sms-template": {strings.Repeat("x", 801)},
 		"sms-signing": {"on"}, "language": {"", "x", "English!"}, "time-zone": {"", "Local", "Mars/Olympus"},
-		"quiet-from": {"24:00", "9", "x"}, "certificate-life": {"59s", "61m"}, "token-life": {"49h"},
+		"welcome": {"a\u202eb", strings.Repeat("x", 2001), "\xff"}, "contacts": {"nobody", "a@b.example,,", "ü@b.example", strings.Repeat("a@b.example,", 10) + "a@b.example"},
+		"invite-letter": {"Come", "[invitelink]" + strings.Repeat("x", 2000)},
+		"quiet-from":    {"24:00", "9", "x"}, "certificate-life": {"59s", "61m"}, "token-life": {"49h"},
 	}
 	for name, values := range bad {
 		for _, value := range values {
