@@ -101,18 +101,18 @@ func (d *download) announce(w http.ResponseWriter, size int64) {
 // announced, by which the browser knows.
 func (s *Server) sendAsRead(ctx context.Context, w http.ResponseWriter, d *download) {
 	d.announce(w, d.size)
-	if err := d.write(patient{w, http.NewResponseController(w)}); err != nil {
+	if err := d.write(patientWriter{w, http.NewResponseController(w)}); err != nil {
 		s.logFailure(ctx, requestID(w), err)
 	}
 }
 
-// patient gives each write a time of its own.
-type patient struct {
+// patientWriter gives each write a time of its own.
+type patientWriter struct {
 	to         io.Writer
 	connection *http.ResponseController
 }
 
-func (p patient) Write(b []byte) (int, error) {
+func (p patientWriter) Write(b []byte) (int, error) {
 	_ = p.connection.SetWriteDeadline(time.Now().Add(stalled)) //nolint:forbidigo // the connection's clock; a writer without deadlines has none to move
 	return p.to.Write(b)
 }

@@ -336,7 +336,13 @@ func uploading(r route) route {
 
 // ofTable is the route with forms that have a large table.
 func ofTable(r route) route {
-	r.longest, r.patience = maxTable, tableTime
+	r.longest = maxTable
+	return patient(r)
+}
+
+// patient is the route that may take its time over a large table.
+func patient(r route) route {
+	r.patience = tableTime
 	return r
 }
 

@@ -37,8 +37,8 @@ const (
 	// maxUpload is for forms with a file, which have the file's name and some marks more.
 	maxUpload = member.MaxRosterBytes + maxForm
 	// maxTable is for forms with a table: so much longer than a table may be that whoever
-	// sends one that is too long reads why it was refused. tableTime is how long it may take
-	// to send.
+	// sends one that is too long reads why it was refused. tableTime is how long sending and
+	// reading one may take.
 	maxTable  = 4 * sheet.MaxBytes
 	tableTime = 5 * time.Minute
 )

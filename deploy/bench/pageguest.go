@@ -16,6 +16,7 @@ import (
 	"strings"
 
 	"carillon/admin-ui/pagecheck"
+	"carillon/deploy/devidp"
 )
 
 // shown is an answer as a browser has it.
@@ -56,9 +57,36 @@ func (g *guest) get(ctx context.Context, address string) shown {
 
 var errSignIn = errors.New("nobody is signed in")
 
-// signIn has somebody go through the provider.
-func (r *pageRun) signIn(ctx context.Context, name string) (*guest, error) {
-	g := &guest{handler: r.service.Handler()}
+// post sends a form from a page of the same site.
+func (g *guest) post(ctx context.Context, address, kind string, body io.Reader) shown {
+	request := httptest.NewRequestWithContext(ctx, http.MethodPost, pagesURL+address, body)
+	request.Header = http.Header{"Cookie": {"__Host-carillon=" + g.cookie}, "Content-Type": {kind}, "Sec-Fetch-Site": {"same-origin"}}
+	w := httptest.NewRecorder()
+	g.handler.ServeHTTP(w, request)
+	return shown{w.Code, w.Result().Header, w.Body.String()} //nolint:bodyclose // of a recorder
+}
+
+// startProvider runs a provider of identities at which people sign in by their names.
+func startProvider(names ...string) (issuer string, stop func(), err error) {
+	provider := httptest.NewUnstartedServer(nil)
+	issuer = "http://" + provider.Listener.Addr().String() + "/idp"
+	people := make([]devidp.Person, len(names))
+	for i, name := range names {
+		people[i] = devidp.Person{Login: name, Name: name, Email: name + "@people.example"}
+	}
+	provider.Config.Handler, err = devidp.New(devidp.Config{
+		Issuer: issuer, Clients: []devidp.Client{{ID: "c", RedirectURIs: []string{pagesURL + "/login/callback"}}}, People: people,
+	})
+	if err != nil {
+		return "", nil, err
+	}
+	provider.Start()
+	return issuer, provider.Close, nil
+}
+
+// signIn has somebody go through the provider, at a server of pages.
+func signIn(ctx context.Context, handler http.Handler, name string) (*guest, error) {
+	g := &guest{handler: handler}
 	to := "/login/start"
 	browser := &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 	for range 6 {
@@ -75,7 +103,7 @@ func (r *pageRun) signIn(ctx context.Context, name string) (*guest, error) {
 			to = answer.header.Get("Location")
 			continue
 		}
-		next, err := r.atProvider(ctx, browser, to, name)
+		next, err := atProvider(ctx, browser, to, name)
 		if err != nil {
 			return nil, err
 		}
@@ -85,7 +113,7 @@ func (r *pageRun) signIn(ctx context.Context, name string) (*guest, error) {
 }
 
 // atProvider follows a redirect at the provider, and says there who somebody is.
-func (r *pageRun) atProvider(ctx context.Context, browser *http.Client, to, name string) (next string, err error) {
+func atProvider(ctx context.Context, browser *http.Client, to, name string) (next string, err error) {
 	at, err := url.Parse(to)
 	if err != nil {
 		return "", err
@@ -120,7 +148,7 @@ var needed = regexp.MustCompile(`(?:src="|href="|url\(["']?)((?:/assets/|\./)?[A
 // weigh adds up the first page that somebody sees after signing in and all files that it may
 // need, fonts and pictures of the style sheet included, as they are sent.
 func (r *pageRun) weigh(ctx context.Context) error {
-	g, err := r.signIn(ctx, ownerName)
+	g, err := signIn(ctx, r.service.Handler(), ownerName)
 	if err != nil {
 		return err
 	}

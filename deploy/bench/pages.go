@@ -9,14 +9,12 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
-	"net/http/httptest"
 	"slices"
 	"strings"
 	"time"
 
 	"carillon/authz"
 	"carillon/authz/oidc"
-	"carillon/deploy/devidp"
 	"carillon/deploy/service"
 	"carillon/tenant/export"
 	"carillon/tenant/message"
@@ -111,33 +109,23 @@ func (r *pageRun) open(ctx context.Context) (stop func(), err error) {
 	if err != nil {
 		return nil, err
 	}
-	provider := httptest.NewUnstartedServer(nil)
-	r.issuer = "http://" + provider.Listener.Addr().String() + "/idp"
-	people := []devidp.Person{}
-	for _, name := range []string{ownerName, string(authz.Operator)} {
-		people = append(people, devidp.Person{Login: name, Name: name, Email: name + "@people.example"})
-	}
-	back := pagesURL + "/login/callback"
-	provider.Config.Handler, err = devidp.New(devidp.Config{
-		Issuer: r.issuer, Clients: []devidp.Client{{ID: "c", RedirectURIs: []string{back}}}, People: people,
-	})
-	if err != nil {
+	var closeProvider func()
+	if r.issuer, closeProvider, err = startProvider(ownerName, string(authz.Operator)); err != nil {
 		return nil, err
 	}
-	provider.Start()
 	r.service, err = service.Open(ctx, service.Config{
 		Roles: []service.Role{service.Portal, service.Operator, service.Report}, Root: r.stack.root, Files: files, BaseURL: pagesURL,
 		DSN:    func(role string) (string, error) { return r.stack.dsn(role), nil },
-		Login:  oidc.Config{Issuer: r.issuer, ClientID: "c", RedirectURL: back, Now: time.Now},
+		Login:  oidc.Config{Issuer: r.issuer, ClientID: "c", RedirectURL: pagesURL + "/login/callback", Now: time.Now},
 		Sender: message.None{}, JobInterval: time.Hour, NoLimits: true, Log: slog.New(slog.DiscardHandler), Now: time.Now,
 	})
 	if err != nil {
-		provider.Close()
+		closeProvider()
 		return nil, err
 	}
 	return func() {
 		_ = r.service.Close() // it has written nothing
-		provider.Close()
+		closeProvider()
 	}, r.join(ctx)
 }
 
@@ -145,7 +133,7 @@ func (r *pageRun) open(ctx context.Context) (stop func(), err error) {
 func (r *pageRun) visit(ctx context.Context) error {
 	r.seen = map[string][]string{}
 	for name, first := range map[string]string{ownerName: "/portal/" + r.stack.tenants[0].slug + "/", string(authz.Operator): "/operator"} {
-		guest, err := r.signIn(ctx, name)
+		guest, err := signIn(ctx, r.service.Handler(), name)
 		if err != nil {
 			return fmt.Errorf("sign in: %w", err)
 		}

@@ -18,7 +18,9 @@ type benchCommand struct {
 	Policy   benchPolicy       `cmd:"" help:"Decisions by rules of many tenants: time, memory, and how fast a change is seen."`
 	Changes  benchChanges      `cmd:"" help:"How long changes to tenants are not seen by another process."`
 	Pages    benchPages        `cmd:"" help:"Pages for people of an authority with many codes: weight, delay, round trips."`
+	Bulk     benchBulk         `cmd:"" help:"Many codes from a table in the portal, by a server that is killed half-way: time, memory."`
 	Worker   benchExportWorker `cmd:"" hidden:"" name:"export-worker"`
+	Server   benchBulkServer   `cmd:"" hidden:"" name:"bulk-server"`
 	Bare     benchBareServer   `cmd:"" hidden:"" name:"bare-server"`
 }
 
@@ -140,6 +142,31 @@ func (c benchPages) Run(ctx context.Context) error {
 		return errReported
 	}
 	return err
+}
+
+type benchBulk struct {
+	Rows        int    `default:"50000" help:"How many rows the table has."`
+	Dir         string `default:"/var/tmp" type:"existingdir" help:"Folder, on a real disk, for the data of the run, which is removed." placeholder:"DIR"`
+	PostgresBin string `env:"CARILLON_POSTGRES_BIN" help:"Folder of Postgres's programs (default: look for them)." placeholder:"DIR"`
+}
+
+// Run measures this very program, as other processes.
+func (c benchBulk) Run(ctx context.Context) error {
+	program, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	return bench.RunBulk(ctx, bench.BulkOptions{
+		Dir: c.Dir, PostgresBin: c.PostgresBin, Server: []string{program, "bench", "bulk-server"}, Rows: c.Rows, Out: os.Stdout,
+	})
+}
+
+type benchBulkServer struct{}
+
+// Run collects garbage as serving does.
+func (benchBulkServer) Run(ctx context.Context) error {
+	defer leaveGarbage()()
+	return bench.BulkServer(ctx, os.Stdin)
 }
 
 type benchExportWorker struct{}
