@@ -250,6 +250,9 @@ for (const screen of screens) {
     await custodian.page.goto(rotation);
     await custodian.tells("keys.guide.agreed", { name: person(theirs, "owner").name });
     await custodian.reads(heading);
+    await custodian.follows("keys.activate.link");
+    await custodian.sees("keys.activate.heading");
+    await custodian.follows("keys.back");
     await custodian.follows("keys.cancel.link");
     await custodian.sees("keys.cancel.heading");
     await custodian.follows("keys.cancel.button");

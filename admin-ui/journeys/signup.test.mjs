@@ -51,6 +51,9 @@ test("from the public page to the first code", async () => {
     await fill(page, { "Name of the health authority": "Lakeland Department of Health", "Official web domain": "health.lakeland.example" });
     await pressEnterOn(page, "Send");
     await check(page, "signup-proof", "Prove that health.lakeland.example is yours");
+    await pressEnterOn(page, "Change your application");
+    await check(page, "signup-change", "Your health authority");
+    await page.goBack();
 
     await pressEnterOn(page, "Look for the record");
     await page.getByText("The DNS does not have the record yet").first().waitFor();
@@ -70,6 +73,14 @@ test("from the public page to the first code", async () => {
     await operator.page.getByRole("button", { name: "Sign in as Operator of the platform" }).click();
     await operator.page.getByRole("link", { name: "Lakeland Department of Health" }).click();
     await check(operator.page, "signup-review", "Lakeland Department of Health");
+    for (const [link, heading] of [
+      ["Ask back", "Ask Lakeland Department of Health back?"],
+      ["Refuse", "Refuse Lakeland Department of Health?"],
+    ]) {
+      await pressEnterOn(operator.page, link);
+      await check(operator.page, `signup-${link === "Refuse" ? "refuse" : "ask"}`, heading);
+      await operator.page.goBack();
+    }
     await pressEnterOn(operator.page, "Approve");
     await check(operator.page, "signup-approve", "Approve Lakeland Department of Health?");
     await operator.page.getByRole("button", { name: "Approve" }).click();
