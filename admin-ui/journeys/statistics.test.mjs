@@ -51,6 +51,21 @@ test("a key custodian sees what was published, and what comes next", async () =>
     // What the demo's phones published at its start is as far back as the service is old.
     while (!/In the index/.test(await page.locator("tbody").textContent())) await page.getByRole("link", { name: "Older windows" }).click();
     await check(page, "exports-published", "Export files");
+    // What is published is read in the store as phones read it.
+    const listed = page.locator("tbody tr", { hasText: "In the index" }).first();
+    for (let i = 0; i < 60 && !/signature valid/.test(await listed.textContent()); i++) {
+      await page.waitForTimeout(1000);
+      await page.reload();
+    }
+    assert.match(await listed.textContent(), /As published, signature valid/);
+    const [own, padding] = await Promise.all(["Own keys", "Padding"].map(async (name) => {
+      const cell = await listed.locator("td", { hasText: name }).textContent();
+      return Number(cell.split(":")[1]);
+    }));
+    assert.ok(own > 0 && padding > own, `${own} keys of phones hide among ${padding}`);
+    await page.setViewportSize({ width: 360, height: 740 });
+    await check(page, "exports-narrow", "Export files");
+    assert.ok(await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth), "the page does not scroll sideways");
     assert.deepEqual(faults, []);
   } finally {
     await browser.close();
