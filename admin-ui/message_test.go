@@ -99,7 +99,7 @@ func TestAskingHowACodeStandsIsNoUse(t *testing.T) {
 	form := w.filledIn()
 	w.post(newPath, form)
 	before := w.sessions.Used
-	w.get("/portal/north-shore/codes/"+form.Get("code_id")+"/state")
+	w.get("/portal/north-shore/codes/" + form.Get("code_id") + "/state")
 	if w.sessions.Used != before {
 		t.Error("the session was used by a page that asked by itself")
 	}

@@ -1,6 +1,6 @@
-// What the journeys clean up again: an invitation, a role, a text, an offer, a group and a
-// suspended sandbox, so that the pages about them can be seen.
-import { ours, theirs } from "../journeys/portal.mjs";
+// What the journeys clean up again: a code of a program, an invitation, a role, a text, an offer,
+// a group and a suspended sandbox, so that the pages about them can be seen.
+import { ours, theirs, today } from "../journeys/portal.mjs";
 
 async function fill(page, fields) {
   for (const [label, text] of Object.entries(fields)) await page.getByLabel(label).last().fill(text);
@@ -10,6 +10,12 @@ const press = (page, name) => page.getByRole("button", { name }).click();
 
 /** Prepares the first department, as its owner. */
 export async function prepareDepartment(page) {
+  await fetch(`${ours.issueBase}api/issue`, {
+    method: "POST",
+    headers: { "X-API-Key": ours.adminKey, "Content-Type": "application/json" },
+    body: JSON.stringify({ testType: "confirmed", testDate: today().iso }),
+  });
+
   await page.goto(`${ours.portalURL}staff/invite`);
   await fill(page, { Name: "Pat Picture", "E-mail address": "pat@picture.example" });
   await page.getByLabel("Caseworker").check();
