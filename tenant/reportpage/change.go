@@ -79,8 +79,11 @@ type named struct {
 
 func (l Look) fields() []named {
 	return []named{
-		{Color, l.Color}, {Image, l.ImageURL}, {LearnMore, l.LearnMoreURL},
-		{ContactPhone, l.ContactPhone}, {ContactEmail, l.ContactEmail},
+		{Color, l.Color},
+		{Image, l.ImageURL},
+		{LearnMore, l.LearnMoreURL},
+		{ContactPhone, l.ContactPhone},
+		{ContactEmail, l.ContactEmail},
 	}
 }
 
