@@ -140,8 +140,12 @@ func (s *Service) find(ctx context.Context, name string, want []byte, trusted []
 	if sum := sha256.Sum256(body); string(sum[:]) != string(want) {
 		return shelf.Altered, nil
 	}
-	if exportfile.CheckPublished(body, trusted) != nil {
+	err = exportfile.CheckPublished(body, trusted)
+	switch {
+	case errors.Is(err, exportfile.ErrSignature), errors.Is(err, exportfile.ErrMalformed):
 		return shelf.Unsigned, nil
+	case err != nil:
+		return "", fmt.Errorf("verify signatures: %w", err)
 	}
 	return shelf.Sound, nil
 }
