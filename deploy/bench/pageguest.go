@@ -40,7 +40,7 @@ func ask(ctx context.Context, handler http.Handler, method, target string, heade
 	}
 	w := httptest.NewRecorder()
 	handler.ServeHTTP(w, request)
-	return shown{w.Code, w.Result().Header, w.Body.String()} //nolint:bodyclose // of a recorder
+	return shown{w.Code, w.Result().Header, w.Body.String()}
 }
 
 // guest is somebody who is signed in.
@@ -63,7 +63,7 @@ func (g *guest) post(ctx context.Context, address, kind string, body io.Reader) 
 	request.Header = http.Header{"Cookie": {"__Host-carillon=" + g.cookie}, "Content-Type": {kind}, "Sec-Fetch-Site": {"same-origin"}}
 	w := httptest.NewRecorder()
 	g.handler.ServeHTTP(w, request)
-	return shown{w.Code, w.Result().Header, w.Body.String()} //nolint:bodyclose // of a recorder
+	return shown{w.Code, w.Result().Header, w.Body.String()}
 }
 
 // startProvider runs a provider of identities at which people sign in by their names.
