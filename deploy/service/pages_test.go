@@ -91,8 +91,8 @@ func ofPeople(r authz.Route) bool {
 // middle of a sign-in is shown in the tests of package adminui, which look at each page in
 // the same way.
 var noPage = map[string]string{
-	"GET /portal/:tenant/bulk/batches/:id/results": true, // a file
-	"GET /portal/:tenant/bulk/batches/:id/state":   true,
+	"GET /portal/:tenant/bulk/batches/:id/results": "a file",
+	"GET /portal/:tenant/bulk/batches/:id/state":   "for scripts",
 	"GET /":                                             "leads on",
 	"GET /login/start":                                  "leads to the provider",
 	"GET /portal/:tenant/login/start":                   "leads to the provider",
