@@ -110,7 +110,6 @@ var noPage = map[string]string{
 	"GET /portal/:tenant/":                              "leads on, whoever may do anything",
 	"GET /session":                                      "is asked by a script",
 	"GET /portal/:tenant/codes/:id/state":               "is asked by a script",
-	"GET /portal/:tenant/bulk/batches/:id/state":        "is asked by a script",
 	"GET /portal/:tenant/login/keys/:provider":          "is asked by a provider",
 	"GET /.well-known/apple-app-site-association":       "is asked by a phone",
 	"GET /.well-known/assetlinks.json":                  "is asked by a phone",
@@ -123,7 +122,6 @@ var noPage = map[string]string{
 	"GET /portal/:tenant/pack/translations/sheet":       "a file",
 	"GET /portal/:tenant/pack/made/:id/file":            "a file",
 	"GET /portal/:tenant/keys/:purpose/public/:version": "a file",
-	"GET /portal/:tenant/bulk/batches/:id/results":      "a file",
 	"GET /portal/:tenant/archive/:id/file":              "a file",
 	"GET /portal/:tenant/pack/made/:id/push":            "where changes go to Apple",
 }
