@@ -163,6 +163,7 @@ type Roles interface {
 // errors are those of [member.Staff].
 type Members interface {
 	Board(ctx context.Context, t *tenant.Tenant, by authz.Subject) (member.Board, error)
+	Page(ctx context.Context, t *tenant.Tenant, by authz.Subject, after uuid.UUID) (page member.Board, next uuid.UUID, err error)
 	Invite(ctx context.Context, t *tenant.Tenant, by authz.Subject, who member.Invitee) error
 	Resend(ctx context.Context, t *tenant.Tenant, by authz.Subject, id uuid.UUID) error
 	Revoke(ctx context.Context, t *tenant.Tenant, by authz.Subject, id uuid.UUID) error

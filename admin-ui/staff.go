@@ -21,6 +21,8 @@ type staffPage struct {
 	People         []personView
 	Invitations    []invitationView
 	Groups         []groupView
+	// First and Next lead to other people of the staff; empty if there are none.
+	First, Next string
 }
 
 type personView struct {
@@ -48,11 +50,18 @@ type groupView struct {
 }
 
 func (s *Server) showStaff(v *visit) (answer, error) {
-	board, err := s.config.Members.Board(v.r.Context(), v.tenant, v.by)
+	after, _ := uuid.Parse(v.r.URL.Query().Get("after")) // anything else is the first page
+	board, next, err := s.config.Members.Page(v.r.Context(), v.tenant, v.by, after)
 	if err != nil {
 		return answer{}, err
 	}
 	var p staffPage
+	if after != uuid.Nil {
+		p.First = v.path("/staff")
+	}
+	if next != uuid.Nil {
+		p.Next = v.path("/staff?after=" + next.String())
+	}
 	if v.may(authz.MemberWrite) {
 		p.Invite, p.Import = v.path("/staff/invite"), v.path("/staff/import")
 	}

@@ -128,8 +128,12 @@ select m.member_id, m.name, m.email, m.state, m.roles, m.provisioned, m.issuer, 
            order by g.role) as group_roles
   from member m`
 
+	// Whoever follows somebody who has gone meanwhile follows nobody: the first ones.
 	peopleSQL = personColumns + `
- order by lower(m.name), m.email
+    where coalesce((lower(m.name), m.email, m.member_id) > (select lower(a.name), a.email, a.member_id
+                                                              from member a
+                                                             where a.member_id = $2), true)
+ order by lower(m.name), m.email, m.member_id
     limit $1`
 
 	personSQL = personColumns + `
@@ -152,27 +156,66 @@ func (s *Staff) Board(ctx context.Context, t *tenant.Tenant, by authz.Subject) (
 	if err := s.c.Policies.Check(ctx, t.ID.String(), by, authz.MemberRead); err != nil {
 		return b, err
 	}
-	err := s.c.DB.In(ctx, t.ID, func(tx *tenant.Tx) error {
-		var rows []personRow
-		if err := tx.Select(ctx, &rows, peopleSQL, 2*MaxStaff); err != nil {
+	err := s.c.DB.In(ctx, t.ID, func(tx *tenant.Tx) (err error) {
+		if b.People, err = s.people(ctx, tx, uuid.Nil, 2*MaxStaff); err != nil {
 			return err
 		}
-		for _, r := range rows {
-			p := r.person()
-			p.Own = p.Issuer != s.c.Platform
-			b.People = append(b.People, p)
-		}
-		if err := tx.Select(ctx, &b.Groups, groupsSQL, MaxGroups); err != nil {
-			return err
-		}
-		var err error
-		b.Invitations, err = s.waiting(ctx, tx)
-		return err
+		return s.others(ctx, tx, &b)
 	})
 	if err != nil {
 		return Board{}, fmt.Errorf("list staff: %w", err)
 	}
 	return b, nil
+}
+
+// PageSize is how many people a page of the staff has.
+const PageSize = 100
+
+// Page is a part of the board, with [PageSize] people at most: those after somebody, or the
+// first for [uuid.Nil]. Invitations and groups are on the first page. next is whom the
+// following page comes after, [uuid.Nil] if this is the last. The subject needs
+// [authz.MemberRead].
+func (s *Staff) Page(ctx context.Context, t *tenant.Tenant, by authz.Subject, after uuid.UUID) (b Board, next uuid.UUID, err error) {
+	if err := s.c.Policies.Check(ctx, t.ID.String(), by, authz.MemberRead); err != nil {
+		return b, next, err
+	}
+	err = s.c.DB.In(ctx, t.ID, func(tx *tenant.Tx) (err error) {
+		if b.People, err = s.people(ctx, tx, after, PageSize+1); err != nil || after != uuid.Nil {
+			return err
+		}
+		return s.others(ctx, tx, &b)
+	})
+	if err != nil {
+		return Board{}, next, fmt.Errorf("list staff: %w", err)
+	}
+	if len(b.People) > PageSize {
+		b.People = b.People[:PageSize]
+		next = b.People[PageSize-1].ID
+	}
+	return b, next, nil
+}
+
+// people are those after somebody, by name.
+func (s *Staff) people(ctx context.Context, tx *tenant.Tx, after uuid.UUID, limit int) ([]Person, error) {
+	var rows []personRow
+	if err := tx.Select(ctx, &rows, peopleSQL, limit, after.String()); err != nil {
+		return nil, err
+	}
+	list := make([]Person, len(rows))
+	for i, r := range rows {
+		list[i] = r.person()
+		list[i].Own = list[i].Issuer != s.c.Platform
+	}
+	return list, nil
+}
+
+// others adds the groups, and who is invited.
+func (s *Staff) others(ctx context.Context, tx *tenant.Tx, b *Board) (err error) {
+	if err := tx.Select(ctx, &b.Groups, groupsSQL, MaxGroups); err != nil {
+		return err
+	}
+	b.Invitations, err = s.waiting(ctx, tx)
+	return err
 }
 
 // owner reports whether she is one, working or not.

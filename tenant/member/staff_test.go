@@ -3,6 +3,7 @@ package member_test
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -477,6 +478,38 @@ func TestBoardIsForThoseWhoMayRead(t *testing.T) {
 	if b, err := o.staff.Board(t.Context(), o.Create("south"), o.robin); err != nil || len(b.People) != 0 {
 		t.Errorf("another tenant's: %+v, %v", b, err)
 	}
+}
+
+// The pages of the staff have everybody once, by name, also when two have one name, and
+// whoever goes on after somebody who has gone begins anew.
+func TestStaffPageByPage(t *testing.T) {
+	t.Parallel()
+	o := newOffice(t)
+	for i := range 2*member.PageSize + 5 {
+		add(t, o.World, o.at, member.Member{Issuer: idp, Email: fmt.Sprintf("p%03d@people.example", i), Name: fmt.Sprintf("Person %d", i/3), Roles: []authz.Role{authz.Caseworker}})
+	}
+	var got []member.Person
+	after, pages := uuid.Nil, 0
+	for {
+		b, next, err := o.staff.Page(t.Context(), o.at, o.robin, after)
+		if err != nil || (after != uuid.Nil && (b.Groups != nil || b.Invitations != nil)) {
+			t.Fatalf("page %d: %+v, %v", pages, b, err)
+		}
+		got, pages = append(got, b.People...), pages+1
+		if after = next; next == uuid.Nil {
+			break
+		}
+	}
+	want := o.board().People
+	if pages != 3 || !slices.EqualFunc(got, want, func(a, b member.Person) bool { return a.ID == b.ID }) {
+		t.Errorf("%d pages with %d people, want 3 with %d", pages, len(got), len(want))
+	}
+	gone, _, err := o.staff.Page(t.Context(), o.at, o.robin, uuid.New())
+	if err != nil || len(gone.People) != member.PageSize || gone.People[0].ID != want[0].ID {
+		t.Errorf("after nobody: %d people, %v", len(gone.People), err)
+	}
+	_, _, err = o.staff.Page(t.Context(), o.at, o.hire("Casey", authz.Caseworker), uuid.Nil)
+	o.wants(err, authz.ErrForbidden, "a caseworker")
 }
 
 func TestOldInvitationsAreDeleted(t *testing.T) {
