@@ -201,7 +201,7 @@ func TestToSeeAKeyAsksForAFreshSignIn(t *testing.T) {
 	k.pass(11 * time.Minute)
 	for _, page := range []string{keysPath + "/new", path + "/rotate"} {
 		k.get(page).wants(200, "Sign in again")
-		k.post(page, url.Values{"name": {"Other"}, "kind": {"admin"}, "overlap": {"1"}}).wants(200, "Sign in again").lacks("carillon_")
+		k.post(page, url.Values{"name": {"Other"}, "kind": {"admin"}, "overlap": {"1"}}).wants(401, "Sign in again before this is sent").lacks("carillon_")
 	}
 	k.get(keysPath).wants(200, "API keys").lacks("Other").lacks("version 2")
 	k.post(path+"/revoke", nil).wants(200, "Lab").contains("The key was revoked")

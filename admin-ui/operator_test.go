@@ -103,7 +103,7 @@ func TestSuspendingNeedsAFreshSignIn(t *testing.T) {
 	w.signIn(operator)
 	w.pass(11 * time.Minute)
 	w.get("/operator/tenants/county-000/suspend").wants(200, "Sign in again")
-	w.post("/operator/tenants/county-000/suspend", url.Values{"reason": {"late"}}).wants(200, "Sign in again")
+	w.post("/operator/tenants/county-000/suspend", url.Values{"reason": {"late"}}).wants(401, "Sign in again before this is sent")
 	if got := w.operators.Sheets[0].State; got != tenant.Active {
 		t.Errorf("it is %s", got)
 	}

@@ -35,6 +35,16 @@ func newBrowser(t *testing.T, server *httptest.Server) *browser {
 	return &browser{t: t, client: &client, base: server.URL}
 }
 
+// forget loses every cookie, as a browser does with a session that has ended.
+func (b *browser) forget() {
+	b.t.Helper()
+	jar, err := cookiejar.New(nil)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	b.client.Jar = jar
+}
+
 // page is an answer that was read and, if it is HTML, found good.
 type page struct {
 	t      *testing.T

@@ -488,7 +488,46 @@ func TestSigningInComesFirst(t *testing.T) {
 	w.get(p.link("Continue to sign in")).wants(200, "Issue a verification code")
 
 	w = newWorld(t)
+	p = w.post(newPath, url.Values{"phone": {"+1 206 555 0100"}, "test_type": {"confirmed"}}).wants(401, "You were signed out before this was sent")
+	w.get(p.link("Sign in, in another tab")).contains("Sign in")
+
+	w = newWorld(t)
 	w.get("/login/start?return="+url.QueryEscape("https://evil.example/")).wants(200, "Choose a health authority")
+}
+
+// A form that was sent after the session had ended is kept, without scripts, and does once what
+// it was for when it is sent again after a sign-in in another tab; also when nobody has
+// signed in lately enough for it. What is kept is escaped, secrets are not kept, and nothing is
+// while nobody has typed anything.
+func TestAFormOutlivesItsSession(t *testing.T) {
+	t.Parallel()
+	k := newKeyWorld(t)
+	k.signIn(owner)
+	typed := url.Values{"name": {`Lab "7" <b>Zoë & مختبر</b>`}, "kind": {"admin"}, "client_secret": {"of a provider"}}
+	send := func(heading string) {
+		t.Helper()
+		kept := k.post(keysPath+"/new", typed).wants(401, heading).lacks("of a provider").lacks("<b>")
+		again := url.Values{}
+		for n := range kept.all("input") {
+			if !has(n, "name") {
+				continue // of the page around it
+			}
+			again.Add(attr(n, "name"), attr(n, "value"))
+		}
+		if got, want := again.Get("name"), typed.Get("name"); got != want || again.Get("kind") != "admin" {
+			t.Errorf("kept is %q, typed was %q", again, want)
+		}
+		k.post(keysPath+"/new", again).wants(401, heading) // nobody has signed in yet
+		k.get(k.get(kept.link("Sign in, in another tab")).link("Continue to sign in"))
+		k.post(keysPath+"/new", again).wants(200, "The new key: "+typed.Get("name"))
+	}
+	k.forget()
+	send("You were signed out before this was sent")
+	typed.Set("name", "Laboratory & sons")
+	k.pass(11 * time.Minute)
+	send("Sign in again before this is sent")
+	k.forget()
+	k.post(keysPath+"/new", nil).wants(200, "Sign in").contains("what you sent was not used")
 }
 
 func TestSignInThatFails(t *testing.T) {

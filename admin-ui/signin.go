@@ -30,24 +30,32 @@ func (s *Server) fresh(who *oidc.Identity) bool {
 	return s.config.Now().Sub(who.AuthTime) < freshLife
 }
 
-// signInFirst leads to the login page, and from there back to a page: a form that
-// was sent is lost, so the way back is to where it can be filled in again.
+// signInFirst leads to the login page, and from there back to a page. A form that was sent
+// is kept on a page of its own; what cannot be kept is lost, and the way back is to where it
+// can be filled in again.
 func (s *Server) signInFirst(v *visit) (answer, error) {
-	q := url.Values{"return": {s.wayBack(v)}}
-	if v.r.Method != http.MethodGet {
-		q.Set("reason", reasonLost)
-	}
-	page := "/login"
+	page, q := "/login", url.Values{"return": {s.wayBack(v)}}
 	if v.params.ByName("tenant") != "" {
 		page = ownPath(v) + "/login"
+	}
+	if a, kept := s.keep(v, page+"?"+q.Encode(), "kept.heading"); kept {
+		return a, nil
+	}
+	if v.r.Method != http.MethodGet {
+		q.Set("reason", reasonLost)
 	}
 	return redirect(page + "?" + q.Encode())
 }
 
-// signInAgain leads by the login page to a fresh sign-in, and back. Not straight to
-// the provider: the browser may be sending a form, for which no redirect leads there.
+// signInAgain leads by the login page to a fresh sign-in, and back, or keeps the form as
+// [Server.signInFirst] does. Not straight to the provider: the browser may be sending a form,
+// for which no redirect leads there.
 func (s *Server) signInAgain(v *visit) (answer, error) {
-	return redirect("/login?" + url.Values{"return": {s.wayBack(v)}, "reason": {reasonFresh}}.Encode())
+	login := "/login?" + url.Values{"return": {s.wayBack(v)}, "reason": {reasonFresh}}.Encode()
+	if a, kept := s.keep(v, login, "kept.fresh"); kept {
+		return a, nil
+	}
+	return redirect(login)
 }
 
 // wayBack is the page that was asked for; for a form that was sent the page with the

@@ -278,7 +278,7 @@ func TestStaffIsChangedAfterAFreshSignIn(t *testing.T) {
 	w.pass(11 * time.Minute)
 	w.get(staffPath).wants(200, "Staff")
 	w.get(staffPath+"/invite").wants(200, "Sign in again")
-	w.post(staffPath+"/invite", invitation("Sam", sam, "caseworker")).wants(200, "Sign in again")
+	w.post(staffPath+"/invite", invitation("Sam", sam, "caseworker")).wants(401, "Sign in again before this is sent")
 	if n := len(w.mail.Letters()); n != 0 {
 		t.Errorf("%d letters", n)
 	}

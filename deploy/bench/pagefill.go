@@ -82,7 +82,7 @@ insert into message_error (tenant_id, day, error_code, count)
 select $1::uuid, current_date - d, '3000' || e, 10 + d from generate_series(0, 90) d, generate_series(1, 6) e`, false},
 	{"days of the budget", `
 insert into quota_day (tenant_id, day, issued, base)
-select $1::uuid, current_date - d, $2 / 15, $2 / 20 from generate_series(1, 42) d`, true},
+select $1::uuid, current_date - d, $2 / 15, greatest(10, least(20000, $2 / 20)) from generate_series(1, 42) d`, true},
 }
 
 // tallySQL is what processes count, of each series and day, which is not in any row.

@@ -63,7 +63,14 @@ func (e *everybody) noPageOfAnotherAuthority(t *testing.T) {
 				foreign = append(foreign, string(e.other.Slug), string(e.otherSandbox.Slug))
 			}
 			foreign = append(foreign, erased) // whoever belonged to it
-			if want := map[bool]int{true: http.StatusSeeOther, false: http.StatusNotFound}[name == ""]; missing["status"] != want {
+			want := http.StatusNotFound
+			switch {
+			case name == "" && len(x.form) > 0 && r.Method == http.MethodPost:
+				want = http.StatusUnauthorized // and what was typed is kept
+			case name == "":
+				want = http.StatusSeeOther
+			}
+			if missing["status"] != want {
 				t.Errorf("%s %s, asked by %q nowhere: %v, want %d", r.Method, r.Path, name, missing["status"], want)
 			}
 			for _, slug := range foreign {
