@@ -125,13 +125,27 @@ func (s *Server) visit(ctx context.Context, w http.ResponseWriter, v *visit) (an
 	v.r = v.r.WithContext(ctx)
 	v.who = s.sessions.identity(ctx)
 	a, err := s.guarded(ctx, v)
-	if a.page != "" {
+	switch {
+	case a.redirect != "" && s.sessions.Exists(ctx, noticeKey):
+		s.sessions.Put(ctx, noticePlaceKey, placeOf(a.redirect))
+	case a.page != "" && s.sessions.GetString(ctx, noticePlaceKey) == placeOf(v.r.URL.Path):
 		a.notice = s.sessions.PopString(ctx, noticeKey)
+		s.sessions.Remove(ctx, noticePlaceKey)
 	}
 	if unsaved := s.sessions.save(ctx, w); unsaved != nil {
 		return answer{}, errors.Join(err, unsaved)
 	}
 	return a, err
+}
+
+// placeOf is the part of a path that is one authority's, or one part of the portal: a notice
+// is told there, and not in another tab.
+func placeOf(path string) string {
+	parts := strings.SplitN(path, "/", 4)
+	if len(parts) > 2 && parts[1] == "portal" {
+		return parts[1] + "/" + parts[2]
+	}
+	return parts[min(1, len(parts)-1)]
 }
 
 // guarded asks what the route declares, in the order that tells a stranger least:

@@ -100,6 +100,8 @@ const (
 	identityKey = "identity"
 	flowsKey    = "flows"
 	noticeKey   = "notice"
+	// noticePlaceKey is where the notice is told.
+	noticePlaceKey = "notice-place"
 	// invitationKey is the digest, in hexadecimal, of the link to an invitation.
 	invitationKey = "invitation"
 	trialKey      = "trial"

@@ -51,7 +51,8 @@ select $1::uuid, gen_random_uuid(), case when i % 15 < 3 then sha512(('s' || i):
        u.kind, u.id, case when i % 9 = 0 then 'external ' || i % 40 else '' end
   from (select i, case i % 15 when 0 then m.at + (now() - m.at) * random() else m.at - (i % 15 - random()) * interval '1 day' end as at
           from generate_series(1, $2::integer) i, midnight m) c
-  join issuers u on u.n = i % (select count(*) from issuers)`, true},
+  join issuers u on u.n = i % (select count(*) from issuers)
+ order by at`, true},
 	{"messages", `
 insert into message_delivery (tenant_id, code_id, state, queued_at, changed_at, provider, class)
 select tenant_id, code_id, case n % 10 when 0 then 'failed' when 1 then 'sent' else 'delivered' end, issued_at, issued_at + n % 60 * interval '1 second', 'twilio', ''

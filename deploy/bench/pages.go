@@ -208,7 +208,7 @@ func (r *pageRun) measure(ctx context.Context, guest *guest, route, address stri
 		return []string{strings.TrimPrefix(to, pagesURL)}, nil
 	}
 	if shown.status >= http.StatusInternalServerError {
-		return nil, fmt.Errorf("%w: status %d", errPage, shown.status)
+		r.missed = append(r.missed, fmt.Sprintf("%s: status %d", address, shown.status))
 	}
 	if shown.status != http.StatusOK || !strings.HasPrefix(shown.header.Get("Content-Type"), "text/html") {
 		return nil, nil

@@ -50,7 +50,11 @@ func (e *everybody) noPageOfAnotherAuthority(t *testing.T) {
 			for i := range values {
 				values[i] = "5f2b1c4e-4f5f-4b6a-9d4b-0d7a6c1e2f3a"
 			}
-			return e.visit(t, name, r.Method, at(r, slug, values...), x.form).comparable(slug)
+			word := slug
+			if name == "" { // what was typed is given back, names of authorities included
+				word = "/portal/" + slug + "/"
+			}
+			return e.visit(t, name, r.Method, at(r, slug, values...), x.form).comparable(word)
 		}
 		for _, name := range append(e.people(), "") {
 			missing := ask(name, nowhere)

@@ -49,13 +49,11 @@ const (
    where d.day > $1
 order by d.day desc`
 
-	// spentSQL is when the code after the last of a budget was issued on a day. A code ends
-	// within a day of its issue, and there is an index on its end.
+	// spentSQL is when the code after the last of a budget was issued on a day.
 	spentSQL = `
 select coalesce((select issued_at
                    from verification_code
                   where issued_at >= $1 and issued_at < $2
-                    and long_expires_at >= $1 and long_expires_at <= $2::timestamptz + interval '1 day'
                order by issued_at
                  offset $3
                   limit 1), 'epoch')`
