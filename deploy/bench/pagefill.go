@@ -122,7 +122,7 @@ func (r *pageRun) fill(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	defer super.Close()
+	defer func() { _ = super.Close() }()
 	// Triggers are left out: the one that chains the audit log takes an hour for so many at once.
 	if _, err := super.ExecContext(ctx, `set session_replication_role = replica`); err != nil {
 		return err

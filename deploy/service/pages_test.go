@@ -213,7 +213,7 @@ func (p *pages) address(t *testing.T, r authz.Route, of *tenant.Tenant) string {
 	t.Helper()
 	var ids []string
 	for _, kind := range exampleOf(r).objects {
-		ids = append(ids, cmp.Or(p.everybody.found(t, kind, of), uuid.NewString()))
+		ids = append(ids, cmp.Or(p.found(t, kind, of), uuid.NewString()))
 	}
 	return at(r, string(of.Slug), ids...)
 }
