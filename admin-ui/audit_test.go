@@ -131,6 +131,17 @@ func TestBrokenDownloadIsNotTakenForAWholeOne(t *testing.T) {
 	}
 }
 
+// A long log has more time than a request has, and not without end.
+func TestALongLogHasTime(t *testing.T) {
+	t.Parallel()
+	w := auditWorld(t, 1)
+	w.signIn(auditor)
+	w.get("/portal/north-shore/audit/log")
+	if got := time.Duration(w.audit.Time.Load()); got < 5*time.Minute || got > 10*time.Minute {
+		t.Errorf("%v", got)
+	}
+}
+
 // unread asks for the log and reads nothing of the answer.
 func (w *world) unread() *http.Response {
 	w.t.Helper()

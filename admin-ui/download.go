@@ -85,7 +85,7 @@ func (s *Server) sendDownload(ctx context.Context, w http.ResponseWriter, v *vis
 	}
 	defer file.Close()
 	d.announce(w, size)
-	_, _ = io.Copy(w, file) // the browser may have gone
+	_, _ = io.Copy(patientWriter{w, http.NewResponseController(w)}, file) // the browser may have gone
 }
 
 func (d *download) announce(w http.ResponseWriter, size int64) {

@@ -221,6 +221,9 @@ type Audit struct {
 	Head int
 	// Making is how many calls of Export have not returned.
 	Making atomic.Int32
+	// Time is how much of it the last call of Export had, a [time.Duration]; zero if there
+	// was no bound.
+	Time atomic.Int64
 
 	mu sync.Mutex
 	// Asked is the last filter.
@@ -242,11 +245,14 @@ func (a *Audit) Find(_ context.Context, t *tenant.Tenant, f audit.Filter, limit 
 }
 
 // Export writes Head bytes.
-func (a *Audit) Export(_ context.Context, _ *tenant.Tenant, _ time.Time, to io.Writer) error {
+func (a *Audit) Export(ctx context.Context, _ *tenant.Tenant, _ time.Time, to io.Writer) error {
 	a.Making.Add(1)
 	defer a.Making.Add(-1)
 	if _, err := io.WriteString(to, strings.Repeat("x", a.Head)); err != nil {
 		return err
+	}
+	if until, ok := ctx.Deadline(); ok {
+		a.Time.Store(int64(time.Until(until)))
 	}
 	return a.Fail
 }

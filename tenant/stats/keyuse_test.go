@@ -81,6 +81,10 @@ values ($1, $2, 'confirmed', $3, $3, $3, 'api-key', $4)`, f.north.ID, uuid.New()
 		},
 		{Day: yesterday, Answers: []stats.Answers{{"code:issue", 200, 1}, {"code:issue", 429, 1}}, Refused: map[string]int64{"outside": 1}},
 	}
+	if got := f.keyDays(t, f.north, key); got[0].CodesIssued != 0 {
+		t.Errorf("%d codes before the roll-up", got[0].CodesIssued)
+	}
+	f.rollup(t, f.north)
 	if got := f.keyDays(t, f.north, key); !cmp.Equal(want, got) {
 		t.Error(cmp.Diff(want, got))
 	}
