@@ -83,17 +83,18 @@ func TestLandingPage(t *testing.T) {
 		name, agent, heading string
 		apps                 []app.Record
 		enx                  bool
+		status               int
 		links                []string // what the page leads to, besides its languages
 	}{
-		{"computer", "Windows", "Open this link on your phone", apps, true, []string{iosStore, playStore}},
-		{"tablet", "Macintosh", "Open this link on your phone", nil, true, nil},
-		{"iPhone, ENX", "iPhone", "Continue on this phone", nil, true, []string{"ens://v?c=" + linkCode + "&r=" + f.north.Region}},
-		{"iPhone, app", "iPhone", "Continue on this phone", apps, false, []string{iosStore}},
-		{"iPhone, nothing", "iPhone", "This phone cannot open the link", nil, false, nil},
-		{"Android, none", "Android", "Continue on this phone", nil, true, []string{"ensonboarding://picker/" + strings.ToLower(f.north.Region)}},
+		{"computer", "Windows", "Open this link on your phone", apps, true, http.StatusNotFound, []string{iosStore, playStore}},
+		{"tablet", "Macintosh", "Open this link on your phone", nil, true, http.StatusOK, nil},
+		{"iPhone, ENX", "iPhone", "Continue on this phone", nil, true, http.StatusOK, []string{"ens://v?c=" + linkCode + "&r=" + f.north.Region}},
+		{"iPhone, app", "iPhone", "Continue on this phone", apps, false, http.StatusOK, []string{iosStore}},
+		{"iPhone, nothing", "iPhone", "This phone cannot open the link", nil, false, http.StatusNotFound, nil},
+		{"Android, none", "Android", "Continue on this phone", nil, true, http.StatusOK, []string{"ensonboarding://picker/" + strings.ToLower(f.north.Region)}},
 	} {
 		f.site.Apps, f.site.ENX = test.apps, test.enx
-		p := f.follow("/v?c="+linkCode, "User-Agent", test.agent).wants(http.StatusOK, test.heading)
+		p := f.follow("/v?c="+linkCode, "User-Agent", test.agent).wants(test.status, test.heading)
 		p.contains("Health of north").contains("abcd 1234 efgh 5678").contains("works once")
 		var links []string
 		for n := range p.all("a") {
@@ -141,7 +142,7 @@ func TestLandingPageSpeaks(t *testing.T) {
 		Color: "#f0f0f0", ImageURL: "https://logo.example/l.svg", LearnMoreURL: "https://north.example/more",
 		ContactPhone: "+1 (206) 555-0100", ContactEmail: "help@north.example",
 	}, reportpage.Text{Language: "ar", Agency: "صحة الشمال", Link: "كلماتنا <b>"})
-	p := f.follow("/v?c="+linkCode, "Accept-Language", "ar,en;q=0.5").wants(http.StatusOK, "افتح هذا الرابط على هاتفك")
+	p := f.follow("/v?c="+linkCode, "Accept-Language", "ar,en;q=0.5").wants(http.StatusNotFound, "افتح هذا الرابط على هاتفك")
 	p.contains("صحة الشمال").contains("كلماتنا <b>").lacks("Health of north")
 	if !strings.Contains(p.body, `<html lang="ar" dir="rtl">`) || !strings.Contains(p.body, "agency--light") {
 		t.Error("not in Arabic from right to left, or without the color")
@@ -160,7 +161,7 @@ func TestLandingPageSpeaks(t *testing.T) {
 	}
 	for n := range p.all("a") {
 		if attr(n, "hreflang") == "es" {
-			p = f.follow(attr(n, "href"), "Accept-Language", "ar").wants(http.StatusOK, "Abra este enlace en su teléfono")
+			p = f.follow(attr(n, "href"), "Accept-Language", "ar").wants(http.StatusNotFound, "Abra este enlace en su teléfono")
 			p.contains("abcd 1234 efgh 5678")
 			return
 		}
@@ -173,7 +174,7 @@ func TestLandingPageShowsOnlyCodes(t *testing.T) {
 	t.Parallel()
 	f := newLandingWorld(t)
 	for _, query := range []string{"c=" + url.QueryEscape(`"><script>alert(1)</script>`), "c=1", "lang=%22%3E%3Cscript%3E&c=x", "x=1"} {
-		p := f.follow("/v?"+query).wants(http.StatusOK, "Open this link on your phone")
+		p := f.follow("/v?"+query).wants(http.StatusNotFound, "Open this link on your phone")
 		p.lacks("Your code").lacks("alert")
 		for n := range p.all("script") {
 			if attr(n, "src") == "" {
@@ -195,7 +196,7 @@ func TestLandingPageOfNobody(t *testing.T) {
 	if _, err := f.world.Database.Super().ExecContext(t.Context(), `revoke select on report_page from carillon_publish`); err != nil {
 		t.Fatal(err)
 	}
-	f.follow("/v?c="+linkCode).wants(http.StatusOK, "Open this link on your phone").contains("abcd 1234")
+	f.follow("/v?c="+linkCode).wants(http.StatusNotFound, "Open this link on your phone").contains("abcd 1234")
 	if log := f.log.String(); !strings.Contains(log, "look of a page not read") || strings.Contains(log, "abcd") {
 		t.Errorf("log %q", log)
 	}

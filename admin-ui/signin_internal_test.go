@@ -17,7 +17,7 @@ import (
 func TestSensitiveActs(t *testing.T) {
 	t.Parallel()
 	noon := time.Date(2026, time.November, 26, 12, 0, 0, 0, time.UTC)
-	s := &Server{config: Config{Staff: &adminuitest.Staff{}, Now: func() time.Time { return noon }}}
+	s := &Server{config: Config{Staff: &adminuitest.Staff{}, Now: func() time.Time { return noon }}, words: &catalogue{}}
 	done := answer{page: "done"}
 	r := fresh(signedIn("POST /portal/:tenant/sharing/:id/withdraw", "for a test", func(*visit) (answer, error) { return done, nil }))
 	for name, c := range map[string]struct {

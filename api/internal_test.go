@@ -32,19 +32,20 @@ func TestTablesAreTotal(t *testing.T) {
 	t.Parallel()
 	const keepingKeys = "about making and changing keys, which the portal does"
 	neverHere := map[error]string{
-		authz.ErrRule:            "about a tenant's own rules, which are loaded before",
-		authz.ErrRoute:           "about the list of routes, when the server is made",
-		client.ErrKind:           keepingKeys,
-		client.ErrName:           keepingKeys,
-		client.ErrNameTaken:      keepingKeys,
-		client.ErrExpiry:         keepingKeys,
-		client.ErrOverlap:        keepingKeys,
-		client.ErrNetworks:       keepingKeys,
-		client.ErrDeviceNetworks: keepingKeys,
-		client.ErrReplaced:       keepingKeys,
-		client.ErrTooMany:        keepingKeys,
-		stats.ErrLost:            "about flushing counts, which the service does",
-		export.ErrConflict:       "about writing files, which the job does",
+		verification.ErrEmailInvalid: "about letters, which staff alone have sent",
+		authz.ErrRule:                "about a tenant's own rules, which are loaded before",
+		authz.ErrRoute:               "about the list of routes, when the server is made",
+		client.ErrKind:               keepingKeys,
+		client.ErrName:               keepingKeys,
+		client.ErrNameTaken:          keepingKeys,
+		client.ErrExpiry:             keepingKeys,
+		client.ErrOverlap:            keepingKeys,
+		client.ErrNetworks:           keepingKeys,
+		client.ErrDeviceNetworks:     keepingKeys,
+		client.ErrReplaced:           keepingKeys,
+		client.ErrTooMany:            keepingKeys,
+		stats.ErrLost:                "about flushing counts, which the service does",
+		export.ErrConflict:           "about writing files, which the job does",
 	}
 	for name, part := range map[string]struct {
 		table     table

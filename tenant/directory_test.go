@@ -141,7 +141,7 @@ update tenant_setting
 		AdminNetworks:  []netip.Prefix{netip.MustParsePrefix("2001:db8::/32")},
 		PortalNetworks: []netip.Prefix{netip.MustParsePrefix("198.51.100.7/32")},
 		QuotaEnforced:  true, QuotaFactor: 1.5, SMSSigning: tenant.SigningClosed, Language: "es", TimeZone: "Pacific/Guam",
-		QuietFrom: 1320, QuietUntil: 480,
+		QuietFrom: 1320, QuietUntil: 480, Contacts: []string{},
 	}
 	if diff := cmp.Diff(want, got.Settings, cmp.Comparer(func(a, b netip.Prefix) bool { return a == b })); diff != "" {
 		t.Errorf("settings (-want +got):\n%s", diff)

@@ -46,7 +46,8 @@ type linkPage struct {
 	Text string
 }
 
-// ServeLink answers a link with the page. t is whose link it is; nil if it is nobody's.
+// ServeLink answers a link with the page. t is whose link it is; nil if it is nobody's. Where
+// the protocol has a 404 (§7.5), the page has that status.
 func (l *Landing) ServeLink(w http.ResponseWriter, r *http.Request, t *tenant.Tenant, s app.Site) {
 	query := r.URL.Query()
 	v := &visit{r: r, tenant: t, language: query.Get(fieldLanguage)}
@@ -60,9 +61,13 @@ func (l *Landing) ServeLink(w http.ResponseWriter, r *http.Request, t *tenant.Te
 		l.press.log.LogAttrs(r.Context(), slog.LevelError, "look of a page not read", slog.Any("error", err))
 	}
 	query.Del(fieldLanguage)
-	ways := app.WaysOf(s, app.Link{Path: r.URL.EscapedPath(), Query: query.Encode(), UserAgent: r.UserAgent()})
+	link := app.Link{Path: r.URL.EscapedPath(), Query: query.Encode(), UserAgent: r.UserAgent()}
+	ways, status := app.WaysOf(s, link), http.StatusOK
+	if _, found := app.Redirect(s, link); !found {
+		status = http.StatusNotFound
+	}
 	l.press.send(r.Context(), w, v, answer{
-		status: http.StatusOK, page: "link", heading: headingOf(ways), referrer: noReferrer,
+		status: status, page: "link", heading: headingOf(ways), referrer: noReferrer,
 		data: linkPage{
 			Ways: ways, Groups: inGroups(ways.Code), Text: v.own(l.press.words.of(v)).Link,
 			Target: template.URL(ways.Location), //nolint:gosec // made by this service, of what the authority's app is

@@ -118,7 +118,7 @@ func TestLinksOfMessagesHaveAPage(t *testing.T) {
 			return answer
 		}
 		page := get("/v?c=" + code)
-		if page.Code != http.StatusOK || !strings.Contains(page.Body.String(), "Health of north") || !strings.Contains(page.Body.String(), "<span>abcd</span>") {
+		if page.Code != http.StatusNotFound || !strings.Contains(page.Body.String(), "Health of north") || !strings.Contains(page.Body.String(), "<span>abcd</span>") {
 			t.Errorf("%v: %d %s", roles, page.Code, page.Body)
 		}
 		style := regexp.MustCompile(`href="(/report/files/[^"]+\.css)"`).FindStringSubmatch(page.Body.String())
