@@ -39,7 +39,8 @@ func TestDefaults(t *testing.T) {
 		ID: id, Number: got.Number, Slug: "north", Name: "Department of Health of North", Region: "US-WA",
 		HealthAuthorityID: "org.north.health", State: tenant.Active, Kind: tenant.Production,
 		Settings: tenant.Settings{
-			Issuer: "health.north.example", Audience: "exposure-notifications-server",
+			Contacts: []string{},
+			Issuer:   "health.north.example", Audience: "exposure-notifications-server",
 			CertificateLife: 15 * time.Minute, TokenLife: 24 * time.Hour,
 			TestTypes: []string{"confirmed", "likely", "negative"}, RequireDate: true,
 			CodeDigits: 8, CodeLife: 15 * time.Minute, LongCodeLength: 16, LongCodeLife: 24 * time.Hour,
