@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"sync"
 
 	"golang.org/x/text/language"
 
@@ -33,18 +34,17 @@ func New(c Config) (*Portal, error) {
 	if err := c.validate(); err != nil {
 		return nil, err
 	}
-	files, err := assets.Load(assetsPath)
+	texts, err := texts()
 	if err != nil {
 		return nil, err
 	}
 	shared := Server{config: c, sessions: newSessions(c.Sessions, c.Now), limits: newLimits(c.NoLimits, c.Now), downloads: &downloads{}}
 	p := &Portal{}
 	var tags []language.Tag
-	for _, l := range spokenHere {
+	for i, l := range spokenHere {
 		edition := shared
-		if err := edition.speak(l.tag, files); err != nil {
-			return nil, fmt.Errorf("edition %s: %w", l.tag, err)
-		}
+		edition.words, edition.pages = texts[i].words, texts[i].pages
+		edition.handler = edition.protect(edition.engine())
 		p.editions = append(p.editions, &edition)
 		tags = append(tags, language.MustParse(l.tag))
 	}
@@ -52,16 +52,32 @@ func New(c Config) (*Portal, error) {
 	return p, authz.ValidateRoutes(p.Routes())
 }
 
-// speak gives an edition its words, and what is made with them.
-func (s *Server) speak(lang string, files *assets.Set) (err error) {
-	if s.words, err = loadCatalogue(lang); err != nil {
-		return err
+// text is what an edition says, and its pages: some ten megabytes that no configuration
+// changes.
+type text struct {
+	words *catalogue
+	pages *pages
+}
+
+// texts are those of spokenHere. All portals of a process share them.
+var texts = sync.OnceValues(loadTexts)
+
+func loadTexts() (all []text, err error) {
+	files, err := assets.Load(assetsPath)
+	if err != nil {
+		return nil, err
 	}
-	if s.pages, err = loadPages(s.words, files); err != nil {
-		return err
+	for _, l := range spokenHere {
+		var t text
+		if t.words, err = loadCatalogue(l.tag); err == nil {
+			t.pages, err = loadPages(t.words, files)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("edition %s: %w", l.tag, err)
+		}
+		all = append(all, t)
 	}
-	s.handler = s.protect(s.engine())
-	return nil
+	return all, nil
 }
 
 // Routes declares every URL of the portal and its guard.
