@@ -443,7 +443,11 @@ func (s *Server) revokeAPIKey(v *visit) (answer, error) {
 
 // askEndOfCodes is the first of two steps.
 func (s *Server) askEndOfCodes(v *visit) (answer, error) {
-	k, live, err := s.liveCodes(v)
+	k, err := s.findAPIKey(v)
+	if err != nil {
+		return answer{}, err
+	}
+	live, err := s.config.Codes.LiveOfKey(v.r.Context(), v.tenant, v.by, k.ID)
 	if err != nil {
 		return answer{}, err
 	}
@@ -457,15 +461,6 @@ func (s *Server) askEndOfCodes(v *visit) (answer, error) {
 			Action: keyPath(v, k) + "/codes", Button: s.words.text("apikey.codes.button"), Back: keyPath(v, k),
 		},
 	}, nil
-}
-
-func (s *Server) liveCodes(v *visit) (client.Key, int, error) {
-	k, err := s.findAPIKey(v)
-	if err != nil {
-		return k, 0, err
-	}
-	live, err := s.config.Codes.LiveOfKey(v.r.Context(), v.tenant, v.by, k.ID)
-	return k, live, err
 }
 
 func (s *Server) endCodes(v *visit) (answer, error) {

@@ -20,8 +20,6 @@ type apiKeyPage struct {
 	Created  moment
 	Networks []string
 	Phones   bool // a phone's key: nothing is said of networks
-	// Live is how many codes of the key can still be claimed.
-	Live string
 	// Paths to what she may do; empty for what she may not, or what makes no sense.
 	Change, Rotate, Revoke, EndCodes, Audit string
 	CSV, Back                               string
@@ -35,7 +33,7 @@ type apiKeyDay struct {
 }
 
 func (s *Server) showAPIKey(v *visit) (answer, error) {
-	k, live, err := s.liveCodes(v)
+	k, err := s.findAPIKey(v)
 	if err != nil {
 		return answer{}, err
 	}
@@ -49,10 +47,10 @@ func (s *Server) showAPIKey(v *visit) (answer, error) {
 	}
 	p := apiKeyPage{
 		Key: s.apiKeyView(v, k, uses[k.ID]), ID: k.ID.String(), Created: s.words.moment(k.CreatedAt, v.anyDay()),
-		Networks: k.Networks, Phones: k.Kind == client.Device, Live: s.words.number(live),
+		Networks: k.Networks, Phones: k.Kind == client.Device,
 		CSV: keyPath(v, k) + "/report", Back: v.path("/api-keys"),
 	}
-	s.offer(v, &p, k, live)
+	s.offer(v, &p, k)
 	for _, d := range days {
 		p.Days = append(p.Days, s.apiKeyDay(d))
 	}
@@ -60,7 +58,7 @@ func (s *Server) showAPIKey(v *visit) (answer, error) {
 }
 
 // offer adds the ways to what the person may do about the key.
-func (s *Server) offer(v *visit, p *apiKeyPage, k client.Key, live int) {
+func (s *Server) offer(v *visit, p *apiKeyPage, k client.Key) {
 	write, good := v.may(authz.APIKeyWrite), k.Accepted(s.config.Now())
 	if write && good {
 		p.Change = keyPath(v, k) + "/change"
@@ -71,7 +69,7 @@ func (s *Server) offer(v *visit, p *apiKeyPage, k client.Key, live int) {
 	if write && k.RevokedAt == nil {
 		p.Revoke = keyPath(v, k) + "/revoke"
 	}
-	if live > 0 && write && v.may(authz.CodeExpire) {
+	if k.Kind == client.Admin && write && v.may(authz.CodeExpire) {
 		p.EndCodes = keyPath(v, k) + "/codes"
 	}
 	if v.may(authz.AuditRead) {
