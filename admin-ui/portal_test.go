@@ -530,6 +530,18 @@ func TestAFormOutlivesItsSession(t *testing.T) {
 	k.post(keysPath+"/new", nil).wants(200, "Sign in").contains("what you sent was not used")
 }
 
+// Where more than a form may be sent, strangers may send no more than a form: of what is longer
+// nothing is read, kept or given back. So it is for those of the staff who may not do it.
+func TestStrangersHaveTheRoomOfAForm(t *testing.T) {
+	t.Parallel()
+	w, long := newWorld(t), url.Values{"list": {strings.Repeat("x", 100_000)}}
+	const path = "/portal/north-shore/staff/import"
+	w.post(path, url.Values{"list": {"short"}}).wants(401, "You were signed out before this was sent").marks("short")
+	w.post(path, long).wants(200, "Sign in").contains("what you sent was not used").lacks("xxx")
+	w.signIn(caseworker)
+	w.post(path, long).wants(403, "You may not do this")
+}
+
 func TestSignInThatFails(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

@@ -3,7 +3,6 @@ package adminui
 import (
 	"slices"
 	"strings"
-	"time"
 
 	"carillon/authz"
 )
@@ -12,10 +11,10 @@ import (
 // so a handler without a declared guard cannot be reached.
 type route struct {
 	authz.Route
-	// longest is how many bytes a form may have, and patience how long its sender may take,
-	// where that is not as for others.
-	longest  int64
-	patience time.Duration
+	// longest is how many bytes a form may have, if more than others.
+	longest int64
+	// patient is for what is large, and takes longer than a request has.
+	patient bool
 	// unattended is for what a page asks by itself, which does not keep the session.
 	unattended bool
 	handle     handler
@@ -304,7 +303,7 @@ func (s *Server) staffRoutes() []route {
 func (s *Server) auditRoutes() []route {
 	return []route{
 		whileClosed(staffed("GET /portal/:tenant/audit", authz.AuditRead, limitPortal, s.showAudit)),
-		whileClosed(staffed("GET /portal/:tenant/audit/log", authz.AuditRead, limitPortal, s.exportAudit)),
+		whileClosed(patient(staffed("GET /portal/:tenant/audit/log", authz.AuditRead, limitPortal, s.exportAudit))),
 	}
 }
 
@@ -340,9 +339,9 @@ func ofTable(r route) route {
 	return patient(r)
 }
 
-// patient is the route that may take its time over a large table.
+// patient is the route that may take its time over something large.
 func patient(r route) route {
-	r.patience = tableTime
+	r.patient = true
 	return r
 }
 

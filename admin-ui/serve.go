@@ -2,7 +2,6 @@ package adminui
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -37,10 +36,10 @@ const (
 	// maxUpload is for forms with a file, which have the file's name and some marks more.
 	maxUpload = member.MaxRosterBytes + maxForm
 	// maxTable is for forms with a table: so much longer than a table may be that whoever
-	// sends one that is too long reads why it was refused. tableTime is how long sending and
-	// reading one may take.
-	maxTable  = 4 * sheet.MaxBytes
-	tableTime = 5 * time.Minute
+	// sends one that is too long reads why it was refused.
+	maxTable = 4 * sheet.MaxBytes
+	// patience is how long something large may take to be sent and worked on.
+	patience = 5 * time.Minute
 )
 
 // protect wraps everything: headers, the request's ID, panics, and writes that
@@ -90,13 +89,9 @@ func (s *Server) recovered(w http.ResponseWriter, r *http.Request, p any) {
 // answer, so that whatever fails can still become an error page.
 func (s *Server) serve(w http.ResponseWriter, r *http.Request, params gin.Params, rt route) {
 	start := s.config.Now()
-	r.Body = http.MaxBytesReader(w, r.Body, cmp.Or(rt.longest, maxForm))
-	if rt.patience > 0 {
-		connection, end := http.NewResponseController(w), time.Now().Add(rt.patience) //nolint:forbidigo // the connection's clock
-		_ = connection.SetReadDeadline(end)                                           // a writer without deadlines has none to move
-		_ = connection.SetWriteDeadline(end.Add(time.Minute))
-	}
-	v := &visit{id: requestID(w), r: r, params: params, route: rt, zone: time.UTC}
+	v := &visit{id: requestID(w), r: r, w: w, body: r.Body, end: func() {}, params: params, route: rt, zone: time.UTC}
+	r.Body = http.MaxBytesReader(w, r.Body, maxForm)
+	defer func() { v.end() }()
 	a, err := s.visit(r.Context(), w, v)
 	if err != nil {
 		a = s.answerError(r.Context(), w, v, err)
@@ -132,7 +127,7 @@ func (s *Server) visit(ctx context.Context, w http.ResponseWriter, v *visit) (an
 		a.notice = s.sessions.PopString(ctx, noticeKey)
 		s.sessions.Remove(ctx, noticePlaceKey)
 	}
-	if unsaved := s.sessions.save(ctx, w); unsaved != nil {
+	if unsaved := s.sessions.save(v.r.Context(), w); unsaved != nil {
 		return answer{}, errors.Join(err, unsaved)
 	}
 	return a, err
@@ -174,10 +169,28 @@ func (s *Server) guarded(ctx context.Context, v *visit) (answer, error) {
 	if v.route.Credential == authz.CredentialFresh && !s.fresh(v.who) {
 		return s.signInAgain(v) //nolint:contextcheck // as above
 	}
+	v.admit()
 	if err := readForm(v.r); err != nil {
 		return answer{}, err
 	}
 	return v.route.handle(v)
+}
+
+// admit gives whoever may do what the route is for the room and the time that it takes.
+// Strangers have those of any other form.
+func (v *visit) admit() {
+	if v.route.longest > 0 {
+		v.r.Body = http.MaxBytesReader(v.w, v.body, v.route.longest)
+	}
+	if !v.route.patient {
+		return
+	}
+	end := time.Now().Add(patience) //nolint:forbidigo // the connection's clock
+	connection := http.NewResponseController(v.w)
+	_ = connection.SetReadDeadline(end) // a writer without deadlines has none to move
+	_ = connection.SetWriteDeadline(end.Add(time.Minute))
+	ctx, cancel := context.WithDeadline(context.WithoutCancel(v.r.Context()), end)
+	v.r, v.end = v.r.WithContext(ctx), cancel
 }
 
 // readForm reads a form whose fields stand in the body. What is not UTF-8, and NUL, becomes

@@ -1,6 +1,8 @@
 package adminui
 
 import (
+	"context"
+	"io"
 	"net/http"
 	"net/url"
 	"strings"
@@ -17,8 +19,13 @@ import (
 // visit is one request and what its guard found out. It lives as long as the
 // request.
 type visit struct {
-	id     string
-	r      *http.Request
+	id string
+	r  *http.Request
+	w  http.ResponseWriter
+	// body is the whole one, of which r has as much as the person may send.
+	body io.ReadCloser
+	// end is called when the answer has been sent.
+	end    context.CancelFunc
 	params gin.Params
 	route  route
 	// who has signed in; nil if nobody has.
