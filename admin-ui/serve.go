@@ -127,7 +127,7 @@ func (s *Server) visit(ctx context.Context, w http.ResponseWriter, v *visit) (an
 		a.notice = s.sessions.PopString(ctx, noticeKey)
 		s.sessions.Remove(ctx, noticePlaceKey)
 	}
-	if unsaved := s.sessions.save(v.r.Context(), w); unsaved != nil {
+	if unsaved := s.sessions.save(v.r.Context(), w); unsaved != nil { //nolint:contextcheck // it may have more time than ctx
 		return answer{}, errors.Join(err, unsaved)
 	}
 	return a, err
@@ -169,7 +169,7 @@ func (s *Server) guarded(ctx context.Context, v *visit) (answer, error) {
 	if v.route.Credential == authz.CredentialFresh && !s.fresh(v.who) {
 		return s.signInAgain(v) //nolint:contextcheck // as above
 	}
-	v.admit()
+	v.admit() //nolint:contextcheck // handlers take it from the visit
 	if err := readForm(v.r); err != nil {
 		return answer{}, err
 	}
